@@ -1,0 +1,91 @@
+package configs
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/dustin/go-humanize"
+)
+
+// Bytes is a size. In YAML it is a number of bytes or a number with a unit: 512KiB, 64MiB, 1GB.
+type Bytes int64
+
+// ParseBytes reads a size.
+func ParseBytes(s string) (Bytes, error) {
+	n, err := humanize.ParseBytes(s)
+	if err != nil || n > math.MaxInt64 {
+		return 0, fmt.Errorf("%q is not a size: write a number of bytes, or one with a unit such as 512KiB, 64MiB or 1GB", s)
+	}
+	return Bytes(n), nil
+}
+
+func (b Bytes) String() string {
+	for _, u := range []struct {
+		unit string
+		size Bytes
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if b >= u.size && b%u.size == 0 {
+			return fmt.Sprintf("%d%s", b/u.size, u.unit)
+		}
+	}
+	return fmt.Sprintf("%dB", int64(b))
+}
+
+// MarshalText writes a size with the largest unit that is exact.
+func (b Bytes) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
+
+// UnmarshalText is the inverse of MarshalText.
+func (b *Bytes) UnmarshalText(text []byte) error {
+	v, err := ParseBytes(string(text))
+	if err == nil {
+		*b = v
+	}
+	return err
+}
+
+// Limits bound memory, disk and message sizes. Every one is positive.
+type Limits struct {
+	// MaxRequestBytes is the largest request a client may send.
+	MaxRequestBytes Bytes `yaml:"max_request_bytes"`
+	// MaxTxnOps is the largest number of operations in one transaction.
+	MaxTxnOps int `yaml:"max_txn_ops"`
+	// MaxEntryBytes is about how much of waiting writes goes into one Raft entry, which is one frame.
+	MaxEntryBytes Bytes `yaml:"max_entry_bytes"`
+	// MaxUncommittedBytes bounds what a leader has proposed and not seen committed.
+	MaxUncommittedBytes Bytes `yaml:"max_uncommitted_bytes"`
+	// CatchUpBytes is how much of the Raft log stays in memory for a slow follower; past it, a snapshot.
+	CatchUpBytes Bytes `yaml:"catch_up_bytes"`
+	// FlushInterval is how long applied writes wait in memory (and in the log) for the database.
+	FlushInterval time.Duration `yaml:"flush_interval"`
+	// FlushBytes starts a flush before FlushInterval is over.
+	FlushBytes Bytes `yaml:"flush_bytes"`
+	// PendingBytes bounds what waits for the database; applying blocks above it.
+	PendingBytes Bytes `yaml:"pending_bytes"`
+	// ConflictEntries is how many lost multi-writer conflicts a datacenter remembers.
+	ConflictEntries int `yaml:"conflict_entries"`
+	// OutboxBytes bounds the JetStream stream that peers pull from; the oldest frames go first.
+	OutboxBytes Bytes `yaml:"outbox_bytes"`
+	// OutboxAge bounds the age of frames in that stream.
+	OutboxAge time.Duration `yaml:"outbox_age"`
+	// PublishWindowBytes bounds what is published to JetStream and not yet stored there.
+	PublishWindowBytes Bytes `yaml:"publish_window_bytes"`
+	// ReceiveWindowBytes bounds, per peer, what is pulled and not yet applied.
+	ReceiveWindowBytes Bytes `yaml:"receive_window_bytes"`
+}
+
+// Timing holds intervals and timeouts. Every one is positive.
+type Timing struct {
+	// Heartbeat is how often datacenters tell each other that they live, and repeat their acks.
+	Heartbeat time.Duration `yaml:"heartbeat"`
+	// SuspectAfter is the silence that makes a peer suspected.
+	SuspectAfter time.Duration `yaml:"suspect_after"`
+	// DownAfter is the silence that makes a peer down; more than SuspectAfter.
+	DownAfter time.Duration `yaml:"down_after"`
+	// RaftTick is the unit of the two tick counts.
+	RaftTick time.Duration `yaml:"raft_tick"`
+	// HeartbeatTicks is the interval of a leader's heartbeats within its datacenter.
+	HeartbeatTicks int `yaml:"heartbeat_ticks"`
+	// ElectionTicks is the silence of a leader after which a follower stands; more than HeartbeatTicks.
+	ElectionTicks int `yaml:"election_ticks"`
+}

@@ -1,0 +1,64 @@
+package configs
+
+import "time"
+
+// The words that settings take.
+const (
+	MultiWriter  = "multi-writer"  // Keyspace.Mode: every datacenter may write
+	SingleWriter = "single-writer" // Keyspace.Mode: one home; not supported yet
+
+	Embedded = "embedded" // NATS.Mode: a NATS server inside each node
+	External = "external" // NATS.Mode: a NATS cluster that somebody runs
+
+	Fail  = "fail"  // OnUnreachable: refuse before anything is committed
+	Wait  = "wait"  // OnUnreachable: commit locally and wait up to the timeout
+	Error = "error" // OnTimeout: an error that says the write is committed locally
+)
+
+var policies = []string{"ALL", "QUORUM", "ANY", "ASYNC"}
+
+// Default is a topology with every default and no datacenter.
+func Default() *Topology {
+	return &Topology{
+		Cluster: "geogate",
+		Policy:  Policy{Default: "QUORUM", Timeout: 5 * time.Second, OnUnreachable: Fail, OnTimeout: Error},
+		Limits: Limits{
+			MaxRequestBytes:     3 << 19, // 1.5 MiB, as etcd's --max-request-bytes
+			MaxTxnOps:           128,     // as etcd's --max-txn-ops
+			MaxEntryBytes:       512 << 10,
+			MaxUncommittedBytes: 64 << 20,
+			CatchUpBytes:        64 << 20,
+			FlushInterval:       100 * time.Millisecond,
+			FlushBytes:          8 << 20,
+			PendingBytes:        64 << 20,
+			ConflictEntries:     10_000,
+			OutboxBytes:         1 << 30,
+			OutboxAge:           time.Hour,
+			PublishWindowBytes:  8 << 20,
+			ReceiveWindowBytes:  8 << 20,
+		},
+		Timing: Timing{
+			Heartbeat:      250 * time.Millisecond,
+			SuspectAfter:   time.Second,
+			DownAfter:      3 * time.Second,
+			RaftTick:       100 * time.Millisecond,
+			HeartbeatTicks: 1,
+			ElectionTicks:  10,
+		},
+		Log: Log{Level: "info", Format: "text"},
+	}
+}
+
+// fill sets what can only be known per list item.
+func (t *Topology) fill() {
+	for i := range t.Datacenters {
+		if t.Datacenters[i].NATS.Mode == "" {
+			t.Datacenters[i].NATS.Mode = Embedded
+		}
+	}
+	for i := range t.Keyspaces {
+		if t.Keyspaces[i].Mode == "" {
+			t.Keyspaces[i].Mode = MultiWriter
+		}
+	}
+}

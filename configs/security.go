@@ -1,0 +1,54 @@
+package configs
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"os"
+)
+
+// Security holds the certificates of the three kinds of connection. A part that is empty is plain text.
+type Security struct {
+	// Client is for applications. CA is optional: set, applications must show a certificate too.
+	Client TLS `yaml:"client,omitempty"`
+	// Raft is between nodes of a datacenter, and for requests that a follower forwards. CA is required.
+	Raft TLS `yaml:"raft,omitempty"`
+	// NATS is between datacenters, mutual. CA is required.
+	NATS TLS `yaml:"nats,omitempty"`
+}
+
+// TLS names three PEM files. They are read by each node on its own machine.
+type TLS struct {
+	Cert string `yaml:"cert,omitempty"`
+	Key  string `yaml:"key,omitempty"`
+	CA   string `yaml:"ca,omitempty"`
+}
+
+// Enabled says whether connections of this kind are encrypted.
+func (t TLS) Enabled() bool { return t != TLS{} }
+
+// Load reads the files. The result serves both ends: it shows Cert, trusts CA, and as a server demands a
+// certificate that CA signed if there is a CA. It is nil when the part is not configured.
+func (t TLS) Load() (*tls.Config, error) {
+	if !t.Enabled() {
+		return nil, nil
+	}
+	pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+	if err != nil {
+		return nil, fmt.Errorf("load certificate %s with key %s: %w", t.Cert, t.Key, err)
+	}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
+	if t.CA == "" {
+		return c, nil
+	}
+	pem, err := os.ReadFile(t.CA)
+	if err != nil {
+		return nil, fmt.Errorf("load CA certificates: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("load CA certificates: %s holds no PEM certificate", t.CA)
+	}
+	c.RootCAs, c.ClientCAs, c.ClientAuth = pool, pool, tls.RequireAndVerifyClientCert
+	return c, nil
+}

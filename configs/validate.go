@@ -1,0 +1,144 @@
+package configs
+
+import (
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Validate checks a topology that was built in code. The error is [Problems]. Policies are put in
+// capital letters.
+func (t *Topology) Validate() error {
+	s := &strict{bad: map[string]bool{}}
+	t.fill()
+	t.validate(s.report)
+	return s.problems.err()
+}
+
+// reporter takes one problem of the setting at path.
+type reporter func(path, format string, args ...any)
+
+func (t *Topology) validate(report reporter) {
+	checkName(report, "cluster", t.Cluster)
+	t.checkPolicy(report, "policy", &t.Policy.Default, t.Policy.Timeout, t.Policy.OnUnreachable, t.Policy.OnTimeout, true)
+	checkTLS(report, "security.client", t.Security.Client, false)
+	checkTLS(report, "security.raft", t.Security.Raft, true)
+	checkTLS(report, "security.nats", t.Security.NATS, true)
+	t.checkDatacenters(report)
+	t.checkKeyspaces(report)
+	t.checkLinks(report)
+	checkPositive(report, "limits", reflect.ValueOf(t.Limits))
+	checkPositive(report, "timing", reflect.ValueOf(t.Timing))
+	t.checkOrder(report)
+	checkWord(report, "log.level", t.Log.Level, "debug", "info", "warn", "error")
+	checkWord(report, "log.format", t.Log.Format, "text", "json")
+}
+
+// checkPolicy checks the settings that the cluster and a keyspace share; of a keyspace they may be empty.
+func (t *Topology) checkPolicy(report reporter, path string, policy *string, timeout time.Duration, unreachable, late string, required bool) {
+	name := "policy"
+	if required {
+		name = "default"
+	}
+	if *policy != "" || required {
+		upper := strings.ToUpper(*policy)
+		if slices.Contains(policies, upper) {
+			*policy = upper
+		}
+		checkWord(report, join(path, name), *policy, policies...)
+		if *policy == "ANY" && len(t.Datacenters) == 1 {
+			report(join(path, name), "ANY needs a second datacenter and this cluster has one; use ASYNC, or add a datacenter")
+		}
+	}
+	if timeout < 0 || timeout == 0 && required {
+		report(join(path, "timeout"), "is %s, want a duration above 0, such as 5s", timeout)
+	}
+	if unreachable != "" || required {
+		checkWord(report, join(path, "on_unreachable"), unreachable, Fail, Wait)
+	}
+	if late != "" || required {
+		checkWord(report, join(path, "on_timeout"), late, Error)
+	}
+}
+
+func (t *Topology) checkKeyspaces(report reporter) {
+	first := map[string]int{}
+	for i := range t.Keyspaces {
+		k := &t.Keyspaces[i]
+		path := fmt.Sprintf("keyspaces[%d]", i)
+		if j, ok := first[k.Prefix]; ok {
+			report(path+".prefix", "%q is the prefix of keyspaces[%d] already; merge the two", k.Prefix, j)
+		} else {
+			first[k.Prefix] = i
+		}
+		switch k.Mode {
+		case MultiWriter:
+		case SingleWriter:
+			report(path+".mode", "single-writer is not supported by this version; use multi-writer, where the later write of a key wins")
+		default:
+			checkWord(report, path+".mode", k.Mode, MultiWriter)
+		}
+		t.checkPolicy(report, path, &k.Policy, k.Timeout, k.OnUnreachable, k.OnTimeout, false)
+	}
+}
+
+// checkPositive wants every number of a section above 0, because each is a bound or an interval.
+func checkPositive(report reporter, path string, v reflect.Value) {
+	for i, f := range fields(v.Type()) {
+		if v.Field(i).Int() <= 0 {
+			report(join(path, f.key), "is %v, want more than 0; leave the key out to get its default", v.Field(i).Interface())
+		}
+	}
+}
+
+// checkOrder checks settings against each other.
+func (t *Topology) checkOrder(report reporter) {
+	l, m := t.Limits, t.Timing
+	if m.SuspectAfter <= m.Heartbeat {
+		report("timing.suspect_after", "is %s, want more than timing.heartbeat (%s), or a healthy peer is suspected", m.SuspectAfter, m.Heartbeat)
+	}
+	if m.DownAfter <= m.SuspectAfter {
+		report("timing.down_after", "is %s, want more than timing.suspect_after (%s)", m.DownAfter, m.SuspectAfter)
+	}
+	if m.ElectionTicks <= m.HeartbeatTicks {
+		report("timing.election_ticks", "is %d, want more than timing.heartbeat_ticks (%d); 10 times as much is usual", m.ElectionTicks, m.HeartbeatTicks)
+	}
+	if l.MaxUncommittedBytes < l.MaxRequestBytes {
+		report("limits.max_uncommitted_bytes", "is %s, want at least limits.max_request_bytes (%s), or the largest request never fits",
+			l.MaxUncommittedBytes, l.MaxRequestBytes)
+	}
+	if l.PendingBytes < l.FlushBytes {
+		report("limits.pending_bytes", "is %s, want at least limits.flush_bytes (%s), or every write waits for the flush interval",
+			l.PendingBytes, l.FlushBytes)
+	}
+}
+
+var dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
+
+func checkName(report reporter, path, name string) bool {
+	if name == "" {
+		report(path, "is missing; give it a name of lower-case letters, digits and `-`")
+		return false
+	}
+	if !dnsLabel.MatchString(name) {
+		report(path, "%q is not a valid name; use up to 63 lower-case letters, digits and `-`, with no `-` at either end", name)
+		return false
+	}
+	return true
+}
+
+// checkWord wants one of a few words.
+func checkWord(report reporter, path, found string, words ...string) {
+	if slices.Contains(words, found) {
+		return
+	}
+	choice := words[0]
+	if len(words) > 1 {
+		choice = "one of " + strings.Join(words, ", ")
+	}
+	report(path, "found %s, want %s", strconv.Quote(found), choice)
+}
