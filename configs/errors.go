@@ -16,10 +16,10 @@ var (
 
 // Problem is one thing wrong with a topology.
 type Problem struct {
-	File    string // empty for a topology that was not read from a file, or a value from the environment
-	Line    int    // from 1; 0 when the problem is something that is not there
-	Key     string // datacenters[0].nodes[1].client
-	Message string // what was found, what was expected, what to do
+	File    string `json:"file,omitempty"` // or the environment variable; empty for a topology built in code
+	Line    int    `json:"line,omitempty"` // from 1; 0 when there is none to point at
+	Key     string `json:"key,omitempty"`  // datacenters[0].nodes[1].client
+	Message string `json:"message"`        // what was found, what was expected, what to do
 }
 
 func (p Problem) String() string {

@@ -60,3 +60,16 @@ func NewKey(path string) (public string, err error) {
 	}
 	return public, err
 }
+
+// PublicKey is the public key of the seed in a file.
+func PublicKey(path string) (string, error) {
+	seed, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", ErrKey, err)
+	}
+	pair, err := nkeys.FromSeed(bytes.TrimSpace(seed))
+	if err != nil {
+		return "", fmt.Errorf("%w: %s holds no nkey seed: %w", ErrKey, path, err)
+	}
+	return pair.PublicKey()
+}

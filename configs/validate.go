@@ -124,7 +124,7 @@ func checkName(report reporter, path, name string) bool {
 		report(path, "is missing; give it a name of lower-case letters, digits and `-`")
 		return false
 	}
-	if !dnsLabel.MatchString(name) {
+	if !ValidName(name) {
 		report(path, "%q is not a valid name; use up to 63 lower-case letters, digits and `-`, with no `-` at either end", name)
 		return false
 	}
@@ -142,3 +142,6 @@ func checkWord(report reporter, path, found string, words ...string) {
 	}
 	report(path, "found %s, want %s", strconv.Quote(found), choice)
 }
+
+// ValidName says whether a datacenter, node or cluster may have this name: it must be a DNS label.
+func ValidName(name string) bool { return dnsLabel.MatchString(name) }

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"geogate/configs"
+)
+
+// Environment variables that stand in for flags of serve.
+const (
+	envConfig = configs.EnvPrefix + "_CONFIG"
+	envDC     = configs.EnvPrefix + "_DC"
+	envNode   = configs.EnvPrefix + "_NODE"
+)
+
+func newServe() *cobra.Command {
+	var path, dc, name string
+	cmd := &cobra.Command{
+		Use:   "serve --config FILE [--dc NAME --node NAME]",
+		Short: "Run one node of the topology",
+		Args:  args(),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if path == "" {
+				return usagef("serve needs a topology: give --config FILE or set %s", envConfig)
+			}
+			return serve(cmd.Context(), cmd.ErrOrStderr(), path, dc, name)
+		},
+	}
+	cmd.Flags().StringVar(&path, "config", os.Getenv(envConfig), "topology file; $"+envConfig)
+	cmd.Flags().StringVar(&dc, "dc", os.Getenv(envDC), "datacenter of this node; $"+envDC+"; may be left out when there is one")
+	cmd.Flags().StringVar(&name, "node", os.Getenv(envNode), "name of this node; $"+envNode+"; may be left out when there is one")
+	return cmd
+}
+
+// serve runs one node until ctx ends.
+func serve(ctx context.Context, stderr io.Writer, path, dc, name string) error {
+	t, err := configs.Load(path)
+	if err != nil {
+		return err
+	}
+	if dc, name, err = whoami(t, dc, name); err != nil {
+		return err
+	}
+	logger := newLogger(stderr, t.Log)
+	n, err := openNode(t, dc, name, logger)
+	if err != nil {
+		return fmt.Errorf("open node %s of %s: %w", name, dc, err)
+	}
+	if err := n.Run(ctx); err != nil && !(ctx.Err() != nil && errors.Is(err, context.Canceled)) {
+		return fmt.Errorf("node %s of %s: %w", name, dc, err)
+	}
+	return nil
+}
+
+// whoami completes and checks the name of this node.
+func whoami(t *configs.Topology, dc, name string) (string, string, error) {
+	if dc == "" {
+		if len(t.Datacenters) > 1 {
+			return "", "", usagef("the topology has the datacenters %s: say which is this one with --dc or %s", strings.Join(t.Names(), ", "), envDC)
+		}
+		dc = t.Datacenters[0].Name
+	}
+	d, ok := t.Datacenter(dc)
+	if !ok {
+		return "", "", usagef("the topology has no datacenter %q, only %s", dc, strings.Join(t.Names(), ", "))
+	}
+	names := make([]string, len(d.Nodes))
+	for i, n := range d.Nodes {
+		names[i] = n.Name
+	}
+	if name == "" {
+		if len(names) > 1 {
+			return "", "", usagef("%s has the nodes %s: say which is this one with --node or %s", dc, strings.Join(names, ", "), envNode)
+		}
+		name = names[0]
+	}
+	if _, ok := d.Node(name); !ok {
+		return "", "", usagef("%s has no node %q, only %s", dc, name, strings.Join(names, ", "))
+	}
+	return dc, name, nil
+}
