@@ -1,0 +1,68 @@
+package gateway
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"geogate/gateway/geopb"
+	"geogate/replication/policy"
+)
+
+// await waits until a write of this datacenter meets a policy, at whichever node leads: when leadership moves
+// meanwhile, the wait moves along. Only the end of the time, or of ctx, ends it without success; the error
+// is then the last one met, or ctx's. ackedBy is what was known last.
+func (s *Server) await(ctx context.Context, t policy.Token, p policy.Policy, timeout time.Duration, forwarded bool) (ackedBy []string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	pause := routePauseMin
+	for {
+		changed := s.dc.LeadershipChanged()
+		conn, self, routeErr := s.leader()
+		var names []string
+		switch {
+		case routeErr != nil:
+			err = routeErr
+		case self:
+			names, err = s.replication.Wait(ctx, t.Revision, p)
+		case forwarded:
+			return ackedBy, ErrForwardedAstray
+		case conn != nil:
+			names, err = s.awaitAt(ctx, conn, t, p)
+		default:
+			err = ErrNoLeader
+		}
+		if len(names) > 0 {
+			ackedBy = names
+		}
+		if err == nil {
+			return ackedBy, nil
+		}
+		if ctx.Err() != nil || !sleep(ctx, changed, pause) {
+			if retryable(err) {
+				err = ErrNoLeader
+			}
+			return ackedBy, err
+		}
+		pause = min(2*pause, routePauseMax)
+	}
+}
+
+// awaitAt lets the leader's gateway wait, for a little less time than is left so that its answer arrives.
+func (s *Server) awaitAt(ctx context.Context, conn *grpc.ClientConn, t policy.Token, p policy.Policy) ([]string, error) {
+	deadline, _ := ctx.Deadline()
+	left := time.Until(deadline)
+	left -= min(50*time.Millisecond, left/10)
+	receipt, err := geopb.NewGeoClient(conn).Wait(s.forward.outgoing(ctx), &geopb.WaitRequest{
+		Token: t.String(), Policy: p.String(), Timeout: durationpb.New(left),
+	})
+	if err == nil {
+		return receipt.AckedBy, nil
+	}
+	if names, ok := notMetAckedBy(err); ok {
+		return names, context.DeadlineExceeded
+	}
+	return nil, err
+}

@@ -1,0 +1,147 @@
+package gateway
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Defaults of [Config]. Those with a counterpart in etcd have etcd's value.
+const (
+	defaultMaxRequestBytes  = 1536 * 1024
+	defaultMaxTxnOps        = 128
+	defaultPolicyTimeout    = 5 * time.Second
+	defaultMaxPolicyTimeout = 10 * time.Minute
+	defaultRequestTimeout   = 7 * time.Second
+	defaultRouteTimeout     = 5 * time.Second
+	defaultLeaderLoss       = 3 * time.Second
+	defaultProgressInterval = 10 * time.Minute
+	minProgressInterval     = 100 * time.Millisecond
+	defaultStopTimeout      = 5 * time.Second
+	// defaultVersion is what clients see: below 3.7, because KV.RangeStream is not served.
+	defaultVersion = "3.6.16"
+
+	grpcOverheadBytes = 512 * 1024
+)
+
+// Config is what a gateway needs. Fields without a stated default are required.
+type Config struct {
+	Listener   net.Listener // of the client port; Run closes it
+	TLS        *tls.Config  // of the client port; nil means plain text
+	ForwardTLS *tls.Config  // with which this node dials the other nodes' client ports; required when TLS is set
+
+	ClusterID uint64   // of the header; not zero, and another one in each datacenter
+	MemberID  uint64   // this node in Members; not zero
+	Members   []Member // the nodes of this datacenter, this one included
+
+	Datacenter  Datacenter
+	Inspector   Inspector
+	Replication Replication
+	Authorizer  Authorizer // nil permits everything
+
+	Keyspaces []Keyspace // "" is the cluster's default and exists even when it is not listed
+
+	MaxRequestBytes  int           // of one write; 0 means 1.5 MiB. grpc takes 512 KiB more
+	MaxTxnOps        int           // of each list of a transaction, nested ones included; 0 means 128
+	MaxPolicyTimeout time.Duration // longest policy timeout that may be asked for; 0 means 10 min
+	RequestTimeout   time.Duration // of a local commit or a linearizable read; 0 means 7 s
+	RouteTimeout     time.Duration // how long a write looks for a leader; 0 means 5 s
+	LeaderLoss       time.Duration // without a leader for so long, streams that require one end; 0 means 3 s
+	ProgressInterval time.Duration // of periodic watch progress; 0 means 10 min, at least 100 ms
+	StopTimeout      time.Duration // how long Run waits for requests when it is told to stop; 0 means 5 s
+
+	MaxConcurrentStreams uint32 // of one connection; 0 means 2^32-1
+	StreamWorkers        uint32 // grpc's pool of request goroutines; 0 means one goroutine a request
+
+	Version string // of Maintenance.Status; "" means 3.6.16. Clients switch features by it
+
+	// Dialer opens connections to other nodes; nil means TCP.
+	Dialer     func(ctx context.Context, addr string) (net.Conn, error)
+	Logger     *slog.Logger          // nil means none
+	Registerer prometheus.Registerer // nil means none
+}
+
+// Member is one node of the datacenter.
+type Member struct {
+	ID         uint64
+	Name       string
+	PeerURLs   []string
+	ClientURLs []string // as clients reach it
+	ClientAddr string   // host:port at which other nodes reach its client port
+	AdminURL   string   // at which other nodes reach its admin API
+}
+
+// withDefaults fills in what was left at zero.
+func (c Config) withDefaults() Config {
+	c.MaxRequestBytes = cmp.Or(c.MaxRequestBytes, defaultMaxRequestBytes)
+	c.MaxTxnOps = cmp.Or(c.MaxTxnOps, defaultMaxTxnOps)
+	c.MaxPolicyTimeout = cmp.Or(c.MaxPolicyTimeout, defaultMaxPolicyTimeout)
+	c.RequestTimeout = cmp.Or(c.RequestTimeout, defaultRequestTimeout)
+	c.RouteTimeout = cmp.Or(c.RouteTimeout, defaultRouteTimeout)
+	c.LeaderLoss = cmp.Or(c.LeaderLoss, defaultLeaderLoss)
+	c.ProgressInterval = cmp.Or(c.ProgressInterval, defaultProgressInterval)
+	c.StopTimeout = cmp.Or(c.StopTimeout, defaultStopTimeout)
+	c.MaxConcurrentStreams = cmp.Or(c.MaxConcurrentStreams, math.MaxUint32)
+	c.Version = cmp.Or(c.Version, defaultVersion)
+	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
+	return c
+}
+
+// validate names the first thing that is wrong; it expects the defaults to be filled in.
+func (c *Config) validate() error {
+	switch {
+	case c.Listener == nil:
+		return errors.New("a listener is required")
+	case c.Datacenter == nil, c.Inspector == nil, c.Replication == nil:
+		return errors.New("datacenter, inspector and replication are required")
+	case c.ClusterID == 0:
+		return errors.New("cluster id must not be 0")
+	case c.TLS != nil && c.ForwardTLS == nil:
+		return errors.New("the client port uses TLS, so TLS to forward to the leader's client port is required too")
+	case c.MaxRequestBytes < 0, c.MaxTxnOps < 0:
+		return fmt.Errorf("max request bytes %d and max txn ops %d must not be negative", c.MaxRequestBytes, c.MaxTxnOps)
+	case c.MaxRequestBytes > math.MaxInt32-grpcOverheadBytes:
+		return fmt.Errorf("max request bytes is %d, more than %d", c.MaxRequestBytes, math.MaxInt32-grpcOverheadBytes)
+	case c.ProgressInterval < minProgressInterval:
+		return fmt.Errorf("progress interval is %s, the least is %s", c.ProgressInterval, minProgressInterval)
+	}
+	for name, d := range map[string]time.Duration{
+		"max policy timeout": c.MaxPolicyTimeout, "request timeout": c.RequestTimeout, "route timeout": c.RouteTimeout,
+		"leader loss": c.LeaderLoss, "stop timeout": c.StopTimeout,
+	} {
+		if d < 0 {
+			return fmt.Errorf("%s is %s, it must not be negative", name, d)
+		}
+	}
+	return c.validateMembers()
+}
+
+func (c *Config) validateMembers() error {
+	seen := map[uint64]bool{}
+	for _, m := range c.Members {
+		switch {
+		case m.ID == 0:
+			return fmt.Errorf("member %q has id 0", m.Name)
+		case seen[m.ID]:
+			return fmt.Errorf("member id %x is there twice", m.ID)
+		case m.ID != c.MemberID && m.ClientAddr == "":
+			return fmt.Errorf("member %q has no client address to forward to", m.Name)
+		case strings.Contains(m.ClientAddr, "://"):
+			return fmt.Errorf("member %q: client address %q must be host:port", m.Name, m.ClientAddr)
+		}
+		seen[m.ID] = true
+	}
+	if !seen[c.MemberID] {
+		return fmt.Errorf("member id %x is not among the members", c.MemberID)
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package gateway
+
+import (
+	"context"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"geogate/replication/event"
+	"geogate/replication/policy"
+)
+
+// Writer orders and commits writes. Only the node that leads its datacenter can: elsewhere every method
+// returns [DCErrNotLeader] before anything is proposed. An error of the kinds NotLeader and Superseded means that
+// the write certainly was not applied; UnknownOutcome means that it may be. A nil error means that a majority
+// of the datacenter's nodes has made the write durable. Response headers carry only the revision.
+type Writer interface {
+	Put(context.Context, *pb.PutRequest) (*pb.PutResponse, Commit, error)
+	DeleteRange(context.Context, *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, Commit, error)
+	Txn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, Commit, error)
+	// Compact drops history in this datacenter only.
+	Compact(context.Context, *pb.CompactionRequest) (*pb.CompactionResponse, error)
+}
+
+// Reader answers reads on any node: linearizable by default, from what is applied here when the request says
+// serializable.
+type Reader interface {
+	Range(context.Context, *pb.RangeRequest) (*pb.RangeResponse, error)
+	// ReadTxn evaluates a transaction whose operations are all ranges.
+	ReadTxn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)
+	// Watch never fails: what is wrong with the start revision is the first error of Next.
+	Watch(WatchOptions) Watcher
+	// Revision is the newest one that is visible to reads and was queued to watchers.
+	Revision() int64
+}
+
+// Watcher is one watch. Next is called by one goroutine, Progress by the same one between two calls of Next.
+type Watcher interface {
+	// Next waits for events, in revision order; the events of one revision come together. When ctx ends it
+	// returns ctx's error and the next call goes on where this one stood. [CompactedError] is final.
+	Next(ctx context.Context) (WatchEvents, error)
+	// Progress is the revision up to which Next has returned everything, and whether there is nothing more
+	// to return at present.
+	Progress() (revision int64, synced bool)
+	Close()
+}
+
+// Leadership says who orders this datacenter's writes.
+type Leadership interface {
+	// Leading is the newest term known here, and whether this node leads in it.
+	Leading() (term uint64, leading bool)
+	// Leader is the member that leads, 0 when that is not known.
+	Leader() uint64
+	// LeadershipChanged is closed at the next change; take it before reading the others.
+	LeadershipChanged() <-chan struct{}
+}
+
+// Datacenter is this node's replica of its datacenter.
+type Datacenter interface {
+	Writer
+	Reader
+	Leadership
+	// Name is the datacenter's name, the origin of its writes.
+	Name() string
+	// Position is how far this node has applied the chain of an origin.
+	Position(origin string) event.Position
+}
+
+// Replication is what the peers have confirmed. Its methods work while this node leads.
+type Replication interface {
+	// Check says that a policy can't be met by the peers that are believed up; the error names those that
+	// are missing and why.
+	Check(policy.Policy) error
+	// Wait returns once the datacenters that confirmed the local revision meet the policy. ackedBy names
+	// them, also when an error is returned: ctx's when it ended first, [ErrNotLeading] when this node ceased
+	// to lead.
+	Wait(ctx context.Context, revision int64, p policy.Policy) (ackedBy []string, err error)
+	// Peers is the state of every other datacenter, on the leader; elsewhere nil.
+	Peers() []PeerStatus
+}
+
+// Authorizer decides who may do what. It is asked once for each key range that a request touches.
+type Authorizer interface {
+	// Authorize returns nil or an error that wraps [ErrDenied] or [ErrUnauthenticated].
+	Authorize(ctx context.Context, a Access) error
+}
+
+// Action is what a request wants to do with a range of keys.
+type Action uint8
+
+// The actions.
+const (
+	ActionRead Action = iota
+	ActionWrite
+	ActionAdmin // compaction and maintenance; it has no keys
+)
+
+// Access is one thing that a request wants to do. End follows etcd: empty for the one key, "\x00" for every
+// key from Key on.
+type Access struct {
+	Action   Action
+	Key, End []byte
+}

@@ -1,0 +1,14 @@
+// Package gateway serves etcd's v3 gRPC API in front of one node of a datacenter.
+//
+// It is the first and the last hop of the way of a write: it checks the request, finds the keyspace and the
+// policy, passes the write to the datacenter (or the whole request to the gateway of the node that leads),
+// waits until the policy is met and answers with a receipt. Reads and watches are answered by this node.
+//
+//	client -> validate -> authorize -> resolve policy -+-> (not leading) the leader's gateway
+//	                                                   +-> check policy -> commit -> wait for peers -> receipt
+//
+// Concurrency: [Server] is made by [New], which starts nothing; [Server.Run] owns every goroutine and returns
+// when they are gone. Handlers run in grpc's goroutines and share only what is immutable after New, the pool
+// of connections to other nodes and the metrics. A watch stream has one goroutine that receives, one for each
+// watch, and one mutex under which everything is sent.
+package gateway

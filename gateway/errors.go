@@ -1,0 +1,37 @@
+package gateway
+
+import "errors"
+
+// Of the configuration.
+var (
+	// ErrConfig marks a configuration that [New] refuses.
+	ErrConfig = errors.New("gateway configuration")
+)
+
+// Before anything is written.
+var (
+	// ErrMetadata marks metadata of a request that can't be understood.
+	ErrMetadata = errors.New("bad request metadata")
+	// ErrDenied is an [Authorizer]'s no.
+	ErrDenied = errors.New("permission denied")
+	// ErrUnauthenticated is an [Authorizer]'s answer to credentials that it does not accept.
+	ErrUnauthenticated = errors.New("credentials are not valid")
+	// ErrUnreachable means that the policy can't be met at present and nothing was written.
+	ErrUnreachable = errors.New("policy can't be met")
+	// ErrNoLeader means that no leader was found within the bound.
+	ErrNoLeader = errors.New("no leader")
+	// ErrForwardedAstray means that a request came from another gateway to a node that does not lead.
+	ErrForwardedAstray = errors.New("forwarded to a node that does not lead")
+	// ErrForeignToken means that a token was issued by another datacenter.
+	ErrForeignToken = errors.New("token of another datacenter")
+	// ErrFutureToken means that a token names a write that this datacenter has not made.
+	ErrFutureToken = errors.New("token is ahead of this datacenter")
+)
+
+// After the write may have been committed.
+var (
+	// ErrNotMet means that the write is committed here and the policy was not met in time.
+	ErrNotMet = errors.New("policy was not met in time")
+	// ErrConnectionLost means that the answer of the leader's gateway was lost.
+	ErrConnectionLost = errors.New("connection to the leader was lost")
+)

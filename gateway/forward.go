@@ -1,0 +1,136 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+)
+
+// forwarder holds the connections to the other nodes' gateways, one for each, opened when first needed.
+type forwarder struct {
+	self    string // this member's id, the loop guard's value
+	options []grpc.DialOption
+
+	mu    sync.Mutex
+	conns map[string]*grpc.ClientConn // by address; nil after close. guarded by mu
+}
+
+func newForwarder(c *Config) *forwarder {
+	creds := insecure.NewCredentials()
+	if c.ForwardTLS != nil {
+		creds = credentials.NewTLS(c.ForwardTLS)
+	}
+	f := &forwarder{self: strconv.FormatUint(c.MemberID, 16), conns: map[string]*grpc.ClientConn{}}
+	f.options = []grpc.DialOption{
+		grpc.WithTransportCredentials(creds),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32)),
+		// A node that restarts must be found again at once: grpc's default would wait up to two minutes.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			MinConnectTimeout: 2 * time.Second,
+		}),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
+		grpc.WithDisableServiceConfig(), // no retries but our own
+		grpc.WithDisableRetry(),
+	}
+	if c.Dialer != nil {
+		f.options = append(f.options, grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
+			return c.Dialer(ctx, addr)
+		}))
+	}
+	return f
+}
+
+func (f *forwarder) conn(addr string) (*grpc.ClientConn, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.conns == nil {
+		return nil, DCErrStopped
+	}
+	if c := f.conns[addr]; c != nil {
+		return c, nil
+	}
+	c, err := grpc.NewClient("passthrough:///"+addr, f.options...)
+	if err != nil {
+		return nil, fmt.Errorf("connection to %s: %w", addr, err)
+	}
+	f.conns[addr] = c
+	return c, nil
+}
+
+func (f *forwarder) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.conns {
+		_ = c.Close() // it only reports that it is closed already
+	}
+	f.conns = nil
+}
+
+// outgoing is the context of a forwarded call: the client's metadata and the loop guard.
+func (f *forwarder) outgoing(ctx context.Context) context.Context {
+	in, _ := metadata.FromIncomingContext(ctx)
+	md := forwardable(in)
+	md[metaForwarded] = []string{f.self}
+	return metadata.NewOutgoingContext(ctx, md)
+}
+
+// fate says what is known of a call to another gateway.
+type fate int
+
+const (
+	fateAnswered fate = iota // it answered: its error is the answer
+	fateNotDone              // it certainly did nothing: the call may be made again
+	fateUnknown              // the answer was lost
+)
+
+// fateOf tells the other gateway's own errors from those that grpc made up on this side. A gateway marks its
+// answers to forwarded calls with a trailer. reached is what grpc.Peer filled in: when it is empty, no
+// connection was picked and nothing was sent.
+func fateOf(err error, trailer metadata.MD, reached *peer.Peer) fate {
+	switch {
+	case err == nil:
+		return fateAnswered
+	case isNotLeader(err):
+		return fateNotDone
+	case len(trailer[trailerServedBy]) > 0:
+		return fateAnswered
+	}
+	switch status.Code(err) {
+	case codes.Unavailable:
+		if reached.Addr == nil {
+			return fateNotDone
+		}
+		return fateUnknown
+	case codes.DeadlineExceeded, codes.Canceled, codes.Internal, codes.Unknown:
+		return fateUnknown
+	default:
+		return fateAnswered // refused by the other grpc server, before any handler
+	}
+}
+
+// ourTrailers are those of another gateway's trailers that are the client's.
+func ourTrailers(md metadata.MD) metadata.MD {
+	out := metadata.MD{}
+	for key, v := range md {
+		if strings.HasPrefix(key, "geogate-") && key != trailerServedBy {
+			out[key] = v
+		}
+	}
+	return out
+}

@@ -1,0 +1,199 @@
+package gateway
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"geogate/replication/policy"
+)
+
+// Mode says which datacenters may write a keyspace.
+type Mode string
+
+// The modes. The zero value means multi-writer.
+const (
+	MultiWriter  Mode = "multi-writer"
+	SingleWriter Mode = "single-writer"
+)
+
+// OnUnreachable says what becomes of a write whose policy can't be met by the peers now believed up.
+type OnUnreachable string
+
+// What can be done. The zero value inherits.
+const (
+	UnreachableFail OnUnreachable = "fail" // refuse before anything is committed
+	UnreachableWait OnUnreachable = "wait" // commit, and wait until the timeout
+)
+
+// OnTimeout says how a write is answered that was committed here and whose policy was not met in time.
+type OnTimeout string
+
+// TimeoutError is the only answer: an error that names the token. The zero value inherits it.
+const TimeoutError OnTimeout = "error"
+
+// Keyspace is a key prefix with its rules; the longest prefix that matches a key wins. What is left at its
+// zero value is inherited from the keyspace "", which always exists: it is the cluster's default.
+type Keyspace struct {
+	Prefix        string
+	Mode          Mode           // multi-writer; single-writer is not served yet and refused
+	Policy        *policy.Policy // nil inherits; the default of "" is ASYNC
+	Timeout       time.Duration  // for the peers, from the local commit on; the default of "" is 5 s
+	OnUnreachable OnUnreachable  // the default of "" is fail
+	OnTimeout     OnTimeout      // error
+}
+
+// rule is what a write must do: the rules of a keyspace, or the strictest of several.
+type rule struct {
+	policy      policy.Policy
+	timeout     time.Duration
+	unreachable OnUnreachable
+}
+
+// weakest is what a sum of rules begins with.
+var weakest = rule{unreachable: UnreachableWait}
+
+// add makes r as strict as o: the stronger policy, the longer timeout, and "fail" rather than "wait".
+func (r *rule) add(o rule) {
+	r.policy = max(r.policy, o.policy)
+	r.timeout = max(r.timeout, o.timeout)
+	if o.unreachable == UnreachableFail {
+		r.unreachable = UnreachableFail
+	}
+}
+
+type space struct {
+	prefix string
+	rule   rule
+}
+
+// keyspaces finds the rules of a key or a range. It is immutable.
+type keyspaces struct {
+	root   rule
+	nested []space // prefixes that are not empty, longest first
+}
+
+// newKeyspaces checks the configured keyspaces and fills in what they inherit.
+func newKeyspaces(config []Keyspace, maxTimeout time.Duration) (*keyspaces, error) {
+	root := rule{policy: policy.Async, timeout: min(defaultPolicyTimeout, maxTimeout), unreachable: UnreachableFail}
+	seen := map[string]bool{}
+	for _, k := range config {
+		if seen[k.Prefix] {
+			return nil, fmt.Errorf("keyspace %q is there twice", k.Prefix)
+		}
+		seen[k.Prefix] = true
+		if err := k.validate(maxTimeout); err != nil {
+			return nil, err
+		}
+		if k.Prefix == "" {
+			root = k.over(root)
+		}
+	}
+	ks := &keyspaces{root: root}
+	for _, k := range config {
+		if k.Prefix != "" {
+			ks.nested = append(ks.nested, space{k.Prefix, k.over(root)})
+		}
+	}
+	slices.SortFunc(ks.nested, func(a, b space) int {
+		return cmp.Or(cmp.Compare(len(b.prefix), len(a.prefix)), cmp.Compare(a.prefix, b.prefix))
+	})
+	return ks, nil
+}
+
+func (k Keyspace) validate(maxTimeout time.Duration) error {
+	switch k.Mode {
+	case "", MultiWriter:
+	case SingleWriter:
+		return fmt.Errorf("keyspace %q: mode %s is not supported by this version; use %s", k.Prefix, k.Mode, MultiWriter)
+	default:
+		return fmt.Errorf("keyspace %q: mode %q is unknown; use %s", k.Prefix, k.Mode, MultiWriter)
+	}
+	if k.Policy != nil && *k.Policy > policy.All {
+		return fmt.Errorf("keyspace %q: policy %s is unknown; use ALL, QUORUM, ANY or ASYNC", k.Prefix, *k.Policy)
+	}
+	if k.Timeout < 0 || k.Timeout > maxTimeout {
+		return fmt.Errorf("keyspace %q: timeout %s is not between 0 and %s", k.Prefix, k.Timeout, maxTimeout)
+	}
+	switch k.OnUnreachable {
+	case "", UnreachableFail, UnreachableWait:
+	default:
+		return fmt.Errorf("keyspace %q: on_unreachable %q is not supported by this version; use %s or %s",
+			k.Prefix, k.OnUnreachable, UnreachableFail, UnreachableWait)
+	}
+	switch k.OnTimeout {
+	case "", TimeoutError:
+	default:
+		return fmt.Errorf("keyspace %q: on_timeout %q is not supported by this version; use %s", k.Prefix, k.OnTimeout, TimeoutError)
+	}
+	return nil
+}
+
+func (k Keyspace) over(r rule) rule {
+	if k.Policy != nil {
+		r.policy = *k.Policy
+	}
+	if k.Timeout != 0 {
+		r.timeout = k.Timeout
+	}
+	if k.OnUnreachable != "" {
+		r.unreachable = k.OnUnreachable
+	}
+	return r
+}
+
+// ofKey is the rule of the longest prefix that matches.
+func (ks *keyspaces) ofKey(key []byte) rule {
+	for i := range ks.nested {
+		if p := ks.nested[i].prefix; len(key) >= len(p) && string(key[:len(p)]) == p {
+			return ks.nested[i].rule
+		}
+	}
+	return ks.root
+}
+
+// ofRange is the strictest of the keyspaces that a range can touch: the one that holds the whole range, and
+// all that begin inside it. (A keyspace whose part of the range is covered by nested ones altogether counts
+// too; that errs on the strict side.) End is as in etcd.
+func (ks *keyspaces) ofRange(key, end []byte) rule {
+	if len(end) == 0 || len(ks.nested) == 0 {
+		return ks.ofKey(key)
+	}
+	from, to := string(key), string(end)
+	if to == "\x00" {
+		to = "" // no end
+	}
+	if to != "" && to <= from {
+		return ks.ofKey(key)
+	}
+	r, whole := weakest, false
+	for _, s := range ks.nested { // longest first: the first that holds the range is the innermost
+		last := prefixEnd(s.prefix)
+		switch {
+		case strings.HasPrefix(from, s.prefix) && (last == "" || to != "" && to <= last):
+			r.add(s.rule)
+			whole = true
+		case (to == "" || s.prefix < to) && (last == "" || from < last):
+			r.add(s.rule)
+		}
+		if whole {
+			return r
+		}
+	}
+	r.add(ks.root)
+	return r
+}
+
+// prefixEnd is the first key behind all that have the prefix; "" when there is none.
+func prefixEnd(prefix string) string {
+	b := []byte(prefix)
+	for i := len(b) - 1; i >= 0; i-- {
+		if b[i] < 0xff {
+			b[i]++
+			return string(b[:i+1])
+		}
+	}
+	return ""
+}

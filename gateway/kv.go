@@ -1,0 +1,171 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+)
+
+// kvServer is etcd's KV service. It embeds the unsafe server so that a new RPC in the API fails to compile.
+type kvServer struct {
+	pb.UnsafeKVServer
+	*Server
+}
+
+func (k kvServer) Put(ctx context.Context, req *pb.PutRequest) (*pb.PutResponse, error) {
+	start := time.Now()
+	r, err := k.admit(ctx, checkPut(req), req, func() (rule, error) {
+		return k.keyspaces.ofKey(req.Key), k.authorizeWrite(ctx, req.Key, nil, req.PrevKv)
+	})
+	return finish(ctx, k.Server, &opPut, req, r, start, err)
+}
+
+func (k kvServer) DeleteRange(ctx context.Context, req *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, error) {
+	start := time.Now()
+	r, err := k.admit(ctx, checkDeleteRange(req), req, func() (rule, error) {
+		return k.keyspaces.ofRange(req.Key, req.RangeEnd), k.authorizeWrite(ctx, req.Key, req.RangeEnd, req.PrevKv)
+	})
+	return finish(ctx, k.Server, &opDeleteRange, req, r, start, err)
+}
+
+func (k kvServer) Txn(ctx context.Context, req *pb.TxnRequest) (*pb.TxnResponse, error) {
+	start := time.Now()
+	err := checkTxn(req, k.cfg.MaxTxnOps)
+	if err == nil && readOnly(req) {
+		return k.readTxn(ctx, req, start)
+	}
+	r, err := k.admit(ctx, err, req, func() (rule, error) {
+		return k.ruleOfTxn(req), k.authorizeTxn(ctx, req)
+	})
+	return finish(ctx, k.Server, &opTxn, req, r, start, err)
+}
+
+func (k kvServer) Compact(ctx context.Context, req *pb.CompactionRequest) (*pb.CompactionResponse, error) {
+	start := time.Now()
+	r, err := k.admit(ctx, nil, req, func() (rule, error) {
+		return k.keyspaces.root, k.authorize(ctx, ActionAdmin, nil, nil)
+	})
+	return finish(ctx, k.Server, &opCompact, req, r, start, err)
+}
+
+func (k kvServer) Range(ctx context.Context, req *pb.RangeRequest) (*pb.RangeResponse, error) {
+	start := time.Now()
+	return answerRead(ctx, k.Server, methodRange, start, func() error {
+		if err := checkRange(req); err != nil {
+			return err
+		}
+		return k.authorize(ctx, ActionRead, req.Key, req.RangeEnd)
+	}, func(ctx context.Context) (*pb.RangeResponse, error) { return k.dc.Range(ctx, req) })
+}
+
+func (k kvServer) readTxn(ctx context.Context, req *pb.TxnRequest, start time.Time) (*pb.TxnResponse, error) {
+	return answerRead(ctx, k.Server, methodReadTxn, start,
+		func() error { return k.authorizeTxn(ctx, req) },
+		func(ctx context.Context) (*pb.TxnResponse, error) { return k.dc.ReadTxn(ctx, req) })
+}
+
+// RangeStream is not served: clients fall back to Range when it is Unimplemented.
+func (k kvServer) RangeStream(*pb.RangeRequest, grpc.ServerStreamingServer[pb.RangeStreamResponse]) error {
+	return status.Error(codes.Unimplemented, "geogate: RangeStream is not supported; use Range")
+}
+
+// admit makes the checks of a write that need no state, in the order in which etcd makes them, and finds
+// out what the write has to do.
+func (s *Server) admit(ctx context.Context, checked error, req proto.Message, look func() (rule, error)) (rule, error) {
+	if checked != nil {
+		return rule{}, checked
+	}
+	if requiresLeader(ctx) && !s.leaders.known() {
+		return rule{}, ErrNoLeader
+	}
+	r, err := look()
+	if err != nil {
+		return rule{}, err
+	}
+	if err := r.override(ctx, s.cfg.MaxPolicyTimeout); err != nil {
+		return rule{}, err
+	}
+	return r, checkSize(req, s.cfg.MaxRequestBytes)
+}
+
+// finish makes the write unless it was refused, and turns the outcome into an answer.
+func finish[Q any, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule, start time.Time, refused error) (R, error) {
+	var resp R
+	err := refused
+	if err == nil {
+		resp, err = write(ctx, s, op, req, r)
+	}
+	if err != nil {
+		err = writeStatus(err)
+	}
+	p := int(r.policy)
+	if refused != nil || op.exempt {
+		p = noPolicy
+	}
+	s.metrics.observe(op.method, p, start, err)
+	return resp, err
+}
+
+// answerRead runs a read within the time that one may take.
+func answerRead[R response](ctx context.Context, s *Server, m method, start time.Time,
+	check func() error, read func(context.Context) (R, error)) (R, error) {
+	var resp R
+	err := check()
+	if err == nil && requiresLeader(ctx) && !s.leaders.known() {
+		err = ErrNoLeader
+	}
+	if err == nil {
+		readCtx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+		resp, err = read(readCtx)
+		cancel()
+		if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+			err = rpctypes.ErrGRPCTimeout
+		}
+	}
+	if err != nil {
+		var none R
+		resp, err = none, readStatus(err)
+	} else {
+		s.fill(resp.GetHeader())
+	}
+	s.metrics.observe(m, noPolicy, start, err)
+	return resp, err
+}
+
+// ruleOfTxn is the strictest of all keyspaces that either branch may write.
+func (s *Server) ruleOfTxn(req *pb.TxnRequest) rule {
+	if len(s.keyspaces.nested) == 0 {
+		return s.keyspaces.root
+	}
+	r := weakest
+	eachOp(req, func(op *pb.RequestOp) {
+		switch x := op.GetRequest().(type) {
+		case *pb.RequestOp_RequestPut:
+			r.add(s.keyspaces.ofKey(x.RequestPut.Key))
+		case *pb.RequestOp_RequestDeleteRange:
+			r.add(s.keyspaces.ofRange(x.RequestDeleteRange.Key, x.RequestDeleteRange.RangeEnd))
+		}
+	})
+	return r
+}
+
+// eachOp calls fn for every operation of both branches, nested ones included, that is not a transaction.
+func eachOp(req *pb.TxnRequest, fn func(*pb.RequestOp)) {
+	for _, ops := range [...][]*pb.RequestOp{req.GetSuccess(), req.GetFailure()} {
+		for _, op := range ops {
+			if t := op.GetRequestTxn(); t != nil {
+				eachOp(t, fn)
+				continue
+			}
+			fn(op)
+		}
+	}
+}

@@ -1,0 +1,85 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/metadata"
+
+	"geogate/replication/policy"
+)
+
+// Keys of request metadata.
+const (
+	metaPolicy    = "geogate-policy"
+	metaTimeout   = "geogate-timeout"
+	metaForwarded = "geogate-forwarded" // id of the member that forwarded: such a request is not forwarded again
+)
+
+// Keys of response trailers. The policy has the request's key.
+const (
+	trailerToken   = "geogate-token"
+	trailerAckedBy = "geogate-acked-by"
+	trailerAckMS   = "geogate-ack-ms"
+	trailerChanged = "geogate-changed" // "false" when the write changed nothing
+
+	// trailerServedBy marks the answers to forwarded calls, with the id of the member that answered. It does
+	// not reach clients.
+	trailerServedBy = "geogate-served-by"
+)
+
+// metaValue looks up one key without copying all of the metadata.
+func metaValue(ctx context.Context, key string) (string, bool) {
+	if v := metadata.ValueFromIncomingContext(ctx, key); len(v) > 0 {
+		return v[0], true
+	}
+	return "", false
+}
+
+// override lets the request's own policy and timeout take the place of the keyspace's.
+func (r *rule) override(ctx context.Context, maxTimeout time.Duration) error {
+	if s, ok := metaValue(ctx, metaPolicy); ok {
+		p, err := policy.Parse(s)
+		if err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrMetadata, metaPolicy, err)
+		}
+		r.policy = p
+	}
+	if s, ok := metaValue(ctx, metaTimeout); ok {
+		d, err := time.ParseDuration(s)
+		if err != nil || d <= 0 || d > maxTimeout {
+			return fmt.Errorf("%w: %s: %q is not a time above 0 and up to %s, such as 500ms or 2s",
+				ErrMetadata, metaTimeout, s, maxTimeout)
+		}
+		r.timeout = d
+	}
+	return nil
+}
+
+func requiresLeader(ctx context.Context) bool {
+	v, ok := metaValue(ctx, rpctypes.MetadataRequireLeaderKey)
+	return ok && v == rpctypes.MetadataHasLeader
+}
+
+func isForwarded(ctx context.Context) bool {
+	_, ok := metaValue(ctx, metaForwarded)
+	return ok
+}
+
+// forwardable is the metadata that goes along with a forwarded request: all that is the client's, and none
+// that belongs to its connection.
+func forwardable(md metadata.MD) metadata.MD {
+	out := make(metadata.MD, len(md)+1)
+	for key, values := range md {
+		switch {
+		case strings.HasPrefix(key, ":"), strings.HasPrefix(key, "grpc-"):
+		case key == "content-type", key == "user-agent", key == "te":
+		default:
+			out[key] = values
+		}
+	}
+	return out
+}

@@ -1,0 +1,128 @@
+package gateway
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"geogate/replication/policy"
+)
+
+// method is an RPC with metrics of its own.
+type method int
+
+const (
+	methodRange method = iota
+	methodPut
+	methodDeleteRange
+	methodTxn
+	methodReadTxn
+	methodCompact
+	methodWait
+	methods // their number
+)
+
+var methodNames = [methods]string{
+	methodRange: "range", methodPut: "put", methodDeleteRange: "delete_range", methodTxn: "txn",
+	methodReadTxn: "read_txn", methodCompact: "compact", methodWait: "wait",
+}
+
+// Reasons of a policy that was not met.
+const (
+	failUnreachable = "unreachable" // refused, nothing written
+	failTimeout     = "timeout"     // written here
+	failCanceled    = "canceled"    // written here; the client left
+)
+
+const (
+	policies = int(policy.All) + 1
+	noPolicy = policies // label of what has no policy
+)
+
+// metrics are resolved for each method and policy beforehand: a lookup by labels on each request costs more
+// than the rest of the bookkeeping.
+type metrics struct {
+	requests   *prometheus.CounterVec
+	succeeded  [methods][policies + 1]prometheus.Counter
+	seconds    [methods][policies + 1]prometheus.Observer
+	failures   *prometheus.CounterVec
+	policyWait [policies]prometheus.Observer
+	forwarded  prometheus.Counter
+
+	watchStreams prometheus.Gauge
+	watches      prometheus.Gauge
+	watchEvents  prometheus.Counter
+}
+
+func newMetrics(reg prometheus.Registerer) (*metrics, error) {
+	opts := func(name, help string) prometheus.Opts {
+		return prometheus.Opts{Namespace: "geogate", Subsystem: "gateway", Name: name, Help: help}
+	}
+	counter := func(name, help string) prometheus.CounterOpts { return prometheus.CounterOpts(opts(name, help)) }
+	gauge := func(name, help string) prometheus.GaugeOpts { return prometheus.GaugeOpts(opts(name, help)) }
+	buckets := prometheus.ExponentialBuckets(0.0001, 2, 18) // 0.1 ms to 13 s
+	histogram := func(name, help string) prometheus.HistogramOpts {
+		return prometheus.HistogramOpts{Namespace: "geogate", Subsystem: "gateway", Name: name, Help: help, Buckets: buckets}
+	}
+	seconds := prometheus.NewHistogramVec(histogram("request_seconds",
+		"Time from a request's arrival to its answer, by method and policy. Forwarded requests count at both nodes."), []string{"method", "policy"})
+	wait := prometheus.NewHistogramVec(histogram("policy_wait_seconds",
+		"Time from the local commit until the policy was met or given up."), []string{"policy"})
+	m := &metrics{
+		requests: prometheus.NewCounterVec(counter("requests_total",
+			"Requests answered, by method, policy and gRPC code."), []string{"method", "policy", "code"}),
+		failures: prometheus.NewCounterVec(counter("policy_failures_total",
+			"Writes whose policy was not met: unreachable (refused, nothing written), timeout and canceled (written here)."),
+			[]string{"policy", "reason"}),
+		forwarded:    prometheus.NewCounter(counter("forwarded_total", "Requests that were handed to the leader's gateway.")),
+		watchStreams: prometheus.NewGauge(gauge("watch_streams", "Open watch streams.")),
+		watches:      prometheus.NewGauge(gauge("watches", "Open watches.")),
+		watchEvents:  prometheus.NewCounter(counter("watch_events_total", "Events sent to watches.")),
+	}
+	for i := range methods {
+		for p := range policies + 1 {
+			m.succeeded[i][p] = m.requests.WithLabelValues(methodNames[i], policyLabel(p), codes.OK.String())
+			m.seconds[i][p] = seconds.WithLabelValues(methodNames[i], policyLabel(p))
+		}
+	}
+	for p := range policies {
+		m.policyWait[p] = wait.WithLabelValues(policyLabel(p))
+		for _, reason := range []string{failUnreachable, failTimeout, failCanceled} {
+			m.failures.WithLabelValues(policyLabel(p), reason)
+		}
+	}
+	if reg == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{
+		m.requests, seconds, m.failures, wait, m.forwarded, m.watchStreams, m.watches, m.watchEvents,
+	} {
+		if err := reg.Register(c); err != nil {
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func policyLabel(p int) string {
+	if p == noPolicy {
+		return "none"
+	}
+	return policy.Policy(p).String()
+}
+
+// observe counts an answer; err is the gRPC status that goes out.
+func (m *metrics) observe(what method, p int, start time.Time, err error) {
+	if err == nil {
+		m.succeeded[what][p].Inc()
+	} else {
+		m.requests.WithLabelValues(methodNames[what], policyLabel(p), status.Code(err).String()).Inc()
+	}
+	m.seconds[what][p].Observe(time.Since(start).Seconds())
+}
+
+func (m *metrics) policyFailed(p policy.Policy, reason string) {
+	m.failures.WithLabelValues(p.String(), reason).Inc()
+}

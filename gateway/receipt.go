@@ -1,0 +1,76 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"geogate/replication/policy"
+)
+
+// notMetError is [ErrNotMet] with what is known when the wait ended.
+type notMetError struct {
+	receipt policy.Receipt
+	cause   error // why the wait ended, when it was not the timeout
+}
+
+func (e *notMetError) Error() string {
+	why := fmt.Sprintf("within %s", e.receipt.Elapsed.Round(time.Millisecond))
+	if e.cause != nil {
+		why = fmt.Sprintf("%s (%v)", why, e.cause)
+	}
+	t := e.receipt.Token
+	return fmt.Sprintf("the write is committed in %s as token %s and will still replicate, but policy %s was not met %s; "+
+		"it is committed in: %s. Do not repeat the write; wait for the token instead",
+		t.Origin, t, e.receipt.Policy, why, joinNames(e.receipt.AckedBy))
+}
+
+func (e *notMetError) Is(target error) bool { return target == ErrNotMet }
+func (e *notMetError) Unwrap() error        { return e.cause }
+
+// setReceipt sends the receipt along with the answer, whether that is a response or an error.
+func setReceipt(ctx context.Context, r policy.Receipt, changed bool) {
+	md := make(metadata.MD, 5)
+	values := [...]string{
+		r.Token.String(), r.Policy.String(), joinNames(r.AckedBy), formatMillis(r.Elapsed),
+	}
+	md[trailerToken], md[metaPolicy] = values[0:1:1], values[1:2:2]
+	md[trailerAckedBy], md[trailerAckMS] = values[2:3:3], values[3:4:4]
+	if !changed {
+		md[trailerChanged] = []string{"false"}
+	}
+	// The only error is a context without a stream, as in a call that did not come through grpc.
+	_ = grpc.SetTrailer(ctx, md)
+}
+
+// acked puts the local datacenter, which always has the write, in front and names nobody twice.
+func acked(local string, names []string) []string {
+	out := make([]string, 1, len(names)+1)
+	out[0] = local
+	for _, n := range names {
+		if !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func joinNames(names []string) string { return strings.Join(names, ",") }
+
+func splitNames(s string) []string {
+	if s == "" {
+		return nil
+	}
+	return strings.Split(s, ",")
+}
+
+// formatMillis is a decimal number of milliseconds with at most three digits behind the point.
+func formatMillis(d time.Duration) string {
+	return strconv.FormatFloat(float64(d.Microseconds())/1000, 'f', -1, 64)
+}

@@ -1,0 +1,192 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+
+	"geogate/gateway/geopb"
+)
+
+// Server is one node's gateway.
+type Server struct {
+	cfg         Config
+	log         *slog.Logger
+	name        string   // of the datacenter
+	onlyHere    []string // acked-by of what only this datacenter is known to have; never changed
+	dc          Datacenter
+	replication Replication
+	members     map[uint64]Member
+	keyspaces   *keyspaces
+	metrics     *metrics
+	forward     *forwarder
+	leaders     *leaderWatch
+	health      *health.Server
+	grpc        *grpc.Server
+
+	stopping   chan struct{} // closed when Run is told to stop
+	stopOnce   sync.Once
+	receivers  sync.WaitGroup // goroutines of watch streams that outlive their handler by a moment
+	abruptStop chan struct{}  // closed by Kill
+	killOnce   sync.Once
+}
+
+// New checks the configuration and builds the gateway; it starts nothing. Errors wrap [ErrConfig].
+func New(config Config) (*Server, error) {
+	cfg := config.withDefaults()
+	if err := cfg.validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	spaces, err := newKeyspaces(cfg.Keyspaces, cfg.MaxPolicyTimeout)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	m, err := newMetrics(cfg.Registerer)
+	if err != nil {
+		return nil, fmt.Errorf("%w: metrics: %w", ErrConfig, err)
+	}
+	s := &Server{
+		cfg: cfg, log: cfg.Logger, name: cfg.Datacenter.Name(), onlyHere: []string{cfg.Datacenter.Name()},
+		dc: cfg.Datacenter, replication: cfg.Replication, members: map[uint64]Member{}, keyspaces: spaces,
+		metrics: m, forward: newForwarder(&cfg), health: health.NewServer(),
+		stopping: make(chan struct{}), abruptStop: make(chan struct{}),
+	}
+	for _, member := range cfg.Members {
+		s.members[member.ID] = member
+	}
+	s.leaders = newLeaderWatch(s.dc, cfg.LeaderLoss, func(known bool) {
+		s.health.SetServingStatus("", servingStatus(known))
+		s.log.Info("leadership", "known", known, "leader", s.dc.Leader())
+	})
+	s.grpc = grpc.NewServer(s.serverOptions()...)
+	s.register()
+	return s, nil
+}
+
+func servingStatus(ok bool) grpc_health_v1.HealthCheckResponse_ServingStatus {
+	if ok {
+		return grpc_health_v1.HealthCheckResponse_SERVING
+	}
+	return grpc_health_v1.HealthCheckResponse_NOT_SERVING
+}
+
+func (s *Server) serverOptions() []grpc.ServerOption {
+	opts := []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(s.cfg.MaxRequestBytes + grpcOverheadBytes),
+		grpc.MaxSendMsgSize(math.MaxInt32),
+		grpc.MaxConcurrentStreams(s.cfg.MaxConcurrentStreams),
+		// As in etcd: clients are set up for these.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * time.Hour, Timeout: 20 * time.Second}),
+		grpc.NumStreamWorkers(s.cfg.StreamWorkers),
+	}
+	if s.cfg.TLS != nil {
+		opts = append(opts, grpc.Creds(credentials.NewTLS(s.cfg.TLS)))
+	}
+	return opts
+}
+
+func (s *Server) register() {
+	etcdserverpb.RegisterKVServer(s.grpc, kvServer{Server: s})
+	etcdserverpb.RegisterWatchServer(s.grpc, watchServer{Server: s})
+	etcdserverpb.RegisterLeaseServer(s.grpc, leaseServer{})
+	etcdserverpb.RegisterClusterServer(s.grpc, clusterServer{Server: s})
+	etcdserverpb.RegisterMaintenanceServer(s.grpc, maintenanceServer{Server: s})
+	etcdserverpb.RegisterAuthServer(s.grpc, authServer{Server: s})
+	geopb.RegisterGeoServer(s.grpc, geoServer{Server: s})
+	s.health.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING) // until a leader is known
+	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
+	reflection.Register(s.grpc)
+}
+
+// Run serves until ctx ends or the listener fails. Then it ends the watch streams, lets requests finish for
+// StopTimeout and cuts off what is left. It returns nil when it was told to stop. It can be called once.
+func (s *Server) Run(ctx context.Context) error {
+	watchCtx, stopWatch := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	group.Go(func() { s.leaders.run(watchCtx) })
+	served := make(chan error, 1)
+	go func() { served <- s.grpc.Serve(s.cfg.Listener) }()
+
+	var err error
+	select {
+	case <-ctx.Done():
+		s.stop()
+		<-served
+	case <-s.abruptStop:
+		s.beginStop()
+		s.grpc.Stop()
+		<-served
+	case err = <-served:
+		err = fmt.Errorf("serve clients: %w", err)
+		s.beginStop()
+		s.grpc.Stop()
+	}
+	stopWatch()
+	group.Wait()
+	s.receivers.Wait()
+	s.forward.close()
+	return err
+}
+
+// Kill ends Run abruptly: no request finishes. It is for rehearsals of disaster.
+func (s *Server) Kill() { s.killOnce.Do(func() { close(s.abruptStop) }) }
+
+func (s *Server) beginStop() {
+	s.stopOnce.Do(func() {
+		s.health.Shutdown()
+		close(s.stopping)
+	})
+}
+
+// stop is graceful within its bound.
+func (s *Server) stop() {
+	s.beginStop()
+	done := make(chan struct{})
+	go func() {
+		s.grpc.GracefulStop()
+		close(done)
+	}()
+	t := time.NewTimer(s.cfg.StopTimeout)
+	defer t.Stop()
+	select {
+	case <-done:
+		return
+	case <-t.C:
+		s.log.Warn("requests were cut off", "after", s.cfg.StopTimeout)
+	case <-s.abruptStop:
+	}
+	s.grpc.Stop()
+	<-done
+}
+
+// Addr is where clients are served.
+func (s *Server) Addr() net.Addr { return s.cfg.Listener.Addr() }
+
+// fill completes the header of a datacenter's response.
+func (s *Server) fill(h *etcdserverpb.ResponseHeader) {
+	if h == nil {
+		return
+	}
+	term, _ := s.dc.Leading()
+	h.ClusterId, h.MemberId, h.RaftTerm = s.cfg.ClusterID, s.cfg.MemberID, max(term, 1)
+}
+
+// header is that of a response which is made here.
+func (s *Server) header(revision int64) *etcdserverpb.ResponseHeader {
+	h := &etcdserverpb.ResponseHeader{Revision: revision}
+	s.fill(h)
+	return h
+}

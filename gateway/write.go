@@ -1,0 +1,172 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"geogate/replication/policy"
+)
+
+// operation is one kind of write: how it is committed here, and how it is handed to another gateway.
+type operation[Q any, R response] struct {
+	method method
+	local  func(Writer, context.Context, Q) (R, Commit, error)
+	remote func(pb.KVClient, context.Context, Q, ...grpc.CallOption) (R, error)
+	exempt bool // from policies: it changes nothing that peers hold
+}
+
+type response interface {
+	comparable
+	GetHeader() *pb.ResponseHeader
+}
+
+var (
+	opPut = operation[*pb.PutRequest, *pb.PutResponse]{
+		method: methodPut, local: Writer.Put, remote: pb.KVClient.Put,
+	}
+	opDeleteRange = operation[*pb.DeleteRangeRequest, *pb.DeleteRangeResponse]{
+		method: methodDeleteRange, local: Writer.DeleteRange, remote: pb.KVClient.DeleteRange,
+	}
+	opTxn = operation[*pb.TxnRequest, *pb.TxnResponse]{
+		method: methodTxn, local: Writer.Txn, remote: pb.KVClient.Txn,
+	}
+	opCompact = operation[*pb.CompactionRequest, *pb.CompactionResponse]{
+		method: methodCompact, remote: pb.KVClient.Compact, exempt: true,
+		local: func(w Writer, ctx context.Context, r *pb.CompactionRequest) (*pb.CompactionResponse, Commit, error) {
+			resp, err := w.Compact(ctx, r)
+			return resp, Commit{}, err
+		},
+	}
+)
+
+// write takes a request that has been checked through to its receipt: here, when this node leads, else at
+// the leader's gateway. The error may be of the domain.
+func write[Q any, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule) (R, error) {
+	forwarded := isForwarded(ctx)
+	if forwarded {
+		s.markServed(ctx)
+	}
+	if _, leading := s.dc.Leading(); leading { // the common case, without closures
+		resp, err := commit(ctx, s, op, req, r)
+		if !retryable(err) {
+			return resp, err
+		}
+	}
+	return writeRouted(ctx, s, op, req, r, forwarded)
+}
+
+func writeRouted[Q any, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule, forwarded bool) (R, error) {
+	var resp R
+	err := s.route(ctx, forwarded,
+		func() (err error) {
+			resp, err = commit(ctx, s, op, req, r)
+			return err
+		},
+		func(conn *grpc.ClientConn) (fate, error) {
+			s.metrics.forwarded.Inc()
+			fctx, cancel := context.WithTimeout(s.forward.outgoing(ctx), s.cfg.RequestTimeout+r.timeout+time.Second)
+			defer cancel()
+			var trailer metadata.MD
+			var reached peer.Peer
+			var err error
+			resp, err = op.remote(pb.NewKVClient(conn), fctx, req, grpc.Trailer(&trailer), grpc.Peer(&reached))
+			f := fateOf(err, trailer, &reached)
+			if f == fateAnswered {
+				_ = grpc.SetTrailer(ctx, ourTrailers(trailer)) // fails only outside of a call
+			}
+			return f, err
+		})
+	if err != nil {
+		var none R
+		return none, err
+	}
+	return resp, nil
+}
+
+// commit makes the write in this datacenter and waits until its policy is met. An error that is not
+// retryable is final; [ErrNotMet] is the only one after which the write is known to be committed.
+func commit[Q any, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule) (R, error) {
+	var none R
+	if op.exempt {
+		r.policy = policy.Async
+	}
+	if r.policy != policy.Async && r.unreachable == UnreachableFail {
+		if err := s.replication.Check(r.policy); err != nil {
+			return none, s.unreachable(ctx, r.policy, err)
+		}
+	}
+	commitCtx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	resp, made, err := op.local(s.dc, commitCtx, req)
+	cancel()
+	if err != nil {
+		return none, err
+	}
+	s.fill(resp.GetHeader())
+	if op.exempt {
+		return resp, nil
+	}
+	if err := s.settle(ctx, made, r); err != nil {
+		return none, err
+	}
+	return resp, nil
+}
+
+// unreachable words the refusal before anything is written.
+func (s *Server) unreachable(ctx context.Context, p policy.Policy, err error) error {
+	if retryable(err) {
+		return err
+	}
+	s.metrics.policyFailed(p, failUnreachable)
+	_ = grpc.SetTrailer(ctx, metadata.Pairs(metaPolicy, p.String())) // fails only outside of a call
+	return fmt.Errorf("nothing was written: %w: %s: %w", ErrUnreachable, p, err)
+}
+
+// settle waits for the peers as the policy asks and sends the receipt.
+func (s *Server) settle(ctx context.Context, made Commit, r rule) error {
+	receipt := policy.Receipt{
+		Token:   policy.Token{Origin: s.name, Revision: made.Revision},
+		Policy:  r.policy,
+		AckedBy: s.onlyHere,
+	}
+	if made.Revision == 0 { // nothing changed: the token names the newest write of this datacenter instead
+		receipt.Token.Revision = s.dc.Position(s.name).Revision
+		setReceipt(ctx, receipt, false)
+		return nil
+	}
+	if r.policy == policy.Async {
+		setReceipt(ctx, receipt, true)
+		return nil
+	}
+	start := time.Now()
+	names, err := s.await(ctx, receipt.Token, r.policy, r.timeout, false)
+	receipt.AckedBy, receipt.Elapsed = acked(s.name, names), time.Since(start)
+	s.metrics.policyWait[r.policy].Observe(receipt.Elapsed.Seconds())
+	setReceipt(ctx, receipt, true)
+	if err == nil {
+		return nil
+	}
+	notMet := &notMetError{receipt: receipt}
+	if ctx.Err() != nil {
+		s.metrics.policyFailed(r.policy, failCanceled)
+		notMet.cause = ctx.Err()
+		return notMet
+	}
+	s.metrics.policyFailed(r.policy, failTimeout)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		notMet.cause = err
+	}
+	return notMet
+}
+
+// markServed tells the gateway that forwarded a call that its answer is this one's.
+func (s *Server) markServed(ctx context.Context) {
+	_ = grpc.SetTrailer(ctx, metadata.Pairs(trailerServedBy, s.forward.self)) // fails only outside of a call
+}
