@@ -35,6 +35,6 @@ func (*blackhole) Cleanup(stub *toxics.ToxicStub) {
 
 // drain ends when the sockets are closed, which closing the stub leads to.
 func drain(input <-chan *stream.StreamChunk) {
-	for range input { //nolint:revive // dropping is the work
+	for range input {
 	}
 }

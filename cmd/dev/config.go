@@ -57,8 +57,8 @@ func (c *Config) validate() error {
 		return fmt.Errorf("%w: nothing opens the nodes", ErrConfig)
 	case c.RTT < 0:
 		return fmt.Errorf("%w: the round trip time is %s, want 0 or more", ErrConfig, c.RTT)
-	case c.Nodes < 0:
-		return fmt.Errorf("%w: %d nodes, want 1, 3 or 5", ErrConfig, c.Nodes)
+	case c.Nodes != 0 && c.Nodes != 1 && c.Nodes != 3 && c.Nodes != 5:
+		return fmt.Errorf("%w: asked for %d nodes in each datacenter, want 1, 3 or 5", ErrConfig, c.Nodes)
 	case c.BasePort < 0 || c.BasePort > 65535:
 		return fmt.Errorf("%w: base port %d, want 1 to 65535", ErrConfig, c.BasePort)
 	}

@@ -108,7 +108,7 @@ func (f *folder) create(c *Config) error {
 	if port == 0 {
 		port = DefaultBasePort
 	}
-	t, err := layout(dcs, nodes, port, func(dc string) (string, error) { return "", nil })
+	t, err := layout(dcs, nodes, port, func(string) (string, error) { return "", nil })
 	if err != nil {
 		return err
 	}

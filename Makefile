@@ -1,0 +1,73 @@
+# `make help` lists the targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+GO       ?= go
+TOOLS    := test/tools/go.mod
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  := -X main.version=$(VERSION)
+# Flags of `make dev`, such as ARGS="--rtt 60ms --nodes 3".
+ARGS     ?=
+# Packages of `make test` and `make lint`.
+PKG      ?= ./...
+TIMEOUT  ?= 20m
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## compile bin/geogate
+	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/geogate ./cmd/geogate
+
+.PHONY: dev
+dev: build ## run three datacenters in one process; ARGS="--rtt 60ms" and so on
+	@exec bin/geogate dev $(ARGS)
+
+.PHONY: test
+test: fmt-check vet lint ## everything a change must pass: format, vet, lint, all tests with the race detector
+	$(GO) test -race -timeout $(TIMEOUT) $(PKG)
+
+.PHONY: unit
+unit: ## all tests without the race detector and the linter: quick
+	$(GO) test -timeout $(TIMEOUT) $(PKG)
+
+.PHONY: vet
+vet: ## go vet
+	$(GO) vet $(PKG)
+
+.PHONY: lint
+lint: ## golangci-lint in the pinned version; the first time it is compiled, which takes minutes
+	$(GO) tool -modfile=$(TOOLS) golangci-lint run $(PKG)
+
+.PHONY: fmt
+fmt: ## format the code
+	gofmt -w $$(git ls-files '*.go')
+
+.PHONY: fmt-check
+fmt-check: ## fail when code is not formatted
+	@bad=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	if [[ -n $$bad ]]; then echo "not formatted, run make fmt:"; echo "$$bad"; exit 1; fi
+
+.PHONY: tidy-check
+tidy-check: ## fail when go.mod or go.sum would change by go mod tidy
+	$(GO) mod tidy -diff
+
+.PHONY: vuln
+vuln: ## look for known vulnerabilities; says so when the database can't be reached
+	@out=$$($(GO) tool -modfile=$(TOOLS) govulncheck $(PKG) 2>&1); code=$$?; echo "$$out"; \
+	if [[ $$code -ne 0 && $$out == *"fetching vulnerabilities"* ]]; then \
+		echo "vuln: the vulnerability database can't be reached from here: nothing was checked"; exit 0; fi; \
+	exit $$code
+
+.PHONY: bench
+bench: build ## measure puts under each policy, and gets, in a fresh dev cluster of three datacenters
+	cmd/bench/run.sh 20s
+
+.PHONY: bench-quick
+bench-quick: build ## the same in a minute
+	cmd/bench/run.sh 3s
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
