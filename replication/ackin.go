@@ -1,0 +1,137 @@
+package replication
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/nats-io/nats.go"
+
+	"geogate/replication/event"
+	"geogate/replication/wire"
+)
+
+// Reasons for an ack not to count.
+var (
+	errAckSender      = errors.New("the sender is not who the subject says")
+	errAckReceiver    = errors.New("it is meant for another datacenter")
+	errAckIncarnation = errors.New("it is about another incarnation of this datacenter")
+	errAckStale       = errors.New("a later ack was there already")
+	errAckPast        = errors.New("it is of an incarnation of the sender that has ended")
+	errAckAhead       = errors.New("it confirms what was never committed here")
+	errAckHash        = errors.New("it confirms another frame than the one committed here")
+)
+
+// pastIncarnations bounds how many ended incarnations of a peer are remembered.
+const pastIncarnations = 16
+
+// onAck takes an ack of a peer. The server lets only that peer publish on the subject, and the signature
+// says the same where the server can't be relied on.
+func (l *lead) onAck(m *nats.Msg) {
+	p := l.peers[l.byToken[lastToken(m.Subject)]]
+	if p == nil {
+		return
+	}
+	var ack wire.Ack
+	err := l.verifiers[p.name].Open(wire.Kind_KIND_ACK, m.Data, &ack)
+	if err == nil {
+		err = l.takeAck(p, &ack)
+	}
+	if err == nil {
+		l.metrics.acksReceived.WithLabelValues(p.name).Inc()
+		l.step(p)
+		return
+	}
+	l.metrics.acksRefused.WithLabelValues(p.name).Inc()
+	if !errors.Is(err, errAckStale) {
+		l.warnOnce(p, "ack refused", err)
+	}
+}
+
+// warnOnce says the same about a peer's acks only once in a row.
+func (l *lead) warnOnce(p *peer, msg string, err error) {
+	p.mu.Lock()
+	said := p.warned == err.Error()
+	p.warned = err.Error()
+	p.mu.Unlock()
+	if !said {
+		l.cfg.Logger.Warn(msg, "peer", p.name, "error", err)
+	}
+}
+
+func (l *lead) takeAck(p *peer, ack *wire.Ack) error {
+	if ack.From != p.name {
+		return errAckSender
+	}
+	if ack.To != l.cfg.Local {
+		return errAckReceiver
+	}
+	at, err := ack.Position.In(l.cfg.Local)
+	if err != nil {
+		return err
+	}
+	if err := l.orderAck(p, ackOrder{incarnation: ack.Incarnation, term: ack.Term, seq: ack.Seq}); err != nil {
+		return err
+	}
+	fresh := at.Incarnation == 0 && at.Revision == 0
+	if !fresh && at.Incarnation != l.cfg.Incarnation() {
+		return errAckIncarnation
+	}
+	if head := l.cfg.Chain.Position(l.cfg.Local); at.Revision > head.Revision {
+		return errAckAhead
+	} else if at.Revision == head.Revision && at.Hash != head.Hash {
+		return errAckHash
+	}
+	if hash, ok := l.outbox.hashOf(at.Revision); ok && hash != at.Hash {
+		return errAckHash
+	}
+	vector := l.vectorOf(p, ack)
+	p.mu.Lock()
+	p.vector, p.warned = vector, ""
+	p.mu.Unlock()
+	l.tracker.Ack(p.name, at.Revision)
+	return nil
+}
+
+// orderAck drops an ack that is older than one before, so that a late or repeated one neither moves a
+// watermark back nor passes for a sign of life. A new incarnation starts over.
+func (l *lead) orderAck(p *peer, o ackOrder) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	last := p.ack
+	if o.incarnation != last.incarnation {
+		if slices.Contains(p.past, o.incarnation) {
+			return errAckPast
+		}
+		if !p.contact.IsZero() {
+			p.past = append(p.past, last.incarnation)
+			p.past = p.past[max(0, len(p.past)-pastIncarnations):]
+			p.vector = nil
+			l.tracker.Forget(p.name)
+			l.cfg.Logger.Warn("peer has begun a new incarnation", "peer", p.name)
+		}
+	} else if !p.contact.IsZero() && (o.term < last.term || (o.term == last.term && o.seq <= last.seq)) {
+		return errAckStale
+	}
+	p.ack, p.contact = o, l.cfg.Clock()
+	return nil
+}
+
+// vectorOf reads the sender's vector. A watermark of an incarnation that is not the one known here says
+// nothing about the frames kept here, so it counts as none; of the sender's own chain, it makes the whole
+// row unknown.
+func (l *lead) vectorOf(p *peer, ack *wire.Ack) event.Vector {
+	v := event.Vector{}
+	for _, w := range ack.Vector {
+		known := l.cfg.Chain.Position(w.Origin).Incarnation
+		if w.Origin == l.cfg.Local {
+			known = l.cfg.Incarnation()
+		}
+		switch {
+		case w.Incarnation == known, w.Origin == p.name && known == 0:
+			v[w.Origin] = w.Revision
+		case w.Origin == p.name:
+			return nil
+		}
+	}
+	return v
+}

@@ -1,0 +1,292 @@
+package replication
+
+import (
+	"cmp"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/nats-io/nkeys"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"geogate/replication/health"
+	"geogate/replication/wire"
+)
+
+// Config says how an [Engine] works. Fields without a remark on zero are required.
+type Config struct {
+	// Local is this DC's name, Node this node's. A peer finds the leader by its node name.
+	Local string
+	Node  string
+	// Incarnation is this life of the DC's data; it returns 0 as long as none has been chosen.
+	Incarnation func() uint64
+	// Key is this DC's user nkey with its seed, the same on all its nodes: it authenticates to the peers' NATS
+	// servers and signs frames and acks.
+	Key nkeys.KeyPair
+	// Peers are the other DCs. None makes the engine idle.
+	Peers []Peer
+	// NATS is this DC's own JetStream.
+	NATS NATS
+	// DialTLS is used towards the peers' NATS servers; nil dials in the clear unless a URL says tls://.
+	DialTLS *tls.Config
+
+	Chain     Chain
+	Applier   Applier
+	Confirmer Confirmer
+
+	// HeartbeatInterval is how often an ack is repeated. 0 means 250 ms.
+	HeartbeatInterval time.Duration
+	// AckMinInterval spaces acks under load; the first after a pause goes at once. 0 means 1 ms.
+	AckMinInterval time.Duration
+	// Health are the limits of the peers' state machines. Zero fields mean 1 s, 3 s (silence), 3 s, 10 s
+	// (no progress), 500 ms (recovery). They must exceed HeartbeatInterval clearly.
+	Health health.Limits
+	// HealthInterval is how often health is judged without news. 0 means 100 ms.
+	HealthInterval time.Duration
+	// HealthEvents is how many changes of health are kept per peer. 0 means 64.
+	HealthEvents int
+	// ConfirmInterval is how often the matrix is handed to Confirmer when it changed. 0 means 1 s.
+	ConfirmInterval time.Duration
+
+	// DialTimeout bounds one attempt to connect to one endpoint. 0 means 1 s.
+	DialTimeout time.Duration
+	// RequestTimeout bounds a handshake and any JetStream API call. 0 means 2 s. It must exceed the round trip.
+	RequestTimeout time.Duration
+	// RetryMin and RetryMax bound the pause before a pull that failed is tried again. 0 means 100 ms and 500 ms.
+	RetryMin, RetryMax time.Duration
+	// RefusedInterval is the pause after an answer that only an operator can change. 0 means 1 s.
+	RefusedInterval time.Duration
+	// PullHeartbeat is how often an idle pull hears from the origin; two missed ones end it. 0 means 500 ms.
+	PullHeartbeat time.Duration
+	// PullExpiry bounds one pull request. 0 means 10 s; it must be at least 4 x PullHeartbeat.
+	PullExpiry time.Duration
+	// StallAfter ends a pull that hears heartbeats but no frames, although the origin has more. 0 means 2 s.
+	StallAfter time.Duration
+	// PingInterval is how often the round trip to an origin is measured. 0 means 1 s.
+	PingInterval time.Duration
+	// ApplyTimeout bounds the wait for the oldest proposal of a received frame. 0 means 10 s.
+	ApplyTimeout time.Duration
+	// PublishTimeout bounds the wait for JetStream's answer to a publish. 0 means 5 s.
+	PublishTimeout time.Duration
+
+	// PartBytes is the size of a stream message; larger frames are split. 0 means 512 KiB. It must stay 64 KiB
+	// below the server's max_payload.
+	PartBytes int
+	// MaxFrameBytes bounds a received frame, decompressed. 0 means 16 MiB.
+	MaxFrameBytes int
+	// PullBytes is how much an origin may have in flight to this DC: at least bandwidth x round trip. 0 means 8 MiB.
+	PullBytes int
+	// ProposeBytes is how much received data may be in flight to this DC's Raft group per origin. 0 means 16 MiB.
+	ProposeBytes int
+	// PublishBytes is how much may be in flight to this DC's JetStream. 0 means 16 MiB.
+	PublishBytes int
+	// ReadBytes is how much is read from the chain at once. 0 means 1 MiB.
+	ReadBytes int
+	// DifferenceBytes is how far a difference may run ahead of what its peer has confirmed. 0 means 16 MiB.
+	DifferenceBytes int
+	// IndexEntries bounds the index from revision to stream sequence; beyond, it gets coarser. 0 means 65,536.
+	IndexEntries int
+
+	// Clock is the wall clock, whose readings should carry the monotonic clock. nil means time.Now.
+	Clock func() time.Time
+	// Logger gets what operators should see; nil is silent.
+	Logger *slog.Logger
+	// Registerer gets the metrics; nil keeps them private.
+	Registerer prometheus.Registerer
+}
+
+// Peer is another DC.
+type Peer struct {
+	// Name is its DC name.
+	Name string
+	// PublicKey is its public user nkey (U...): it may connect here with it, and signs with it.
+	PublicKey string
+	// Endpoints are the NATS servers of its nodes, the primary first, then backups.
+	Endpoints []Endpoint
+	// Credentials is a NATS credentials file to use towards an external NATS cluster of that DC instead of
+	// Config.Key; empty for none.
+	Credentials string
+}
+
+// Endpoint is one way to a DC.
+type Endpoint struct {
+	Node string // the node's name, by which handshakes redirect; empty with external NATS
+	URL  string // nats://host:port or tls://host:port
+}
+
+// NATS is exactly one of the two.
+type NATS struct {
+	Embedded *Embedded
+	External *External
+}
+
+// Embedded is a stand-alone NATS server inside this process, never clustered.
+type Embedded struct {
+	// ListenAddr is host:port for the peers; port 0 takes a free one.
+	ListenAddr string
+	// StoreDir keeps the outbox stream. It may be lost.
+	StoreDir string
+	// MaxBytes bounds the outbox stream, MaxAge how long it keeps a message. 0 means 1 GiB and 1 h.
+	MaxBytes int64
+	MaxAge   time.Duration
+	// TLS is for the peers' connections; nil is in the clear.
+	TLS *tls.Config
+}
+
+// External is this DC's own NATS cluster, which spans no other DC.
+type External struct {
+	// URLs of its servers.
+	URLs []string
+	// Credentials is a NATS credentials file; Seed a user nkey's seed. Empty for none.
+	Credentials string
+	Seed        string
+	// TLS is used to dial; nil dials in the clear unless a URL says tls://.
+	TLS *tls.Config
+	// Replicas of the outbox stream. 0 means 3.
+	Replicas int
+	// MaxBytes and MaxAge as in Embedded.
+	MaxBytes int64
+	MaxAge   time.Duration
+	// PeerAPIPrefix is the JetStream API as peers reach it, when the operator gives them service imports
+	// under another name. Empty means $JS.API.
+	PeerAPIPrefix string
+}
+
+func orDuration(d *time.Duration, v time.Duration) { *d = cmp.Or(*d, v) }
+
+// validate fills the zero fields and says what makes no sense.
+func (c *Config) validate() error {
+	orDuration(&c.HeartbeatInterval, 250*time.Millisecond)
+	orDuration(&c.AckMinInterval, time.Millisecond)
+	orDuration(&c.Health.SuspectAfter, time.Second)
+	orDuration(&c.Health.DownAfter, 3*time.Second)
+	orDuration(&c.Health.StallAfter, 3*time.Second)
+	orDuration(&c.Health.StallDownAfter, 10*time.Second)
+	orDuration(&c.Health.RecoverAfter, 500*time.Millisecond)
+	orDuration(&c.HealthInterval, 100*time.Millisecond)
+	orDuration(&c.ConfirmInterval, time.Second)
+	orDuration(&c.DialTimeout, time.Second)
+	orDuration(&c.RequestTimeout, 2*time.Second)
+	orDuration(&c.RetryMin, 100*time.Millisecond)
+	orDuration(&c.RetryMax, 500*time.Millisecond)
+	orDuration(&c.RefusedInterval, time.Second)
+	orDuration(&c.PullHeartbeat, 500*time.Millisecond)
+	orDuration(&c.PullExpiry, 10*time.Second)
+	orDuration(&c.StallAfter, 2*time.Second)
+	orDuration(&c.PingInterval, time.Second)
+	orDuration(&c.ApplyTimeout, 10*time.Second)
+	orDuration(&c.PublishTimeout, 5*time.Second)
+	c.HealthEvents = cmp.Or(c.HealthEvents, 64)
+	c.PartBytes = cmp.Or(c.PartBytes, 512<<10)
+	c.MaxFrameBytes = cmp.Or(c.MaxFrameBytes, 16<<20)
+	c.PullBytes = cmp.Or(c.PullBytes, 8<<20)
+	c.ProposeBytes = cmp.Or(c.ProposeBytes, 16<<20)
+	c.PublishBytes = cmp.Or(c.PublishBytes, 16<<20)
+	c.ReadBytes = cmp.Or(c.ReadBytes, 1<<20)
+	c.DifferenceBytes = cmp.Or(c.DifferenceBytes, 16<<20)
+	c.IndexEntries = cmp.Or(c.IndexEntries, 1<<16)
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+
+	bad := func(format string, a ...any) error {
+		return fmt.Errorf("%w: %w", ErrConfig, fmt.Errorf(format, a...))
+	}
+	switch {
+	case c.Local == "" || c.Node == "":
+		return bad("the names of the datacenter and of the node must not be empty")
+	case c.Incarnation == nil || c.Key == nil || c.Chain == nil || c.Applier == nil || c.Confirmer == nil:
+		return bad("Incarnation, Key, Chain, Applier and Confirmer must be set")
+	case (c.NATS.Embedded == nil) == (c.NATS.External == nil):
+		return bad("exactly one of embedded and external NATS must be set")
+	case c.PullExpiry < 4*c.PullHeartbeat:
+		return bad("pull expiry %s must be at least 4 times the pull heartbeat %s", c.PullExpiry, c.PullHeartbeat)
+	case c.Health.SuspectAfter < 2*c.HeartbeatInterval:
+		return bad("suspected after %s of silence must be at least 2 heartbeat intervals of %s", c.Health.SuspectAfter, c.HeartbeatInterval)
+	case c.RetryMax < c.RetryMin:
+		return bad("retry pauses %s to %s must ascend", c.RetryMin, c.RetryMax)
+	case c.PartBytes < 1<<10 || c.PullBytes < 4*c.PartBytes:
+		return bad("pull bytes %d must hold at least 4 parts of %d, and a part 1 KiB", c.PullBytes, c.PartBytes)
+	case c.IndexEntries < 16 || c.HealthEvents < 1:
+		return bad("index entries %d must be at least 16, health events %d at least 1", c.IndexEntries, c.HealthEvents)
+	}
+	for _, d := range []time.Duration{c.HeartbeatInterval, c.AckMinInterval, c.HealthInterval, c.ConfirmInterval, c.DialTimeout,
+		c.RequestTimeout, c.RetryMin, c.RefusedInterval, c.PullHeartbeat, c.StallAfter, c.PingInterval, c.ApplyTimeout, c.PublishTimeout} {
+		if d <= 0 {
+			return bad("a duration is %s; all must be positive", d)
+		}
+	}
+	for _, n := range []int{c.MaxFrameBytes, c.ProposeBytes, c.PublishBytes, c.ReadBytes, c.DifferenceBytes} {
+		if n <= 0 {
+			return bad("a size is %d bytes; all must be positive", n)
+		}
+	}
+	if err := c.Health.Validate(); err != nil {
+		return bad("health: %w", err)
+	}
+	if err := c.validateNATS(); err != nil {
+		return bad("%w", err)
+	}
+	return c.validatePeers(bad)
+}
+
+func (c *Config) validatePeers(bad func(string, ...any) error) error {
+	seen := map[string]bool{c.Local: true}
+	for _, p := range c.Peers {
+		if p.Name == "" || seen[p.Name] {
+			return bad("peer %q: names must be set and differ", p.Name)
+		}
+		seen[p.Name] = true
+		if _, err := wire.NewVerifier(p.PublicKey); err != nil {
+			return bad("peer %s: %w", p.Name, err)
+		}
+		if len(p.Endpoints) == 0 {
+			return bad("peer %s: no endpoint", p.Name)
+		}
+		for _, e := range p.Endpoints {
+			if e.URL == "" {
+				return bad("peer %s: endpoint of node %q has no URL", p.Name, e.Node)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Config) validateNATS() error {
+	maxBytes := int64(0)
+	if e := c.NATS.Embedded; e != nil {
+		copied := *e
+		c.NATS.Embedded = &copied
+		e = &copied
+		e.MaxBytes = cmp.Or(e.MaxBytes, 1<<30)
+		orDuration(&e.MaxAge, time.Hour)
+		maxBytes = e.MaxBytes
+		if e.StoreDir == "" {
+			return fmt.Errorf("embedded NATS needs a store directory")
+		}
+		if _, _, err := splitAddr(e.ListenAddr); err != nil {
+			return fmt.Errorf("embedded NATS listen address %q: %w", e.ListenAddr, err)
+		}
+	}
+	if x := c.NATS.External; x != nil {
+		copied := *x
+		c.NATS.External = &copied
+		x = &copied
+		x.Replicas = cmp.Or(x.Replicas, 3)
+		x.MaxBytes = cmp.Or(x.MaxBytes, 1<<30)
+		orDuration(&x.MaxAge, time.Hour)
+		x.PeerAPIPrefix = cmp.Or(x.PeerAPIPrefix, "$JS.API")
+		maxBytes = x.MaxBytes
+		if len(x.URLs) == 0 {
+			return fmt.Errorf("external NATS needs URLs")
+		}
+	}
+	if least := 4 * int64(c.PublishBytes+c.DifferenceBytes*len(c.Peers)); maxBytes < least {
+		return fmt.Errorf("the stream of %d bytes must hold 4 times the publish window and a difference for each peer, %d bytes", maxBytes, least)
+	}
+	return nil
+}

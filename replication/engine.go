@@ -1,0 +1,256 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"geogate/replication/event"
+	"geogate/replication/policy"
+	"geogate/replication/wire"
+)
+
+// Engine carries this DC's frames to its peers and theirs to it. There is one on each node; only the one
+// whose node leads ships, receives and counts acks.
+type Engine struct {
+	cfg       Config
+	signer    *wire.Signer
+	verifiers map[string]*wire.Verifier // by peer's name
+	byToken   map[string]string         // peer's name by its token
+	metrics   *metrics
+	embedded  *embedded // nil with external NATS
+	nc        *nats.Conn
+	js        jetstream.JetStream
+	apiPrefix string // as peers see it
+
+	closing context.Context // ends Run and Lead at Close
+	cancel  context.CancelFunc
+	mu      sync.Mutex     // orders running.Add before Close's Wait
+	running sync.WaitGroup // Run and Lead
+	turn    chan struct{}  // held by the one Lead
+
+	current    atomic.Pointer[lead] // nil while this node does not lead
+	leaderNode atomic.Pointer[string]
+	ackSeq     atomic.Uint64 // of the last ack sent; starts at the clock, so that it grows over restarts
+}
+
+// Open starts the embedded server, or begins to connect to the external one, which need not be up. It
+// neither ships nor answers anything before [Engine.Run] and [Engine.Lead].
+func Open(cfg Config) (*Engine, error) {
+	if err := cfg.validate(); err != nil {
+		return nil, err
+	}
+	e := &Engine{
+		cfg: cfg, verifiers: map[string]*wire.Verifier{}, byToken: map[string]string{},
+		turn: make(chan struct{}, 1), apiPrefix: peerAPIPrefix,
+	}
+	e.ackSeq.Store(uint64(e.cfg.Clock().UnixNano()))
+	e.closing, e.cancel = context.WithCancel(context.Background())
+	var err error
+	if e.signer, err = wire.NewSigner(cfg.Key); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	for _, p := range cfg.Peers {
+		if e.verifiers[p.Name], err = wire.NewVerifier(p.PublicKey); err != nil {
+			return nil, fmt.Errorf("%w: peer %s: %w", ErrConfig, p.Name, err)
+		}
+		e.byToken[token(p.Name)] = p.Name
+	}
+	if e.metrics, err = newMetrics(cfg.Registerer, e); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if err := e.connect(); err != nil {
+		e.Close()
+		return nil, err
+	}
+	return e, nil
+}
+
+// connect opens the engine's own connection to this DC's NATS.
+func (e *Engine) connect() error {
+	var opts []nats.Option
+	urls := ""
+	if e.cfg.NATS.Embedded != nil {
+		var err error
+		if e.embedded, err = openEmbedded(&e.cfg); err != nil {
+			return err
+		}
+		if opts, err = e.embedded.options(); err != nil {
+			return fmt.Errorf("%w: %w", ErrServer, err)
+		}
+	} else {
+		var err error
+		if urls, opts, err = e.cfg.NATS.External.options(); err != nil {
+			return fmt.Errorf("%w: %w", ErrConfig, err)
+		}
+		e.apiPrefix = e.cfg.NATS.External.PeerAPIPrefix
+	}
+	nc, err := nats.Connect(urls, append(opts, e.localOptions()...)...)
+	if err != nil {
+		return fmt.Errorf("replication: connect to this datacenter's NATS: %w", err)
+	}
+	e.nc = nc
+	// The window in bytes comes first; the one in messages only has to be larger than it ever gets.
+	e.js, err = jetstream.New(nc, jetstream.WithPublishAsyncMaxPending(1<<20),
+		jetstream.WithPublishAsyncTimeout(e.cfg.PublishTimeout), jetstream.WithDefaultTimeout(e.cfg.RequestTimeout))
+	return err
+}
+
+// Close stops everything that still runs, then the server. It is safe to call twice.
+func (e *Engine) Close() error {
+	e.mu.Lock()
+	e.cancel()
+	e.mu.Unlock()
+	e.running.Wait()
+	if e.js != nil {
+		e.js.CleanupPublisher()
+	}
+	if e.nc != nil {
+		e.nc.Close()
+	}
+	if e.embedded != nil {
+		e.embedded.close()
+	}
+	e.metrics.unregister()
+	return nil
+}
+
+// Addr is where the embedded server listens; empty with external NATS.
+func (e *Engine) Addr() string {
+	if e.embedded == nil {
+		return ""
+	}
+	return e.embedded.addr()
+}
+
+// until is a context that ends with ctx or at Close, and counts as running. After Close it has ended.
+func (e *Engine) until(ctx context.Context) (context.Context, func()) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.closing.Err() != nil {
+		return e.closing, func() {}
+	}
+	e.running.Add(1)
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(e.closing, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+		e.running.Done()
+	}
+}
+
+// Run answers the peers' handshakes and pings until ctx ends. It fails when the embedded server does.
+func (e *Engine) Run(ctx context.Context) error {
+	ctx, done := e.until(ctx)
+	defer done()
+	if ctx.Err() != nil {
+		return nil
+	}
+	for verb, handle := range map[string]nats.MsgHandler{"sync": e.onSync, "ping": e.onPing} {
+		sub, err := e.nc.Subscribe(subject(e.cfg.Local, verb, "*"), handle)
+		if err != nil {
+			return fmt.Errorf("replication: subscribe: %w", err)
+		}
+		defer sub.Unsubscribe() //nolint:errcheck // the connection may be gone
+	}
+	if e.embedded == nil {
+		<-ctx.Done()
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case text := <-e.embedded.logger.fatal:
+		return fmt.Errorf("%w: %s", ErrServer, text)
+	}
+}
+
+// Lead ships, receives and counts acks while this node leads its DC in the given Raft term. It returns
+// when ctx ends and all its goroutines are gone. Only one runs at a time; the next one waits.
+func (e *Engine) Lead(ctx context.Context, term uint64) error {
+	ctx, done := e.until(ctx)
+	defer done()
+	select {
+	case e.turn <- struct{}{}:
+		defer func() { <-e.turn }()
+	case <-ctx.Done():
+	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	l := newLead(e, term)
+	e.current.Store(l)
+	defer func() {
+		e.current.Store(nil)
+		l.tracker.Close(ErrNotLeading)
+	}()
+	l.run(ctx)
+	return nil
+}
+
+// SetLeader names the node that leads this DC, for the answer to peers that ask another one; empty when
+// it is not known.
+func (e *Engine) SetLeader(node string) { e.leaderNode.Store(&node) }
+
+func (e *Engine) leader() string {
+	if p := e.leaderNode.Load(); p != nil {
+		return *p
+	}
+	return ""
+}
+
+// Check says whether a policy can be met by the DCs that are not known to be down. The error wraps
+// [ErrUnreachable] and names those that are, or [ErrNotLeading].
+func (e *Engine) Check(p policy.Policy) error {
+	if p == policy.Async {
+		return nil
+	}
+	l := e.current.Load()
+	if l == nil {
+		return ErrNotLeading
+	}
+	return l.check(p)
+}
+
+// Wait returns when the policy is met for a revision of this DC's chain. ackedBy names the DCs known to
+// have committed it at that moment, the local one first, then the peers by name; it is valid with an error
+// too: [ErrNotMet] when ctx ended first, [ErrNotLeading] when this node does not lead (any more).
+func (e *Engine) Wait(ctx context.Context, revision int64, p policy.Policy) (ackedBy []string, err error) {
+	l := e.current.Load()
+	if l == nil {
+		if p == policy.Async && revision <= e.cfg.Chain.Position(e.cfg.Local).Revision {
+			return []string{e.cfg.Local}, nil
+		}
+		return nil, ErrNotLeading
+	}
+	if err := l.committed(ctx, revision); err != nil {
+		return nil, fmt.Errorf("%w: revision %d is not committed here: %w", ErrNotMet, revision, err)
+	}
+	ackedBy, err = l.tracker.Wait(ctx, revision, p)
+	if err != nil && !errors.Is(err, ErrNotLeading) {
+		err = fmt.Errorf("%w: %s for revision %d, committed in %v: %w", ErrNotMet, p, revision, ackedBy, err)
+	}
+	return ackedBy, err
+}
+
+// Matrix is the vector of each DC, as far as it is known to this node; the local row is always there.
+func (e *Engine) Matrix() map[string]event.Vector {
+	if l := e.current.Load(); l != nil {
+		return l.matrix()
+	}
+	return map[string]event.Vector{e.cfg.Local: e.ownVector()}
+}
+
+func (e *Engine) ownVector() event.Vector {
+	v := e.cfg.Chain.Vector().Clone()
+	if p := e.cfg.Chain.Position(e.cfg.Local); p.Revision > v[e.cfg.Local] {
+		v[e.cfg.Local] = p.Revision
+	}
+	return v
+}

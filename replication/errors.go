@@ -1,0 +1,50 @@
+package replication
+
+import "errors"
+
+// Opening.
+var (
+	// ErrConfig marks a configuration that makes no sense.
+	ErrConfig = errors.New("replication: bad configuration")
+	// ErrListen marks an address that the embedded NATS server can't listen on.
+	ErrListen = errors.New("replication: cannot listen")
+	// ErrServer marks an embedded NATS server that failed.
+	ErrServer = errors.New("replication: embedded NATS server failed")
+)
+
+// Waiting for a policy.
+var (
+	// ErrNotLeading is returned where only the node that leads its DC knows the answer.
+	ErrNotLeading = errors.New("this node does not lead its datacenter")
+	// ErrUnreachable says that a policy can't be met by the peers believed to be up.
+	ErrUnreachable = errors.New("policy cannot be met by the datacenters that are up")
+	// ErrNotMet says that the wait ended before the policy was met. The write is committed locally and will
+	// still arrive.
+	ErrNotMet = errors.New("policy not met in time")
+)
+
+// Reading the chain.
+var (
+	// ErrTrimmed must be returned, possibly wrapped, by [Chain.Frames] when the frame right behind the asked
+	// revision is no longer kept.
+	ErrTrimmed = errors.New("frames are no longer retained")
+)
+
+// Why a pull ended.
+var (
+	errGap         = errors.New("the stream does not continue the chain")
+	errHeartbeat   = errors.New("no heartbeat on the pull")
+	errStalled     = errors.New("the origin has more, but nothing arrives")
+	errEnded       = errors.New("the origin ended the pull")
+	errDifference  = errors.New("difference received")
+	errRedirected  = errors.New("another node leads the origin")
+	errNoAnswer    = errors.New("no answer from the origin")
+	errNeedsData   = errors.New("snapshot needed")
+	errTryLater    = errors.New("the origin cannot serve now")
+	errApplySlow   = errors.New("a received frame was not applied in time")
+	errDisconnect  = errors.New("connection to the origin lost")
+	errStreamLost  = errors.New("the outbox stream is gone")
+	errRebuild     = errors.New("the outbox stream is being made anew")
+	errOutOfOrder  = errors.New("the outbox stream assigned a sequence out of order")
+	errDiffStopped = errors.New("difference stopped")
+)

@@ -1,0 +1,233 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sync/semaphore"
+
+	"geogate/replication/event"
+)
+
+// generation is one life of the outbox stream.
+type generation struct {
+	*outbox
+	created time.Time // of the stream, its identity
+	begin   chan int64
+	window  *semaphore.Weighted
+
+	mu    sync.Mutex
+	begun bool  // guarded by mu, as all below
+	floor int64 // where the live frames begin, once begun
+	index index // of live frames that JetStream has acknowledged
+	tail  uint64
+}
+
+func newGeneration(o *outbox, created time.Time) *generation {
+	return &generation{
+		outbox: o, created: created, begin: make(chan int64, 1),
+		window: semaphore.NewWeighted(int64(o.cfg.PublishBytes)), index: index{max: o.cfg.IndexEntries},
+	}
+}
+
+// published is a frame on its way into the stream.
+type published struct {
+	frame   indexEntry
+	bytes   int64 // of all its messages
+	taken   int64 // from the window
+	futures []jetstream.PubAckFuture
+}
+
+// ship publishes the live frames. It returns when ctx ends or this life of the stream has.
+func (g *generation) ship(ctx context.Context) error {
+	var cur int64
+	select {
+	case cur = <-g.begin:
+	case <-g.rebuild:
+		return errRebuild
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	for {
+		err := g.shipFrom(ctx, cur)
+		if ctx.Err() != nil || errors.Is(err, errRebuild) || errors.Is(err, errOutOfOrder) || errors.Is(err, ErrTrimmed) {
+			return err
+		}
+		g.metrics.publishErrors.Inc()
+		g.cfg.Logger.Warn("publishing to the outbox stream failed", "error", err)
+		if err := g.alive(ctx); err != nil {
+			return err
+		}
+		cur = g.resume()
+	}
+}
+
+// alive returns nil when the stream is still the one of this generation; it asks until it knows.
+func (g *generation) alive(ctx context.Context) error {
+	for {
+		stream, err := g.js.Stream(ctx, streamName(g.cfg.Local))
+		switch {
+		case err == nil && stream.CachedInfo().Created.Equal(g.created):
+			return nil
+		case err == nil, errors.Is(err, jetstream.ErrStreamNotFound), g.embedded != nil:
+			return errStreamLost
+		case ctx.Err() != nil:
+			return ctx.Err()
+		}
+		select {
+		case <-g.rebuild:
+			return errRebuild
+		default:
+		}
+		pause(ctx, g.cfg.RetryMax)
+	}
+}
+
+// resume is behind the last frame that JetStream has acknowledged with all before it.
+func (g *generation) resume() int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if e, ok := g.index.newest(); ok {
+		return e.last
+	}
+	return g.floor
+}
+
+// shipFrom publishes frames behind a revision in a pipeline: this goroutine reads the chain, packs and
+// publishes; collect awaits the answers in order.
+func (g *generation) shipFrom(ctx context.Context, cur int64) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	pipeline := make(chan published, 1024)
+	var collecting sync.WaitGroup
+	collecting.Go(func() {
+		var failed error // nothing behind a failed frame may enter the index
+		for p := range pipeline {
+			if failed == nil {
+				if failed = g.collect(ctx, p); failed != nil {
+					cancel(failed)
+				}
+			}
+			g.window.Release(p.taken)
+		}
+	})
+	err := g.publishAll(ctx, cur, pipeline)
+	close(pipeline)
+	if err != nil {
+		cancel(err)
+	}
+	collecting.Wait()
+	return context.Cause(ctx)
+}
+
+func (g *generation) publishAll(ctx context.Context, cur int64, pipeline chan<- published) error {
+	for {
+		changed := g.cfg.Chain.Changed()
+		frames, err := g.cfg.Chain.Frames(g.cfg.Local, cur, g.cfg.ReadBytes)
+		if err != nil {
+			return fmt.Errorf("read the chain behind %d: %w", cur, err)
+		}
+		for i := range frames {
+			if frames[i].PrevRevision != cur {
+				return fmt.Errorf("%w: chain continues at %d, asked behind %d", ErrTrimmed, frames[i].PrevRevision, cur)
+			}
+			p, err := g.publish(ctx, &frames[i])
+			if err != nil {
+				return err
+			}
+			select {
+			case pipeline <- p:
+			case <-ctx.Done():
+				g.window.Release(p.taken)
+				return context.Cause(ctx)
+			}
+			cur = frames[i].Last
+		}
+		if len(frames) > 0 {
+			continue
+		}
+		select {
+		case <-changed:
+		case <-g.rebuild:
+			return errRebuild
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// publish sends the parts of a frame, once there is room in the window.
+func (g *generation) publish(ctx context.Context, f *event.Sealed) (published, error) {
+	select {
+	case <-g.rebuild:
+		return published{}, errRebuild
+	default:
+	}
+	return publish(ctx, g.lead, g.window, liveSubject(g.cfg.Local), f)
+}
+
+// collect awaits JetStream's answer for a frame and enters it into the index.
+func (g *generation) collect(ctx context.Context, p published) error {
+	first, last, err := await(ctx, p.futures)
+	if err != nil {
+		return err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if first <= g.tail {
+		return fmt.Errorf("%w: %d after %d", errOutOfOrder, first, g.tail)
+	}
+	g.tail = last
+	p.frame.seq, p.frame.end = first, last
+	g.index.add(p.frame)
+	g.metrics.framesShipped.WithLabelValues("live").Inc()
+	g.metrics.bytesShipped.WithLabelValues("live").Add(float64(p.bytes))
+	return nil
+}
+
+// start makes the live frames begin at a revision, if they have not begun yet, and returns where they do.
+func (g *generation) start(revision int64) int64 {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.begun {
+		g.begun, g.floor = true, revision
+		g.begin <- revision
+	}
+	return g.floor
+}
+
+// hasBegun says whether live frames have begun.
+func (g *generation) hasBegun() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.begun
+}
+
+// plan says where a reader behind a revision finds its frames: at a sequence among the live ones, given
+// the stream's first sequence, or else in a difference up to a revision at which the live ones go on.
+func (g *generation) plan(revision int64, firstSeq uint64) (seq uint64, until int64, live bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	newest, any := g.index.newest()
+	switch {
+	case revision < g.floor:
+		until = g.floor
+	case !any:
+		return 1, 0, true // nothing acknowledged yet, so all live frames will come
+	case revision >= newest.last:
+		return newest.end + 1, 0, true
+	}
+	if e, ok := g.index.startOf(revision); ok && revision >= g.floor && e.seq >= firstSeq {
+		return e.seq, 0, true
+	}
+	// What the stream has discarded can't be read there any more.
+	if e, ok := g.index.from(firstSeq); ok {
+		until = max(until, e.prev)
+	} else if any {
+		until = newest.last
+	}
+	return 0, until, false
+}

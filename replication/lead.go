@@ -1,0 +1,199 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"geogate/replication/event"
+	"geogate/replication/health"
+	"geogate/replication/policy"
+	"geogate/replication/progress"
+)
+
+// lead is what lives while this node leads its DC:
+//
+//	outbox     chain -> JetStream                     one goroutine, and one that awaits JetStream's answers
+//	source     handshakes of a peer, and its difference      one each, and one while a difference runs
+//	receiver   a peer's stream -> our Raft group             one each, and three per connection
+//	judge      health of all peers                           one
+//	confirm    matrix -> Confirmer                           one
+//
+// Acks of the peers arrive on the NATS client's goroutine.
+type lead struct {
+	*Engine
+	term    uint64
+	tracker *progress.Tracker
+	outbox  *outbox
+	peers   map[string]*peer
+	order   []string // peers' names, sorted
+	running sync.WaitGroup
+}
+
+// peer is what the leader knows of another DC.
+type peer struct {
+	name     string
+	source   *source
+	receiver *receiver
+
+	mu      sync.Mutex
+	machine health.Machine // guarded by mu, as all below
+	events  health.Ring
+	contact time.Time // of the last ack that counted; zero for none
+	ack     ackOrder
+	past    []uint64 // incarnations of the peer that have ended, newest last
+	vector  event.Vector
+	warned  string // what was last said about its acks, to say it once
+}
+
+// ackOrder orders the acks of one incarnation of a peer.
+type ackOrder struct {
+	incarnation, term, seq uint64
+}
+
+func newLead(e *Engine, term uint64) *lead {
+	l := &lead{Engine: e, term: term, peers: map[string]*peer{}}
+	for i := range e.cfg.Peers {
+		cfg := &e.cfg.Peers[i]
+		p := &peer{name: cfg.Name, machine: health.New(e.cfg.Clock()), events: health.Ring{Size: e.cfg.HealthEvents}}
+		p.source = newSource(l, cfg.Name)
+		p.receiver = newReceiver(l, cfg)
+		l.peers[cfg.Name] = p
+		l.order = append(l.order, cfg.Name)
+	}
+	slices.Sort(l.order)
+	l.tracker = progress.New(e.cfg.Local, l.order)
+	l.outbox = newOutbox(l)
+	return l
+}
+
+// run returns when ctx has ended and every goroutine with it.
+func (l *lead) run(ctx context.Context) {
+	log := l.cfg.Logger.With("term", l.term)
+	log.Info("replication leads", "dc", l.cfg.Local, "peers", l.order)
+	defer log.Info("replication no longer leads", "dc", l.cfg.Local)
+	defer l.running.Wait()
+	if len(l.peers) == 0 {
+		<-ctx.Done()
+		return
+	}
+	for ctx.Err() == nil {
+		sub, err := l.nc.Subscribe(ackSubject(l.cfg.Local, "")+"*", l.onAck)
+		if err == nil {
+			defer sub.Unsubscribe() //nolint:errcheck // the connection may be gone
+			break
+		}
+		log.Error("subscribe to acks", "error", err)
+		pause(ctx, l.cfg.RetryMax)
+	}
+	l.spawn(ctx, l.outbox.run)
+	for _, p := range l.peers {
+		l.spawn(ctx, p.source.run)
+		l.spawn(ctx, p.receiver.run)
+	}
+	l.spawn(ctx, l.judge)
+	l.spawn(ctx, l.confirm)
+	<-ctx.Done()
+}
+
+func (l *lead) spawn(ctx context.Context, f func(context.Context)) {
+	l.running.Go(func() { f(ctx) })
+}
+
+// pause waits, at most until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// committed waits until a revision of this DC is applied here.
+func (l *lead) committed(ctx context.Context, revision int64) error {
+	for {
+		changed := l.cfg.Chain.Changed()
+		if l.cfg.Chain.Position(l.cfg.Local).Revision >= revision {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (l *lead) check(p policy.Policy) error {
+	n, up := 1+len(l.peers), 1
+	var down []string
+	for _, name := range l.order {
+		peer := l.peers[name]
+		peer.mu.Lock()
+		m := peer.machine
+		peer.mu.Unlock()
+		if m.State == health.Down {
+			down = append(down, fmt.Sprintf("%s since %s (%s)", name, m.Since.UTC().Format(time.RFC3339), m.Reason))
+		} else {
+			up++
+		}
+	}
+	if p.Met(n, up) {
+		return nil
+	}
+	if len(down) == 0 {
+		return fmt.Errorf("%w: %s needs %d datacenters, there are %d", ErrUnreachable, p, p.Needs(n), n)
+	}
+	return fmt.Errorf("%w: %s needs %d of %d, down: %s", ErrUnreachable, p, p.Needs(n), n, strings.Join(down, ", "))
+}
+
+// matrix is the vector of each DC that is known.
+func (l *lead) matrix() map[string]event.Vector {
+	m := map[string]event.Vector{l.cfg.Local: l.ownVector()}
+	for name, p := range l.peers {
+		p.mu.Lock()
+		if p.vector != nil {
+			m[name] = p.vector.Clone()
+		}
+		p.mu.Unlock()
+	}
+	return m
+}
+
+// confirm hands the matrix on when it has changed, and every row is known: a DC that is not heard from
+// might lack anything, so nothing may be dropped.
+func (l *lead) confirm(ctx context.Context) {
+	tick := time.NewTicker(l.cfg.ConfirmInterval)
+	defer tick.Stop()
+	var last map[string]event.Vector
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		m := l.matrix()
+		if len(m) != 1+len(l.peers) || maps.EqualFunc(m, last, maps.Equal) {
+			continue
+		}
+		given := make(map[string]event.Vector, len(m))
+		for name, v := range m {
+			given[name] = v.Clone()
+		}
+		callCtx, cancel := context.WithTimeout(ctx, l.cfg.ApplyTimeout)
+		err := l.cfg.Confirmer.Confirm(callCtx, given)
+		cancel()
+		if err != nil {
+			if ctx.Err() == nil {
+				l.cfg.Logger.Warn("confirm what all datacenters have", "error", err)
+			}
+			continue
+		}
+		last = m
+	}
+}

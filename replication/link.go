@@ -1,0 +1,137 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+	"google.golang.org/protobuf/proto"
+
+	"geogate/replication/wire"
+)
+
+// link is a connection to one node of an origin. It is never reconnected: a new one is dialed, so that
+// nothing of the old one, on either side, reaches into the new pull.
+type link struct {
+	r      *receiver
+	nc     *nats.Conn
+	lost   context.Context // ends when the connection has
+	cancel context.CancelCauseFunc
+
+	leads   bool // owned by the receiver: acks and pings are running
+	running sync.WaitGroup
+}
+
+// dial connects to the preferred endpoint, or the next one in turn.
+func (r *receiver) dial(ctx context.Context) (*link, error) {
+	e := r.endpoint()
+	r.mu.Lock()
+	r.status.endpoint, r.status.node = e.URL, e.Node
+	r.mu.Unlock()
+
+	k := &link{r: r}
+	k.lost, k.cancel = context.WithCancelCause(ctx)
+	nc, err := r.connectTo(k, e)
+	if errors.Is(err, nats.ErrNkeysNotSupported) {
+		nc, err = r.connectTo(k, e, nats.Nkey("", nil)) // a server that asks for no authentication
+	}
+	if err != nil {
+		k.cancel(err)
+		return nil, fmt.Errorf("connect to %s at %s: %w", r.peer.Name, e.URL, err)
+	}
+	k.nc = nc
+	return k, nil
+}
+
+func (r *receiver) endpoint() Endpoint {
+	if prefer := r.prefer; prefer != "" {
+		r.prefer = "" // once: if it does not answer, the others know better
+		for _, e := range r.peer.Endpoints {
+			if e.Node == prefer {
+				return e
+			}
+		}
+	}
+	e := r.peer.Endpoints[r.next%len(r.peer.Endpoints)]
+	r.next++
+	return e
+}
+
+func (r *receiver) connectTo(k *link, e Endpoint, more ...nats.Option) (*nats.Conn, error) {
+	opts := []nats.Option{
+		nats.Name("geogate " + r.cfg.Local + "/" + r.cfg.Node),
+		nats.NoReconnect(), nats.IgnoreDiscoveredServers(), nats.Timeout(r.cfg.DialTimeout),
+		// Missed heartbeats of the pull find a dead connection sooner, and a PONG may have to queue behind data.
+		nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(2),
+		nats.ClosedHandler(func(*nats.Conn) { k.cancel(errDisconnect) }),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			r.cfg.Logger.Warn("connection to an origin", "origin", r.peer.Name, "error", err)
+		}),
+	}
+	if r.peer.Credentials != "" {
+		opts = append(opts, nats.UserCredentials(r.peer.Credentials))
+	} else {
+		opts = append(opts, nats.Nkey(r.signer.Public(), r.signer.SignNonce))
+	}
+	if r.cfg.DialTLS != nil {
+		opts = append(opts, nats.Secure(r.cfg.DialTLS))
+	}
+	return nats.Connect(e.URL, append(opts, more...)...)
+}
+
+func (k *link) up() bool { return k.lost.Err() == nil }
+
+// close ends the connection and everything on it.
+func (k *link) close() {
+	k.cancel(errDisconnect)
+	k.running.Wait()
+	k.nc.Close()
+}
+
+// lead starts acks and pings, once it is known that the other side leads the origin.
+func (k *link) lead() {
+	if k.leads {
+		return
+	}
+	k.leads = true
+	k.r.next = 0 // after a loss, begin with the primary again
+	k.running.Go(func() { k.acknowledge(k.lost) })
+	k.running.Go(func() { k.measure(k.lost) })
+}
+
+// request asks the origin and verifies its answer.
+func (k *link) request(ctx context.Context, subject string, kind wire.Kind, req proto.Message, answer wire.Kind, into proto.Message) error {
+	b, err := k.r.signer.Seal(kind, req)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, k.r.cfg.RequestTimeout)
+	defer cancel()
+	m, err := k.nc.RequestWithContext(ctx, subject, b)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errNoAnswer, err)
+	}
+	return k.r.verifier.Open(answer, m.Data, into)
+}
+
+// sync is the handshake: it tells where this DC stands and learns where to pull from.
+func (k *link) sync(ctx context.Context, gap bool) (*wire.SyncReply, error) {
+	r := k.r
+	at := r.cfg.Chain.Position(r.peer.Name)
+	req := &wire.SyncRequest{
+		From: r.cfg.Local, To: r.peer.Name, Nonce: rand.Uint64(), Position: wire.FromPosition(at), Gap: gap,
+	}
+	var reply wire.SyncReply
+	err := k.request(ctx, syncSubject(r.peer.Name, r.cfg.Local), wire.Kind_KIND_SYNC_REQUEST, req, wire.Kind_KIND_SYNC_REPLY, &reply)
+	if err != nil {
+		return nil, fmt.Errorf("handshake with %s: %w", r.peer.Name, err)
+	}
+	if reply.From != r.peer.Name || reply.To != r.cfg.Local || reply.Nonce != req.Nonce {
+		return nil, fmt.Errorf("handshake with %s: %w: answer to another request", r.peer.Name, wire.ErrMessage)
+	}
+	r.heard()
+	return &reply, nil
+}

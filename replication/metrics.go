@@ -1,0 +1,164 @@
+package replication
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"geogate/replication/health"
+)
+
+const namespace = "geogate_replication"
+
+// metrics are the package's counters, and a collector that reads gauges off the engine, so that what is
+// unknown has no sample instead of a wrong one.
+type metrics struct {
+	reg prometheus.Registerer
+	all []prometheus.Collector
+
+	framesShipped  *prometheus.CounterVec
+	bytesShipped   *prometheus.CounterVec
+	framesReceived *prometheus.CounterVec
+	bytesReceived  *prometheus.CounterVec
+	publishErrors  prometheus.Counter
+	generations    prometheus.Counter
+	handshakes     *prometheus.CounterVec
+	pulls          *prometheus.CounterVec
+	refused        *prometheus.CounterVec
+	acksSent       *prometheus.CounterVec
+	acksReceived   *prometheus.CounterVec
+	acksRefused    *prometheus.CounterVec
+	transitions    *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
+	m := &metrics{reg: reg}
+	vec := func(name, help string, labels ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: namespace + "_" + name, Help: help}, labels)
+		m.all = append(m.all, c)
+		return c
+	}
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: namespace + "_" + name, Help: help})
+		m.all = append(m.all, c)
+		return c
+	}
+	m.framesShipped = vec("frames_shipped_total", "Frames that JetStream has taken, live or for a difference.", "source")
+	m.bytesShipped = vec("bytes_shipped_total", "The same in compressed bytes.", "source")
+	m.framesReceived = vec("frames_received_total", "Frames of an origin that were proposed here.", "origin")
+	m.bytesReceived = vec("bytes_received_total", "Compressed bytes of whole frames received from an origin.", "origin")
+	m.publishErrors = counter("publish_errors_total", "Failures to publish into the outbox stream or to make it.")
+	m.generations = counter("outbox_streams_created_total", "Times that the outbox stream was made anew.")
+	m.handshakes = vec("handshakes_total", "Answers to a peer's handshakes.", "peer", "status")
+	m.pulls = vec("sessions_total", "Pulls from an origin by why they ended.", "origin", "end")
+	m.refused = vec("messages_refused_total", "Messages of a peer that did not verify.", "peer", "kind")
+	m.acksSent = vec("acks_sent_total", "Acks sent to an origin.", "origin")
+	m.acksReceived = vec("acks_received_total", "Acks of a peer that counted.", "peer")
+	m.acksRefused = vec("acks_refused_total", "Acks of a peer that did not count.", "peer")
+	m.transitions = vec("health_changes_total", "Changes of a peer's health.", "peer", "to")
+	m.all = append(m.all, &gauges{e: e})
+	if reg == nil {
+		return m, nil
+	}
+	for i, c := range m.all {
+		if err := reg.Register(c); err != nil {
+			m.all = m.all[:i]
+			m.unregister()
+			return nil, err
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) unregister() {
+	if m == nil || m.reg == nil {
+		return
+	}
+	for _, c := range m.all {
+		m.reg.Unregister(c)
+	}
+}
+
+// gauges reads the state of the peers when it is scraped.
+type gauges struct{ e *Engine }
+
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc(namespace+"_"+name, help, labels, nil)
+}
+
+func descLagSeconds() *prometheus.Desc {
+	return desc("lag_seconds", "Age of the oldest committed transaction that the peer has not confirmed; no sample when unknown.", "peer")
+}
+
+func descLagTxns() *prometheus.Desc {
+	return desc("lag_txns", "Committed transactions that the peer has not confirmed; no sample when unknown.", "peer")
+}
+
+func descLagBytes() *prometheus.Desc {
+	return desc("lag_bytes", "Bytes of frames that the peer has not confirmed; no sample when unknown.", "peer")
+}
+
+func descHealth() *prometheus.Desc {
+	return desc("health_state", "1 for the state that the peer is in, 0 for the others.", "peer", "state")
+}
+
+func descRTT() *prometheus.Desc {
+	return desc("rtt_seconds", "Round trip to the node that leads the peer; no sample when unknown.", "peer")
+}
+
+func descSkew() *prometheus.Desc {
+	return desc("clock_skew_seconds", "The peer's clock minus this one; no sample when unknown.", "peer")
+}
+
+func descReceiver() *prometheus.Desc {
+	return desc("receiver_up", "1 while frames of the origin are pulled.", "origin")
+}
+
+func descWaiting() *prometheus.Desc {
+	return desc("waiting_writes", "Writes that wait for a policy.")
+}
+
+// Describe implements prometheus.Collector.
+func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range []*prometheus.Desc{
+		descLagSeconds(), descLagTxns(), descLagBytes(), descHealth(), descRTT(), descSkew(), descReceiver(), descWaiting(),
+	} {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (g *gauges) Collect(ch chan<- prometheus.Metric) {
+	l := g.e.current.Load()
+	if l == nil {
+		return
+	}
+	send := func(d *prometheus.Desc, v float64, labels ...string) {
+		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	known := func(d *prometheus.Desc, v *float64, scale float64, labels ...string) {
+		if v != nil {
+			send(d, *v*scale, labels...)
+		}
+	}
+	send(descWaiting(), float64(l.tracker.Waiting()))
+	for _, name := range l.order {
+		s := l.status(l.peers[name])
+		known(descLagSeconds(), s.LagSeconds, 1, name)
+		known(descRTT(), s.RTTMillis, 1e-3, name)
+		known(descSkew(), s.SkewMillis, 1e-3, name)
+		if s.LagTxns != nil {
+			send(descLagTxns(), float64(*s.LagTxns), name)
+			send(descLagBytes(), float64(*s.LagBytes), name)
+		}
+		for _, state := range health.States() {
+			send(descHealth(), is(s.Health == state.String()), name, state.String())
+		}
+		send(descReceiver(), is(s.Receiver.State == ReceiverPulling), name)
+	}
+}
+
+func is(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}

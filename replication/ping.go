@@ -1,0 +1,44 @@
+package replication
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"geogate/replication/wire"
+)
+
+// pingEvery is the NATS client's own liveness check.
+const pingEvery = 10 * time.Second
+
+// measure keeps the round trip, the clock skew and the head of the origin's chain up to date.
+func (k *link) measure(ctx context.Context) {
+	tick := time.NewTicker(k.r.cfg.PingInterval)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		k.ping(ctx)
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+}
+
+func (k *link) ping(ctx context.Context) {
+	r := k.r
+	req := &wire.Ping{From: r.cfg.Local, To: r.peer.Name, Nonce: rand.Uint64()}
+	var pong wire.Pong
+	sent := r.cfg.Clock()
+	err := k.request(ctx, pingSubject(r.peer.Name, r.cfg.Local), wire.Kind_KIND_PING, req, wire.Kind_KIND_PONG, &pong)
+	now := r.cfg.Clock()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil || pong.From != r.peer.Name || pong.Nonce != req.Nonce {
+		r.status.rtt, r.status.skew = nil, nil
+		return
+	}
+	rtt := now.Sub(sent)
+	skew := time.Unix(0, pong.ClockUnixNano).Sub(sent.Add(rtt / 2))
+	r.status.rtt, r.status.skew, r.status.heard = &rtt, &skew, now
+	r.status.head = &pong.Revision
+}

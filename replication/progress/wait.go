@@ -1,0 +1,37 @@
+package progress
+
+// wait is one write that waits. done is closed once ackedBy and err are final; all fields but done are
+// guarded by the tracker's mutex until then.
+type wait struct {
+	revision int64
+	done     chan struct{}
+	ackedBy  []string
+	err      error
+	index    int // in the queue; -1 once released
+}
+
+// queue is a min-heap by revision (container/heap).
+type queue []*wait
+
+func (q queue) Len() int           { return len(q) }
+func (q queue) Less(i, j int) bool { return q[i].revision < q[j].revision }
+
+func (q queue) Swap(i, j int) {
+	q[i], q[j] = q[j], q[i]
+	q[i].index, q[j].index = i, j
+}
+
+func (q *queue) Push(x any) {
+	w := x.(*wait)
+	w.index = len(*q)
+	*q = append(*q, w)
+}
+
+func (q *queue) Pop() any {
+	last := len(*q) - 1
+	w := (*q)[last]
+	(*q)[last] = nil
+	*q = (*q)[:last]
+	w.index = -1
+	return w
+}

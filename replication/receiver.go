@@ -1,0 +1,181 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"geogate/replication/wire"
+)
+
+// receiver brings an origin's chain here: it keeps a connection to the node that leads the origin, and one
+// pull after the other on it.
+type receiver struct {
+	*lead
+	peer     *Peer
+	verifier *wire.Verifier
+
+	// Owned by run.
+	next   int    // the endpoint to try next
+	prefer string // the node that was named as the leader
+	gap    bool   // the last pull ended with a gap
+
+	mu     sync.Mutex
+	status receiverStatus // guarded by mu
+}
+
+// receiverStatus is what operators see of it.
+type receiverStatus struct {
+	state    ReceiverState
+	reason   string
+	since    time.Time
+	endpoint string
+	node     string
+	pulls    uint64
+	rtt      *time.Duration
+	skew     *time.Duration
+	head     *int64    // of the origin's chain, as it last said
+	heard    time.Time // when it last said anything
+}
+
+func newReceiver(l *lead, p *Peer) *receiver {
+	return &receiver{
+		lead: l, peer: p, verifier: l.verifiers[p.Name],
+		status: receiverStatus{state: ReceiverConnecting, since: l.cfg.Clock()},
+	}
+}
+
+func (r *receiver) run(ctx context.Context) {
+	retry := backoff{min: r.cfg.RetryMin, max: r.cfg.RetryMax}
+	for ctx.Err() == nil {
+		link, err := r.dial(ctx)
+		if err == nil {
+			moved := false
+			moved, err = r.follow(ctx, link)
+			link.close()
+			if moved {
+				retry.reset()
+			}
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		if errors.Is(err, errRedirected) && r.prefer != "" {
+			continue // at once: the leader is known
+		}
+		r.set(ReceiverConnecting, err.Error())
+		retry.wait(ctx)
+	}
+}
+
+// follow runs pulls on a link until it fails. It says whether any frame or valid answer came.
+func (r *receiver) follow(ctx context.Context, k *link) (moved bool, err error) {
+	retry := backoff{min: r.cfg.RetryMin, max: r.cfg.RetryMax}
+	for ctx.Err() == nil {
+		reply, err := k.sync(ctx, r.gap)
+		if err != nil {
+			return moved, err
+		}
+		if reply.Status == wire.SyncStatus_SYNC_NOT_LEADER {
+			r.prefer = reply.Leader
+			return moved, errRedirected
+		}
+		k.lead() // from here on it gets acks and pings
+		moved = true
+		switch reply.Status {
+		case wire.SyncStatus_SYNC_OK:
+			reason := "live"
+			if reply.Source == wire.Source_SOURCE_DIFFERENCE {
+				reason = "catching up from the origin's chain"
+			}
+			r.set(ReceiverPulling, reason)
+			applied, err := r.pull(ctx, k, reply)
+			r.ended(err)
+			if applied {
+				retry.reset()
+			}
+			if errors.Is(err, errDifference) {
+				continue
+			}
+		case wire.SyncStatus_SYNC_TOO_OLD, wire.SyncStatus_SYNC_INCARNATION, wire.SyncStatus_SYNC_DIVERGED:
+			r.refusedBy(reply)
+			pause(ctx, r.cfg.RefusedInterval)
+			continue
+		default:
+			r.set(ReceiverWaiting, reply.Detail)
+		}
+		if !k.up() {
+			return moved, errDisconnect
+		}
+		retry.wait(ctx)
+	}
+	return moved, ctx.Err()
+}
+
+// ended records why a pull ended, once.
+func (r *receiver) ended(err error) {
+	r.gap = errors.Is(err, errGap)
+	reason := endReason(err)
+	r.metrics.pulls.WithLabelValues(r.peer.Name, reason).Inc()
+	if reason == "difference" || reason == "stopped" {
+		return
+	}
+	r.set(ReceiverWaiting, err.Error())
+	r.cfg.Logger.Info("pull ended", "origin", r.peer.Name, "error", err)
+}
+
+// refusedBy stops this origin until something changes there.
+func (r *receiver) refusedBy(reply *wire.SyncReply) {
+	r.mu.Lock()
+	known := r.status.state == ReceiverStopped
+	r.mu.Unlock()
+	r.set(ReceiverStopped, errNeedsData.Error()+": "+reply.Detail)
+	if !known {
+		r.cfg.Logger.Error("replication from an origin has stopped", "origin", r.peer.Name,
+			"status", reply.Status.String(), "reason", reply.Detail, "advice", "a snapshot of the origin is needed")
+	}
+}
+
+func (r *receiver) set(state ReceiverState, reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := &r.status
+	if s.state != state {
+		s.state, s.since = state, r.cfg.Clock()
+	}
+	s.reason = reason
+	if state == ReceiverPulling {
+		s.pulls++
+	}
+}
+
+// heard takes note of a sign of life of the origin.
+func (r *receiver) heard() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.status.heard = r.cfg.Clock()
+}
+
+func endReason(err error) string {
+	for reason, e := range map[string]error{
+		"gap": errGap, "heartbeat": errHeartbeat, "stalled": errStalled, "ended": errEnded, "difference": errDifference,
+		"apply": errApplySlow, "disconnect": errDisconnect, "stopped": context.Canceled,
+	} {
+		if errors.Is(err, e) {
+			return reason
+		}
+	}
+	return "error"
+}
+
+// backoff is a pause that doubles.
+type backoff struct{ min, max, next time.Duration }
+
+func (b *backoff) reset() { b.next = 0 }
+
+func (b *backoff) wait(ctx context.Context) {
+	b.next = min(max(b.min, b.next), b.max)
+	pause(ctx, b.next)
+	b.next *= 2
+}

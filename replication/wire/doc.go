@@ -1,0 +1,9 @@
+// Package wire holds the messages that datacenters exchange: protobuf envelopes, their signatures, and the
+// packing of a frame into stream messages and back.
+//
+// It serves the hops "shipper" and "receiver" of the way of a write, and the ack on the way back. It is a
+// leaf: values in, values out, no I/O. [Signer] and [Verifier] are immutable and safe for concurrent use;
+// an [Assembler] belongs to one goroutine.
+package wire
+
+//go:generate protoc --go_out=. --go_opt=paths=source_relative wire.proto
