@@ -50,6 +50,8 @@ type Limits struct {
 	MaxRequestBytes Bytes `yaml:"max_request_bytes"`
 	// MaxTxnOps is the largest number of operations in one transaction.
 	MaxTxnOps int `yaml:"max_txn_ops"`
+	// QueueBytes bounds the writes that wait to be proposed; more are refused.
+	QueueBytes Bytes `yaml:"queue_bytes"`
 	// MaxEntryBytes is about how much of waiting writes goes into one Raft entry, which is one frame.
 	MaxEntryBytes Bytes `yaml:"max_entry_bytes"`
 	// MaxUncommittedBytes bounds what a leader has proposed and not seen committed.

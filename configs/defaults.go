@@ -15,6 +15,9 @@ const (
 	Error = "error" // OnTimeout: an error that says the write is committed locally
 )
 
+// maxPolicyTimeout is the longest wait for other datacenters.
+const maxPolicyTimeout = 10 * time.Minute
+
 var policies = []string{"ALL", "QUORUM", "ANY", "ASYNC"}
 
 // Default is a topology with every default and no datacenter.
@@ -25,6 +28,7 @@ func Default() *Topology {
 		Limits: Limits{
 			MaxRequestBytes:     3 << 19, // 1.5 MiB, as etcd's --max-request-bytes
 			MaxTxnOps:           128,     // as etcd's --max-txn-ops
+			QueueBytes:          64 << 20,
 			MaxEntryBytes:       512 << 10,
 			MaxUncommittedBytes: 64 << 20,
 			CatchUpBytes:        64 << 20,
@@ -34,7 +38,7 @@ func Default() *Topology {
 			ConflictEntries:     10_000,
 			OutboxBytes:         1 << 30,
 			OutboxAge:           time.Hour,
-			PublishWindowBytes:  8 << 20,
+			PublishWindowBytes:  16 << 20,
 			ReceiveWindowBytes:  8 << 20,
 		},
 		Timing: Timing{
@@ -52,8 +56,12 @@ func Default() *Topology {
 // fill sets what can only be known per list item.
 func (t *Topology) fill() {
 	for i := range t.Datacenters {
-		if t.Datacenters[i].NATS.Mode == "" {
-			t.Datacenters[i].NATS.Mode = Embedded
+		n := &t.Datacenters[i].NATS
+		if n.Mode == "" {
+			n.Mode = Embedded
+		}
+		if n.Mode == External && n.Replicas == 0 {
+			n.Replicas = 3
 		}
 	}
 	for i := range t.Keyspaces {

@@ -121,6 +121,7 @@ func (t *Topology) resolve(dir string) {
 		d := &t.Datacenters[i]
 		abs(&d.KeyFile)
 		abs(&d.NATS.CredsFile)
+		abs(&d.NATS.PeerCredsFile)
 		for j := range d.Nodes {
 			abs(&d.Nodes[j].Dir)
 		}

@@ -60,10 +60,16 @@ type NATS struct {
 	Mode string `yaml:"mode,omitempty"`
 	// URLs are what the site's own nodes dial in external mode.
 	URLs []string `yaml:"urls,omitempty"`
-	// CredsFile is a NATS credentials file for URLs.
+	// CredsFile is a NATS credentials file for URLs; none when empty.
 	CredsFile string `yaml:"creds_file,omitempty"`
+	// Replicas of the outbox stream in external mode.
+	Replicas int `yaml:"replicas,omitempty"`
 	// PeerURLs are what peers dial in external mode; URLs when empty.
 	PeerURLs []string `yaml:"peer_urls,omitempty"`
+	// PeerCredsFile is a NATS credentials file for PeerURLs, on the peers' machines; none when empty.
+	PeerCredsFile string `yaml:"peer_creds_file,omitempty"`
+	// PeerAPIPrefix is the JetStream API as PeerURLs show it, when service imports rename it.
+	PeerAPIPrefix string `yaml:"peer_api_prefix,omitempty"`
 }
 
 // Node is one geogate process. Each address is both where it listens and what others dial.

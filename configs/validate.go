@@ -57,6 +57,9 @@ func (t *Topology) checkPolicy(report reporter, path string, policy *string, tim
 	if timeout < 0 || timeout == 0 && required {
 		report(join(path, "timeout"), "is %s, want a duration above 0, such as 5s", timeout)
 	}
+	if timeout > maxPolicyTimeout {
+		report(join(path, "timeout"), "is %s, want at most %s: a client would not wait so long; use on_unreachable: fail", timeout, maxPolicyTimeout)
+	}
 	if unreachable != "" || required {
 		checkWord(report, join(path, "on_unreachable"), unreachable, Fail, Wait)
 	}

@@ -63,11 +63,18 @@ func checkNATS(report reporter, path string, n NATS) {
 	for i, u := range n.PeerURLs {
 		checkURL(report, fmt.Sprintf("%s.peer_urls[%d]", path, i), u)
 	}
-	switch {
-	case n.Mode == External && len(n.URLs) == 0:
-		report(path+".urls", "is missing; external mode needs the URLs of the NATS cluster to use")
-	case n.Mode == Embedded && (len(n.URLs) > 0 || len(n.PeerURLs) > 0 || n.CredsFile != ""):
-		report(path+".mode", "is embedded, but urls, peer_urls or creds_file is set; remove them, or set mode: external")
+	switch n.Mode {
+	case External:
+		if len(n.URLs) == 0 {
+			report(path+".urls", "is missing; external mode needs the URLs of the NATS cluster to use")
+		}
+		if n.Replicas < 1 || n.Replicas > 5 {
+			report(path+".replicas", "is %d, want 1 to 5; 3 is usual", n.Replicas)
+		}
+	case Embedded:
+		if len(n.URLs) > 0 || n.CredsFile != "" || n.Replicas != 0 || len(n.PeerURLs) > 0 || n.PeerCredsFile != "" || n.PeerAPIPrefix != "" {
+			report(path+".mode", "is embedded, but there are settings beside it that only external mode has; remove them, or set mode: external")
+		}
 	}
 }
 
