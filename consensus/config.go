@@ -1,0 +1,220 @@
+package consensus
+
+import (
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Member is one node of the group and where its peers reach it.
+type Member struct {
+	ID   uint64 // non-zero, never used again for another disk
+	Addr string // host:port of its Raft transport
+}
+
+// Link decides whether a message may pass between two nodes. It is the seam at which tests and rehearsals
+// cut a network; it is asked for each message, on both sides, from any goroutine.
+type Link func(from, to uint64) bool
+
+// Config is everything a node needs. Zero means the default where one is named.
+type Config struct {
+	ClusterID uint64   // identifies the group; a hash of cluster and datacenter name. Non-zero
+	NodeID    uint64   // this node; non-zero and one of Members
+	Members   []Member // the group, the same list on every node. It founds the group on the first start
+	Dir       string   // write-ahead log in Dir/wal, received snapshots in Dir/snap; created when missing
+
+	Listener net.Listener // where peers connect to; closed with the node once Open has returned one. nil: Listen is opened
+	Listen   string       // host:port, used when Listener is nil. Empty: this node's address in Members
+	TLS      *tls.Config  // used as server and as client, so it needs certificates and both pools. nil: plain TCP
+
+	StateMachine StateMachine
+	Batcher      Batcher // nil: this node proposes nothing
+
+	// TickInterval is Raft's clock, 100 ms when zero. 50 ms finds a dead leader sooner on a quiet network.
+	TickInterval time.Duration
+	// ElectionTicks without a word from the leader start an election, after up to twice as many; 10 when zero.
+	ElectionTicks int
+	// HeartbeatTicks between heartbeats, 1 when zero.
+	HeartbeatTicks int
+	// MaxDiskStall is how long a node with a stuck fsync still answers for itself, 5 s when zero. It bounds
+	// how long a leader that can't write anything may keep the others from electing another one.
+	MaxDiskStall time.Duration
+	// StopTimeout bounds the hand-over of leadership in a clean stop, 1.5 s when zero.
+	StopTimeout time.Duration
+
+	// MaxEntryBytes is the limit given to Batcher.Take, 512 KiB when zero.
+	MaxEntryBytes int
+	// MaxSizePerMsg is how many bytes of entries go into one message, 1 MiB when zero. A larger entry goes alone.
+	MaxSizePerMsg int
+	// MaxMessageBytes is the largest message accepted from a peer, 32 MiB when zero. Entries above half of it
+	// are refused.
+	MaxMessageBytes int
+	// MaxInflightMsgs is how many messages with entries may be on their way to one follower, 256 when zero.
+	MaxInflightMsgs int
+	// MaxUncommittedEntriesSize is how many bytes may be proposed and not yet committed, 64 MiB when zero.
+	MaxUncommittedEntriesSize int
+	// MaxCommittedSizePerReady is how many bytes are handed to Apply at once, 8 MiB when zero.
+	MaxCommittedSizePerReady int
+	// MaxApplyQueueBytes is how many bytes of committed entries may wait for Apply, 64 MiB when zero. Past
+	// it a leader takes no proposals and a follower reads no entries from its peers.
+	MaxApplyQueueBytes int
+	// QueueMessages and QueueBytes bound each queue of the transport: 4096 and 64 MiB when zero. What does
+	// not fit is dropped; Raft sends it again.
+	QueueMessages int
+	QueueBytes    int
+
+	// SnapshotCatchUpBytes of entries stay in memory for followers that lag, 64 MiB when zero. One that lags
+	// more gets a snapshot.
+	SnapshotCatchUpBytes int
+	// SnapshotHoldBytes of entries stay in memory while a snapshot is being sent, so that the follower can go
+	// on from it; 4 times SnapshotCatchUpBytes when zero.
+	SnapshotHoldBytes int
+	// SnapshotTimeout without progress ends the sending of a snapshot, 30 s when zero.
+	SnapshotTimeout time.Duration
+	// TruncateBytes written to the log start the deletion of what the state machine no longer needs, 32 MiB
+	// when zero. Restart reads up to about this much, a segment, and what is not yet durable.
+	TruncateBytes int
+
+	// ReadRetry is when an unanswered read index is asked for again, 500 ms when zero.
+	ReadRetry time.Duration
+	// MaxWaitingReads bounds the readers that wait for the next read index, 65,536 when zero.
+	MaxWaitingReads int
+
+	Link       Link                  // nil: everything passes
+	Logger     *slog.Logger          // nil: off
+	Registerer prometheus.Registerer // nil: off. Wrap it with a label when one process runs several nodes
+}
+
+// validate fills in the defaults and refuses what can't work.
+func (c *Config) validate() error {
+	positive := func(v *int, fallback int) {
+		if *v == 0 {
+			*v = fallback
+		}
+	}
+	duration := func(v *time.Duration, fallback time.Duration) {
+		if *v == 0 {
+			*v = fallback
+		}
+	}
+	duration(&c.TickInterval, 100*time.Millisecond)
+	positive(&c.ElectionTicks, 10)
+	positive(&c.HeartbeatTicks, 1)
+	duration(&c.MaxDiskStall, 5*time.Second)
+	duration(&c.StopTimeout, 1500*time.Millisecond)
+	positive(&c.MaxEntryBytes, 512<<10)
+	positive(&c.MaxSizePerMsg, 1<<20)
+	positive(&c.MaxMessageBytes, 32<<20)
+	positive(&c.MaxInflightMsgs, 256)
+	positive(&c.MaxUncommittedEntriesSize, 64<<20)
+	positive(&c.MaxCommittedSizePerReady, 8<<20)
+	positive(&c.MaxApplyQueueBytes, 64<<20)
+	positive(&c.QueueMessages, 4096)
+	positive(&c.QueueBytes, 64<<20)
+	positive(&c.SnapshotCatchUpBytes, 64<<20)
+	positive(&c.SnapshotHoldBytes, 4*c.SnapshotCatchUpBytes)
+	duration(&c.SnapshotTimeout, 30*time.Second)
+	positive(&c.TruncateBytes, 32<<20)
+	duration(&c.ReadRetry, 500*time.Millisecond)
+	positive(&c.MaxWaitingReads, 1<<16)
+	if c.Link == nil {
+		c.Link = func(uint64, uint64) bool { return true }
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.Members = slices.Clone(c.Members)
+	slices.SortFunc(c.Members, func(a, b Member) int {
+		if a.ID < b.ID {
+			return -1
+		}
+		return 1
+	})
+	if c.Listen == "" {
+		c.Listen = c.addr(c.NodeID)
+	}
+	if problem := c.problem(); problem != "" {
+		return fmt.Errorf("%w: %s", ErrConfig, problem)
+	}
+	return nil
+}
+
+// problem says what is wrong, "" when nothing is.
+func (c *Config) problem() string {
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"TickInterval", int64(c.TickInterval)}, {"ElectionTicks", int64(c.ElectionTicks)},
+		{"HeartbeatTicks", int64(c.HeartbeatTicks)}, {"MaxDiskStall", int64(c.MaxDiskStall)},
+		{"StopTimeout", int64(c.StopTimeout)}, {"MaxEntryBytes", int64(c.MaxEntryBytes)},
+		{"MaxSizePerMsg", int64(c.MaxSizePerMsg)}, {"MaxMessageBytes", int64(c.MaxMessageBytes)},
+		{"MaxInflightMsgs", int64(c.MaxInflightMsgs)}, {"MaxCommittedSizePerReady", int64(c.MaxCommittedSizePerReady)},
+		{"MaxUncommittedEntriesSize", int64(c.MaxUncommittedEntriesSize)}, {"MaxApplyQueueBytes", int64(c.MaxApplyQueueBytes)},
+		{"QueueMessages", int64(c.QueueMessages)}, {"QueueBytes", int64(c.QueueBytes)},
+		{"SnapshotCatchUpBytes", int64(c.SnapshotCatchUpBytes)}, {"SnapshotHoldBytes", int64(c.SnapshotHoldBytes)},
+		{"SnapshotTimeout", int64(c.SnapshotTimeout)}, {"TruncateBytes", int64(c.TruncateBytes)},
+		{"ReadRetry", int64(c.ReadRetry)}, {"MaxWaitingReads", int64(c.MaxWaitingReads)},
+	} {
+		if f.value < 0 {
+			return f.name + " must not be negative"
+		}
+	}
+	switch {
+	case c.ClusterID == 0:
+		return "ClusterID must not be 0"
+	case c.NodeID == 0:
+		return "NodeID must not be 0"
+	case c.Dir == "":
+		return "Dir is empty"
+	case c.StateMachine == nil:
+		return "StateMachine is missing"
+	case c.ElectionTicks <= c.HeartbeatTicks:
+		return fmt.Sprintf("ElectionTicks %d must be greater than HeartbeatTicks %d; use 10 times as many", c.ElectionTicks, c.HeartbeatTicks)
+	case c.MaxEntryBytes > c.MaxMessageBytes/2:
+		return fmt.Sprintf("MaxEntryBytes %d must be at most half of MaxMessageBytes %d", c.MaxEntryBytes, c.MaxMessageBytes)
+	case c.MaxSizePerMsg > c.MaxMessageBytes/2:
+		return fmt.Sprintf("MaxSizePerMsg %d must be at most half of MaxMessageBytes %d", c.MaxSizePerMsg, c.MaxMessageBytes)
+	case c.MaxUncommittedEntriesSize < 2*c.MaxEntryBytes:
+		return fmt.Sprintf("MaxUncommittedEntriesSize %d must be at least twice MaxEntryBytes %d", c.MaxUncommittedEntriesSize, c.MaxEntryBytes)
+	}
+	for i, m := range c.Members {
+		switch {
+		case m.ID == 0:
+			return fmt.Sprintf("member %q has ID 0", m.Addr)
+		case m.Addr == "":
+			return fmt.Sprintf("member %x has no address", m.ID)
+		case i > 0 && m.ID == c.Members[i-1].ID:
+			return fmt.Sprintf("two members have ID %x", m.ID)
+		}
+	}
+	if c.addr(c.NodeID) == "" {
+		return fmt.Sprintf("NodeID %x is not among Members", c.NodeID)
+	}
+	return ""
+}
+
+// addr is where a member's transport listens, "" for a stranger.
+func (c *Config) addr(id uint64) string {
+	for _, m := range c.Members {
+		if m.ID == id {
+			return m.Addr
+		}
+	}
+	return ""
+}
+
+// electionTimeout is the shortest time after which followers give up a silent leader.
+func (c *Config) electionTimeout() time.Duration {
+	return time.Duration(c.ElectionTicks) * c.TickInterval
+}
+
+// heartbeatInterval is the time between a leader's heartbeats.
+func (c *Config) heartbeatInterval() time.Duration {
+	return time.Duration(c.HeartbeatTicks) * c.TickInterval
+}

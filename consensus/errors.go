@@ -1,0 +1,51 @@
+package consensus
+
+import "errors"
+
+// Open refuses to start; each needs an operator.
+var (
+	// ErrConfig marks a setting that can't work.
+	ErrConfig = errors.New("consensus: invalid configuration")
+	// ErrDamaged marks a write-ahead log or received snapshot whose bytes are not what was written.
+	ErrDamaged = errors.New("consensus: log is damaged")
+	// ErrForeign marks a write-ahead log of another group or node.
+	ErrForeign = errors.New("consensus: log belongs to another group or node")
+	// ErrBehind marks a write-ahead log that ends before, or a state machine that ends too long before, the other.
+	ErrBehind = errors.New("consensus: log and state machine do not fit")
+)
+
+// A running node stops; Run returns these.
+var (
+	// ErrLogWrite marks a write or fsync of the log that failed. It is never retried: after a failed fsync
+	// nobody knows what is on disk.
+	ErrLogWrite = errors.New("consensus: writing the log failed")
+	// ErrBroken marks an invariant of Raft that does not hold, such as a log that lost what it confirmed.
+	ErrBroken = errors.New("consensus: raft cannot go on")
+	// ErrRunning is the answer to a second Run.
+	ErrRunning = errors.New("consensus: Run may be called once")
+)
+
+// A request is refused or given up.
+var (
+	// ErrStopped means that the node has stopped or is stopping.
+	ErrStopped = errors.New("consensus: node is stopped")
+	// ErrNoLeader joins the context's error when no leader was known at the end.
+	ErrNoLeader = errors.New("consensus: no leader is known")
+	// ErrNotLeader means that only the leader can do this.
+	ErrNotLeader = errors.New("consensus: this node does not lead")
+	// ErrTransfer means that leadership did not go where it was asked to go.
+	ErrTransfer = errors.New("consensus: leadership was not transferred")
+	// ErrOverloaded means that a bound on waiting requests is reached.
+	ErrOverloaded = errors.New("consensus: too many waiting requests")
+)
+
+// What Batcher.Dropped is given.
+var (
+	// ErrDropped means that Raft took no proposals at this moment; it may be proposed again.
+	ErrDropped = errors.New("consensus: proposal was dropped")
+	// ErrTooLarge means that the entry is larger than any message may be.
+	ErrTooLarge = errors.New("consensus: entry is too large")
+)
+
+// errKilled ends a run without any of the steps of a clean stop.
+var errKilled = errors.New("consensus: killed")

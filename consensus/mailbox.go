@@ -1,0 +1,107 @@
+package consensus
+
+import (
+	"context"
+	"sync"
+
+	"go.etcd.io/etcd/raft/v3/raftpb"
+)
+
+// mailbox is a queue of Raft messages, bounded in number and bytes. One message always fits.
+type mailbox struct {
+	maxMessages int
+	maxBytes    int
+	ready       chan struct{} // capacity 1; receives when there may be something to take
+
+	mu    sync.Mutex
+	queue []raftpb.Message
+	bytes int
+	space chan struct{} // closed when messages are taken; nil while nobody waits for that
+}
+
+func newMailbox(messages, bytes int) *mailbox {
+	return &mailbox{maxMessages: messages, maxBytes: bytes, ready: make(chan struct{}, 1)}
+}
+
+// offer adds a message unless the queue is full or already holds limit messages.
+func (b *mailbox) offer(m raftpb.Message, limit int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.queue) < limit && b.addLocked(m)
+}
+
+// push adds a message and waits for space until ctx ends.
+func (b *mailbox) push(ctx context.Context, m raftpb.Message) error {
+	for {
+		b.mu.Lock()
+		if b.addLocked(m) {
+			b.mu.Unlock()
+			return nil
+		}
+		if b.space == nil {
+			b.space = make(chan struct{})
+		}
+		space := b.space
+		b.mu.Unlock()
+		select {
+		case <-space:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (b *mailbox) addLocked(m raftpb.Message) bool {
+	n := m.Size()
+	if len(b.queue) > 0 && (len(b.queue) >= b.maxMessages || b.bytes+n > b.maxBytes) {
+		return false
+	}
+	b.queue = append(b.queue, m)
+	b.bytes += n
+	b.signal()
+	return true
+}
+
+func (b *mailbox) signal() {
+	select {
+	case b.ready <- struct{}{}:
+	default:
+	}
+}
+
+// take removes messages from the front until about limit bytes are reached, at least one if there is any.
+func (b *mailbox) take(limit int) []raftpb.Message {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.queue) == 0 {
+		return nil
+	}
+	n, taken := 0, 0
+	for n < len(b.queue) && taken < limit {
+		taken += b.queue[n].Size()
+		n++
+	}
+	out := b.queue[:n:n]
+	if b.queue = b.queue[n:]; len(b.queue) == 0 {
+		b.queue = nil
+	} else {
+		b.signal()
+	}
+	b.bytes -= taken
+	if b.space != nil {
+		close(b.space)
+		b.space = nil
+	}
+	return out
+}
+
+// clear drops everything.
+func (b *mailbox) clear() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.queue, b.bytes = nil, 0
+	if b.space != nil {
+		close(b.space)
+		b.space = nil
+	}
+}

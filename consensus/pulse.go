@@ -1,0 +1,95 @@
+package consensus
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"go.etcd.io/etcd/raft/v3/raftpb"
+)
+
+// pulse answers for the loop while that waits for the disk, so that a stall of a few seconds costs nobody the
+// leadership: a leader goes on sending heartbeats, and a follower goes on answering them, without which the
+// leader's check of its quorum would fail.
+//
+// This promises nothing that the loop would not: during a save the loop changes no Raft state, the term is one
+// that is on disk already, the heartbeats carry no commit index, and an answered heartbeat is handed to the loop
+// all the same. It ends after Config.MaxDiskStall, so a dead disk does lose the leadership.
+type pulse struct {
+	self     uint64
+	interval time.Duration
+	limit    time.Duration
+	send     func(raftpb.Message)
+	count    func() // a message was sent
+
+	mu     sync.Mutex
+	since  time.Time // start of the save; zero while the loop runs
+	term   uint64
+	leader uint64
+	peers  []uint64 // of a leader, to be sent heartbeats
+}
+
+// begin is called by the loop before it waits for the disk. A leader of 0 means that there is nothing to say.
+func (p *pulse) begin(term, leader uint64, peers []uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.since, p.term, p.leader, p.peers = time.Now(), term, leader, peers
+}
+
+// end is called by the loop when it goes on.
+func (p *pulse) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.since = time.Time{}
+}
+
+// run sends a stalled leader's heartbeats until ctx ends.
+func (p *pulse) run(ctx context.Context) {
+	t := time.NewTicker(p.interval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			p.beat(time.Now())
+		}
+	}
+}
+
+func (p *pulse) beat(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stalledLocked(now) < p.interval || p.leader != p.self {
+		return
+	}
+	for _, to := range p.peers {
+		p.send(raftpb.Message{Type: raftpb.MsgHeartbeat, From: p.self, To: to, Term: p.term})
+		p.count()
+	}
+}
+
+// heard answers a heartbeat that arrives while the loop waits for the disk.
+func (p *pulse) heard(m *raftpb.Message) {
+	if m.Type != raftpb.MsgHeartbeat {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stalledLocked(time.Now()) == 0 || m.Term != p.term || m.From != p.leader {
+		return
+	}
+	p.send(raftpb.Message{Type: raftpb.MsgHeartbeatResp, From: p.self, To: m.From, Term: p.term, Context: m.Context})
+	p.count()
+}
+
+// stalledLocked is how long the loop has been waiting, 0 when it is not or for too long.
+func (p *pulse) stalledLocked(now time.Time) time.Duration {
+	if p.since.IsZero() {
+		return 0
+	}
+	if d := now.Sub(p.since); d < p.limit {
+		return max(d, 1)
+	}
+	return 0
+}

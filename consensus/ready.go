@@ -1,0 +1,236 @@
+package consensus
+
+import (
+	"fmt"
+	"time"
+
+	"go.etcd.io/etcd/raft/v3"
+	"go.etcd.io/etcd/raft/v3/raftpb"
+	"go.etcd.io/etcd/server/v3/wal/walpb"
+)
+
+// handle does what one Ready asks for, in the order that makes it safe:
+//
+//   - a leader's messages leave before its own fsync (Ongaro's thesis, 10.2.1), unless its term or vote is new
+//     or the Ready commits what it still has to save;
+//   - a follower's and a candidate's messages leave after the fsync, because they confirm it;
+//   - committed entries go to apply beside the fsync, but after it when the Ready holds them unsaved as well,
+//     which happens with a single voter and when a follower catches up (etcd issue 14370);
+//   - of a snapshot, the file is on disk already, then its record is saved, then the state, then it is restored.
+func (l *loop) handle(rd raft.Ready) error {
+	st := l.raft.BasicStatus()
+	voted := !raft.IsEmptyHardState(rd.HardState) && (rd.HardState.Term != l.hard.Term || rd.HardState.Vote != l.hard.Vote)
+	unsaved := overlaps(rd) || !raft.IsEmptySnap(rd.Snapshot)
+	early := st.RaftState == raft.StateLeader && !voted && !unsaved
+
+	if took, ended := l.reads.answer(rd.ReadStates); ended {
+		l.metrics.readSeconds.Observe(took.Seconds())
+	}
+	if early {
+		l.send(rd.Messages)
+	}
+	if !unsaved {
+		if err := l.commit(rd, st); err != nil {
+			return err
+		}
+	}
+	if err := l.save(rd, voted); err != nil {
+		return err
+	}
+	if unsaved {
+		if err := l.commit(rd, st); err != nil {
+			return err
+		}
+	}
+	if !early {
+		l.send(rd.Messages)
+	}
+	l.raft.Advance(rd)
+	return l.publish(st)
+}
+
+// overlaps says whether a Ready commits entries that it has not saved yet.
+func overlaps(rd raft.Ready) bool {
+	if len(rd.CommittedEntries) == 0 || len(rd.Entries) == 0 {
+		return false
+	}
+	return rd.CommittedEntries[len(rd.CommittedEntries)-1].Index >= rd.Entries[0].Index
+}
+
+// save writes and syncs what has to be on disk. A commit index alone is not written: it goes with the next
+// entries, so each batch in the log ends with a state and is synced before the next one is begun. An error is
+// final, because after a failed fsync the kernel may have dropped what was not written.
+func (l *loop) save(rd raft.Ready, voted bool) error {
+	if !raft.IsEmptyHardState(rd.HardState) {
+		l.hard = rd.HardState
+	}
+	snap := rd.Snapshot
+	received := !raft.IsEmptySnap(snap)
+	if len(rd.Entries) == 0 && !voted && !received {
+		return nil
+	}
+	pulse := l.hard
+	if voted {
+		pulse = raftpb.HardState{} // the term is not on disk yet: keep silent
+	}
+	l.pulseBegin(pulse)
+	defer l.pulse.end()
+	start := time.Now()
+	if received {
+		conf := snap.Metadata.ConfState
+		if err := l.wal.SaveSnapshot(walpb.Snapshot{Index: snap.Metadata.Index, Term: snap.Metadata.Term, ConfState: &conf}); err != nil {
+			return fmt.Errorf("%w: record of a received snapshot: %w", ErrLogWrite, err)
+		}
+	}
+	err := l.wal.Save(l.hard, rd.Entries)
+	if err == nil && received {
+		err = l.wal.Sync()
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrLogWrite, err)
+	}
+	took := time.Since(start)
+	l.metrics.saveSeconds.Observe(took.Seconds())
+	if took > l.cfg.electionTimeout()/2 {
+		l.log.Warn("saving to the log is slow", "took", took, "entries", len(rd.Entries), "bytes", payload(rd.Entries))
+	}
+	l.written += payload(rd.Entries)
+	if received {
+		l.recorded = snap.Metadata.Index
+		if err := l.mem.reset(snap); err != nil {
+			return fmt.Errorf("%w: %w", ErrBroken, err)
+		}
+	}
+	if err := l.mem.append(rd.Entries); err != nil {
+		return fmt.Errorf("%w: %w", ErrBroken, err)
+	}
+	return nil
+}
+
+// pulseBegin tells the pulse what may be said while the loop waits for the disk; nothing with an empty state.
+func (l *loop) pulseBegin(hard raftpb.HardState) {
+	st := l.raft.BasicStatus()
+	if hard.Term != st.Term || st.Lead == raft.None {
+		l.pulse.begin(0, 0, nil)
+		return
+	}
+	l.pulse.begin(st.Term, st.Lead, l.others)
+}
+
+// commit hands on what the group has committed: a received snapshot, then entries, with each new membership
+// just before the entry that made it, then the news of who leads.
+func (l *loop) commit(rd raft.Ready, st raft.BasicStatus) error {
+	if !raft.IsEmptySnap(rd.Snapshot) {
+		meta := rd.Snapshot.Metadata
+		file := l.transport.arrived.claim(meta.Index, meta.Term)
+		if file == nil {
+			return fmt.Errorf("%w: raft took over a snapshot at index %d term %d that was not received", ErrBroken, meta.Index, meta.Term)
+		}
+		l.conf = meta.ConfState
+		l.queue.add(task{restore: file})
+	}
+	entries := rd.CommittedEntries
+	from := 0
+	for i := range entries {
+		e := &entries[i]
+		if e.Type == raftpb.EntryNormal {
+			if e.Term == st.Term {
+				l.inflight = max(0, l.inflight-int64(len(e.Data)))
+			}
+			continue
+		}
+		l.queueEntries(entries[from:i])
+		from = i
+		if err := l.change(e); err != nil {
+			return err
+		}
+	}
+	l.queueEntries(entries[from:])
+	l.lead(st)
+	return nil
+}
+
+func (l *loop) queueEntries(entries []raftpb.Entry) {
+	if len(entries) > 0 {
+		l.queue.add(task{entries: entries, bytes: payload(entries)})
+	}
+}
+
+// change applies a committed change of membership to Raft, at once and before any message of this Ready that
+// waits for the disk. Raft needs only that it is committed; the state machine learns of it in its turn.
+func (l *loop) change(e *raftpb.Entry) error {
+	var cc raftpb.ConfChangeV2
+	if e.Type == raftpb.EntryConfChange {
+		var v1 raftpb.ConfChange
+		if err := v1.Unmarshal(e.Data); err != nil {
+			return fmt.Errorf("%w: membership change at index %d: %w", ErrBroken, e.Index, err)
+		}
+		cc = v1.AsV2()
+	} else if err := cc.Unmarshal(e.Data); err != nil {
+		return fmt.Errorf("%w: membership change at index %d: %w", ErrBroken, e.Index, err)
+	}
+	l.conf = *l.raft.ApplyConfChange(cc)
+	b, err := l.conf.Marshal()
+	if err != nil {
+		return fmt.Errorf("%w: membership at index %d: %w", ErrBroken, e.Index, err)
+	}
+	l.queue.add(task{conf: &confChange{index: e.Index, conf: b}})
+	return nil
+}
+
+// lead passes on a change of leader or term.
+func (l *loop) lead(st raft.BasicStatus) {
+	now := leadership{term: st.Term, leader: st.Lead}
+	if now == l.told {
+		return
+	}
+	if now.leader != raft.None && now.leader != l.told.leader {
+		l.metrics.leaderChanges.Inc()
+		l.log.Info("leader changed", "term", now.term, "leader", now.leader)
+	}
+	if now.leader == raft.None && l.told.leader != raft.None {
+		l.log.Info("leader lost", "term", now.term, "leader", l.told.leader)
+	}
+	l.told = now
+	l.inflight = 0
+	l.hungry = true // ask once when this node leads; nothing is known of earlier signals
+	l.reads.leaderChanged()
+	l.queue.add(task{leader: &now})
+}
+
+// send hands messages to the transport, without the confirmations that a later one in the batch includes.
+func (l *loop) send(messages []raftpb.Message) {
+	type ack struct{ to, term, index uint64 }
+	var newest []ack // few: one per peer
+	for i := len(messages) - 1; i >= 0; i-- {
+		m := &messages[i]
+		if m.Type != raftpb.MsgAppResp || m.Reject {
+			continue
+		}
+		superseded := false
+		for _, a := range newest {
+			superseded = superseded || a.to == m.To && a.term == m.Term && a.index >= m.Index
+		}
+		if superseded {
+			m.To = raft.None
+		} else {
+			newest = append(newest, ack{m.To, m.Term, m.Index})
+		}
+	}
+	for _, m := range messages {
+		if m.To != raft.None {
+			l.transport.send(m)
+		}
+	}
+}
+
+// publish makes the state visible to Status.
+func (l *loop) publish(st raft.BasicStatus) error {
+	last, err := l.mem.LastIndex()
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrBroken, err)
+	}
+	l.view.set(view{term: st.Term, leader: st.Lead, commit: st.Commit, last: last, leads: st.RaftState == raft.StateLeader})
+	l.watchTransfer()
+	return nil
+}

@@ -1,0 +1,84 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"go.etcd.io/etcd/raft/v3"
+	"go.etcd.io/etcd/raft/v3/raftpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"geogate/consensus/pb"
+)
+
+// receiver is the receiving side of the transport. A peer that sends faster than the loop reads is held back by
+// the flow control of its stream.
+type receiver struct {
+	pb.UnimplementedPeerServer
+	t *transport
+}
+
+// Messages receives one lane of one peer.
+func (r *receiver) Messages(st grpc.BidiStreamingServer[pb.Envelope, pb.Hello]) error {
+	env, err := st.Recv()
+	if err != nil {
+		return err
+	}
+	if err := r.t.check(env.Hello); err != nil {
+		r.t.cfg.Logger.Warn("refused a peer's stream", "reason", status.Convert(err).Message())
+		return err
+	}
+	from := env.Hello.From
+	if err := st.Send(r.t.hello(from)); err != nil {
+		return err
+	}
+	for {
+		env, err := st.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, b := range env.Messages {
+			if err := r.message(st.Context(), from, b); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+func (r *receiver) message(ctx context.Context, from uint64, b []byte) error {
+	var m raftpb.Message
+	if err := m.Unmarshal(b); err != nil {
+		return status.Errorf(codes.InvalidArgument, "message can't be decoded: %v", err)
+	}
+	// A former leader passes on the requests for a read index that still reach it.
+	if m.From != from && m.Type != raftpb.MsgReadIndex || m.To != r.t.cfg.NodeID {
+		return status.Errorf(codes.InvalidArgument, "message from %x to %x on the stream from %x to %x", m.From, m.To, from, r.t.cfg.NodeID)
+	}
+	if !fromPeer(m.Type) {
+		return status.Errorf(codes.InvalidArgument, "message of type %s may not come from a peer", m.Type)
+	}
+	if !r.t.cfg.Link(from, m.To) {
+		return nil
+	}
+	r.t.node.pulse.heard(&m)
+	if isBulk(&m) {
+		return r.t.bulk.push(ctx, m)
+	}
+	return r.t.urgent.push(ctx, m)
+}
+
+// fromPeer says whether Raft expects this type of message from a peer on a stream of messages. Proposals are
+// not forwarded, and snapshots have a stream of their own.
+func fromPeer(t raftpb.MessageType) bool {
+	switch t {
+	case raftpb.MsgProp, raftpb.MsgSnap, raftpb.MsgTransferLeader:
+		return false
+	}
+	return !raft.IsLocalMsg(t)
+}
