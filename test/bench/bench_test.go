@@ -1,0 +1,195 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"geogate/cmd/bench"
+)
+
+// loaderEnv turns this test binary into a load generator with the command line of `geogate bench`.
+const loaderEnv = "BENCH_TEST_LOADER"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(loaderEnv) == "" {
+		os.Exit(m.Run())
+	}
+	if err := loader(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func loader(args []string) error {
+	if len(args) < 2 || args[0] != "bench" {
+		return fmt.Errorf("arguments %q, want bench and an operation", args)
+	}
+	c := bench.Config{Op: bench.Op(args[1]), Keys: 10}
+	for i := 2; i+1 < len(args); i += 2 {
+		var err error
+		switch args[i] {
+		case "--endpoints":
+			c.Endpoints = strings.Split(args[i+1], ",")
+		case "--clients":
+			c.Clients, err = strconv.Atoi(args[i+1])
+		case "--total":
+			c.Total, err = strconv.Atoi(args[i+1])
+		case "--value-bytes":
+			c.ValueBytes, err = strconv.Atoi(args[i+1])
+		case "--duration":
+			c.Duration, err = time.ParseDuration(args[i+1])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	r, err := bench.Run(context.Background(), c)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(r)
+}
+
+// short is a run of the real thing with little work.
+func short(t *testing.T, sides ...string) Config {
+	t.Helper()
+	t.Setenv(loaderEnv, "1")
+	t.Setenv("GORACE", "atexit_sleep_ms=0") // a load generator under the race detector would wait a second at its end
+	c := defaults()
+	c.Sides, c.Loader, c.Dir = sides, os.Args[0], t.TempDir()
+	c.Clients, c.ReadClients = []int{1, 4}, []int{4}
+	c.Rounds, c.Duration, c.WorkPuts = 2, 50*time.Millisecond, 100
+	return c
+}
+
+// progressOf a run appears in the test's log.
+func progressOf(t *testing.T) func(string, ...any) {
+	return func(format string, args ...any) { t.Logf(format, args...) }
+}
+
+func TestCeilingAloneIsMeasured(t *testing.T) {
+	c := short(t, sideCeiling)
+	c.JSON = filepath.Join(t.TempDir(), "report.json")
+	var out bytes.Buffer
+	if err := run(t.Context(), &c, &out, progressOf(t)); err != nil {
+		t.Fatal(err)
+	}
+	r := readReport(t, c.JSON)
+	if len(r.Comparisons) != 1 || len(r.Comparisons[0].Cases) != 4 {
+		t.Fatalf("report %+v, want one comparison of 4 cases", r)
+	}
+	for _, tc := range r.Comparisons[0].Cases {
+		want := c.Rounds
+		if tc.Total > 0 {
+			want = 1
+		}
+		if got := len(tc.Samples[sideCeiling]); got != want {
+			t.Errorf("%s: %d samples, want %d", tc.testCase, got, want)
+		}
+		if m := tc.Medians[sideCeiling]; m.Rate <= 0 || m.P50 <= 0 || m.P999 < m.P99 || m.Errors != 0 || m.PeakRSS <= 0 {
+			t.Errorf("%s: median %+v, want figures above 0 and no error", tc.testCase, m)
+		}
+		if tc.Ratio != 0 {
+			t.Errorf("%s: ratio %g of sides that were not measured", tc.testCase, tc.Ratio)
+		}
+	}
+	if !strings.Contains(out.String(), "| put x100 |") {
+		t.Errorf("no line of the fixed work in\n%s", out.String())
+	}
+	left, err := os.ReadDir(c.Dir)
+	if err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestEtcdIsMeasured(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and starts a real etcd")
+	}
+	c := short(t, sideEtcd, sideCeiling)
+	c.JSON = filepath.Join(t.TempDir(), "report.json")
+	var out bytes.Buffer
+	if err := run(t.Context(), &c, &out, progressOf(t)); err != nil {
+		t.Fatal(err)
+	}
+	checkServers(t, readReport(t, c.JSON), sideEtcd)
+}
+
+func TestGeogateIsMeasured(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and starts a geogate datacenter")
+	}
+	c := short(t, sideGeogate)
+	c.Geogate = buildGeogate(t)
+	c.JSON = filepath.Join(t.TempDir(), "report.json")
+	var out bytes.Buffer
+	if err := run(t.Context(), &c, &out, progressOf(t)); err != nil {
+		t.Fatal(err)
+	}
+	checkServers(t, readReport(t, c.JSON), sideGeogate)
+}
+
+func buildGeogate(t *testing.T) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "geogate")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "geogate/cmd/geogate").CombinedOutput(); err != nil {
+		t.Fatalf("build geogate: %v\n%s", err, out)
+	}
+	return path
+}
+
+// checkServers wants figures that only real server processes give.
+func checkServers(t *testing.T, r report, name string) {
+	t.Helper()
+	for _, tc := range r.Comparisons[0].Cases {
+		m := tc.Medians[name]
+		if m.Rate <= 0 || m.Errors != 0 {
+			t.Errorf("%s: %+v, want a rate and no errors", tc.testCase, m)
+		}
+		if tc.Op == opPut && m.PeakRSS < 30<<20 {
+			t.Errorf("%s: peak RSS %.0f bytes, want that of three servers", tc.testCase, m.PeakRSS)
+		}
+	}
+}
+
+func readReport(t *testing.T, path string) report {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var r report
+	if err := json.Unmarshal(b, &r); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestInterruptedRunLeavesNothing(t *testing.T) {
+	c := short(t, sideCeiling)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := run(ctx, &c, &bytes.Buffer{}, func(string, ...any) { cancel() }) // at the first sign of life
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("run = %v, want context.Canceled", err)
+	}
+	if left, err := os.ReadDir(c.Dir); err != nil || len(left) != 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestLoadGeneratorThatFails(t *testing.T) {
+	_, _, err := load(t.Context(), "sh", []string{"-c", "echo no route >&2; exit 1"})
+	if !errors.Is(err, errLoad) || !strings.Contains(err.Error(), "no route") {
+		t.Errorf("err = %v, want errLoad with what it said", err)
+	}
+}

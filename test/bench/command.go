@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+func newCommand() *cobra.Command {
+	c, quick := defaults(), false
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Compare a geogate datacenter with the real etcd",
+		Long: "Starts etcd, geogate and a do-nothing gRPC server on this machine, drives each in turn with the same\n" +
+			"load generator, and prints one Markdown table per comparison.",
+		Args:          cobra.NoArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	f := cmd.Flags()
+	f.IntSliceVar(&c.Clients, "clients", c.Clients, "numbers of clients that put")
+	f.IntSliceVar(&c.ReadClients, "read-clients", c.ReadClients, "numbers of clients that read, linearizably")
+	f.IntVar(&c.Rounds, "rounds", c.Rounds, "how often each side is measured in each case; medians are printed")
+	f.DurationVar(&c.Duration, "duration", c.Duration, "of one measurement")
+	f.IntVar(&c.ValueBytes, "value-bytes", c.ValueBytes, "of each value")
+	f.IntVar(&c.WorkPuts, "work-puts", c.WorkPuts, "puts of the case in which all sides do the same work, for memory; 0 leaves it out")
+	f.BoolVar(&c.Single, "single", c.Single, "also compare one geogate node with one etcd member")
+	f.StringSliceVar(&c.Sides, "sides", c.Sides, "what to measure")
+	f.StringVar(&c.Target, "target", c.Target, "where clients connect: all (every node, the leader first) or leader")
+	f.StringVar(&c.Geogate, "geogate", c.Geogate, "the geogate program")
+	f.StringVar(&c.Loader, "loader", c.Loader, "the load generator, which understands `geogate bench`; empty means the geogate program")
+	f.StringVar(&c.Dir, "dir", c.Dir, "folder on a real disk for the servers' data, which is removed afterwards")
+	f.StringVar(&c.JSON, "json", c.JSON, "file for everything that was measured")
+	f.StringVar(&c.Profile, "profile", c.Profile, "file for a CPU profile of geogate's leader, taken in one more run of 64 clients")
+	f.BoolVar(&quick, "quick", false, "short measurements, under a minute in all once etcd is built; other flags still count")
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if quick {
+			c.shorten(f.Changed)
+		}
+		if err := c.validate(); err != nil {
+			return err
+		}
+		return run(cmd.Context(), &c, cmd.OutOrStdout(), progress(cmd.ErrOrStderr()))
+	}
+	return cmd
+}
+
+// progress prints what is going on, one line each, with the time since the start.
+func progress(w io.Writer) func(format string, args ...any) {
+	begin := time.Now()
+	return func(format string, args ...any) {
+		_, _ = fmt.Fprintf(w, "%6.1fs "+format+"\n", append([]any{time.Since(begin).Seconds()}, args...)...)
+	}
+}
+
+// commandLine is how this run was asked for.
+func commandLine() []string { return append([]string{"go", "run", "./test/bench"}, os.Args[1:]...) }

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"time"
+)
+
+// The sides that can be measured.
+const (
+	sideEtcd    = "etcd"
+	sideGeogate = "geogate"
+	sideCeiling = "ceiling"
+)
+
+// Where clients connect.
+const (
+	targetAll    = "all"
+	targetLeader = "leader"
+)
+
+// Config says what is measured and how.
+type Config struct {
+	Clients     []int         // of the put cases
+	ReadClients []int         // of the range cases
+	Rounds      int           // measurements of each side in each case
+	Duration    time.Duration // of one measurement
+	ValueBytes  int
+	WorkPuts    int      // of the case with a fixed amount of work; 0 leaves it out
+	Single      bool     // compare one node with one member as well
+	Sides       []string // etcd, geogate, ceiling
+	Target      string   // all or leader
+	Geogate     string   // path of the geogate program
+	Loader      string   // path of the load generator; "" means Geogate
+	Dir         string   // under which the servers' data is kept for the time of the run
+	JSON        string   // file for the report; "" means none
+	Profile     string   // file for a CPU profile of geogate's leader; "" means none
+}
+
+func defaults() Config {
+	return Config{
+		Clients: []int{1, 16, 64, 256, 1000}, ReadClients: []int{64, 256},
+		Rounds: 3, Duration: 5 * time.Second, ValueBytes: 256, WorkPuts: 50_000,
+		Sides: []string{sideEtcd, sideGeogate, sideCeiling}, Target: targetAll,
+		Geogate: "bin/geogate", Dir: os.TempDir(),
+	}
+}
+
+// shorten makes a run of under a minute, as far as flags don't say otherwise.
+func (c *Config) shorten(changed func(flag string) bool) {
+	if !changed("rounds") {
+		c.Rounds = 2
+	}
+	if !changed("duration") {
+		c.Duration = 600 * time.Millisecond
+	}
+	if !changed("read-clients") {
+		c.ReadClients = []int{64}
+	}
+	if !changed("work-puts") {
+		c.WorkPuts = 10_000
+	}
+}
+
+func (c *Config) validate() error {
+	for _, s := range c.Sides {
+		if !slices.Contains([]string{sideEtcd, sideGeogate, sideCeiling}, s) {
+			return fmt.Errorf("%w: side %q, want %s, %s or %s", errUsage, s, sideEtcd, sideGeogate, sideCeiling)
+		}
+	}
+	for _, n := range slices.Concat(c.Clients, c.ReadClients) {
+		if n < 1 {
+			return fmt.Errorf("%w: %d clients, want at least 1", errUsage, n)
+		}
+	}
+	switch {
+	case len(c.Sides) == 0:
+		return fmt.Errorf("%w: no side to measure", errUsage)
+	case c.Target != targetAll && c.Target != targetLeader:
+		return fmt.Errorf("%w: target %q, want %s or %s", errUsage, c.Target, targetAll, targetLeader)
+	case c.Rounds < 1, c.Duration <= 0, c.ValueBytes < 1, c.WorkPuts < 0:
+		return fmt.Errorf("%w: rounds %d, duration %s, value bytes %d and work puts %d must be positive",
+			errUsage, c.Rounds, c.Duration, c.ValueBytes, c.WorkPuts)
+	case c.Profile != "" && !slices.Contains(c.Sides, sideGeogate):
+		return fmt.Errorf("%w: a profile is of geogate, which is not among the sides %v", errUsage, c.Sides)
+	}
+	if c.Loader == "" {
+		c.Loader = c.Geogate
+	}
+	programs := []string{c.Loader}
+	if slices.Contains(c.Sides, sideGeogate) {
+		programs = append(programs, c.Geogate)
+	}
+	for _, path := range programs {
+		if _, err := os.Stat(path); err != nil {
+			return fmt.Errorf("%w: no program at %s; run `make build` first: %w", errUsage, path, err)
+		}
+	}
+	return onDisk(c.Dir)
+}

@@ -1,0 +1,12 @@
+package main
+
+import "errors"
+
+// Errors before anything runs.
+var errUsage = errors.New("usage")
+
+// Errors of a run.
+var (
+	errLoad    = errors.New("the load generator failed")
+	errNoAdmin = errors.New("no admin address")
+)
