@@ -1,0 +1,81 @@
+package store
+
+import "sort"
+
+// buffer collects what one flush will write. The active one is changed by the apply goroutine under the
+// store's lock; the one being flushed is only read.
+type buffer struct {
+	records   []*record // ascending by (main, sub)
+	deletes   []rev     // versions dropped by compaction; they may be among records
+	graves    map[string]*grave
+	state     map[string][]byte // nil: removed
+	origins   []origin
+	conflicts []conflict
+	chains    map[string]*chain // with frames to write or to delete
+
+	bytes   int64
+	touched bool // there is something to write, if only the applied index
+}
+
+// grave is one to write; none: one to remove.
+type grave struct {
+	geo    Geo
+	origin uint16
+	none   bool
+}
+
+// overhead is what a pending record costs beside its key and value, roughly.
+const overhead = 256
+
+func newBuffer() *buffer {
+	return &buffer{graves: map[string]*grave{}, state: map[string][]byte{}, chains: map[string]*chain{}}
+}
+
+func (b *buffer) add(r *record) {
+	b.records = append(b.records, r)
+	b.bytes += int64(len(r.Key)+len(r.Value)) + overhead
+}
+
+func (b *buffer) bury(key []byte, g *grave) {
+	b.graves[string(key)] = g
+	b.bytes += int64(len(key)) + overhead
+}
+
+// first is the lowest revision in the buffer.
+func (b *buffer) first() (int64, bool) {
+	if b == nil || len(b.records) == 0 {
+		return 0, false
+	}
+	return b.records[0].Mod, true
+}
+
+// find returns the record at a revision, nil when the buffer does not hold it.
+func (b *buffer) find(main int64, sub uint32) *record {
+	if first, ok := b.first(); !ok || main < first {
+		return nil
+	}
+	i := b.search(main, sub)
+	if i < len(b.records) && b.records[i].Mod == main && b.records[i].Sub == int64(sub) {
+		return b.records[i]
+	}
+	return nil
+}
+
+// search is the index of the first record at or behind a revision.
+func (b *buffer) search(main int64, sub uint32) int {
+	return sort.Search(len(b.records), func(i int) bool {
+		r := b.records[i]
+		return r.Mod > main || (r.Mod == main && r.Sub >= int64(sub))
+	})
+}
+
+// pendingLocked returns a record that is not known to be on disk.
+func (s *Store) pendingLocked(main int64, sub uint32) *record {
+	if r := s.active.find(main, sub); r != nil {
+		return r
+	}
+	if s.flushing != nil {
+		return s.flushing.find(main, sub)
+	}
+	return nil
+}

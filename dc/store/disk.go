@@ -1,0 +1,213 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+)
+
+// formatVersion is the version of the file's format that this build reads and writes. See README.md.
+const formatVersion = 1
+
+const (
+	seqBytes      = 8
+	appendFill    = 0.95 // pages of buckets that only grow at the end are filled
+	conflictSweep = 256  // conflicts deleted by a flush beyond those that it adds
+	lockTimeout   = time.Second
+	fileMode      = 0o600
+	dirMode       = 0o700
+)
+
+var (
+	bucketMeta      = []byte("meta")
+	bucketState     = []byte("state")
+	bucketOrigins   = []byte("origins")
+	bucketVersions  = []byte("versions")
+	bucketGraves    = []byte("graves")
+	bucketChains    = []byte("chains")
+	bucketConflicts = []byte("conflicts")
+
+	metaFormat    = []byte("format")
+	metaApplied   = []byte("applied")
+	metaRevision  = []byte("revision")
+	metaCompacted = []byte("compacted")
+	metaConflicts = []byte("conflicts")
+
+	// chainHeadKey is shorter than a frame's key and greater than any: it stays behind them.
+	chainHeadKey = []byte{0xff, 'h', 'e', 'a', 'd'}
+)
+
+func buckets() [][]byte {
+	return [][]byte{bucketMeta, bucketState, bucketOrigins, bucketVersions, bucketGraves, bucketChains, bucketConflicts}
+}
+
+func appendSeq(b []byte, n uint64) []byte { return binary.BigEndian.AppendUint64(b, n) }
+
+// openDisk opens the file, creating it if need be, and reads it. bbolt itself ends the process when it
+// meets a damaged page while it opens for writing, so everything is read through a read-only handle first,
+// in a way that turns damage into an error.
+func openDisk(cfg *Config) (*disk, error) {
+	if err := os.MkdirAll(filepath.Dir(cfg.Path), dirMode); err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(cfg.Path); errors.Is(err, fs.ErrNotExist) {
+		if err := create(cfg); err != nil {
+			return nil, fmt.Errorf("create %s: %w", cfg.Path, err)
+		}
+	} else if err != nil {
+		return nil, err
+	}
+	// Another process may write between the two opens; then what was read is stale and is read again.
+	for range 3 {
+		d, err := examine(cfg.Path, cfg)
+		if err != nil {
+			return nil, err
+		}
+		db, err := openBolt(cfg.Path, cfg)
+		if err != nil {
+			return nil, err
+		}
+		at, err := txid(db)
+		if err == nil && at == d.txid {
+			d.db = db
+			return d, nil
+		}
+		if err := errors.Join(err, db.Close()); err != nil {
+			return nil, fmt.Errorf("%s: %w", cfg.Path, err)
+		}
+	}
+	return nil, inUse(cfg.Path)
+}
+
+func openBolt(path string, cfg *Config) (*bolt.DB, error) {
+	db, err := bolt.Open(path, fileMode, &bolt.Options{
+		Timeout: lockTimeout, NoFreelistSync: true, FreelistType: bolt.FreelistMapType,
+		InitialMmapSize: cfg.MmapBytes, NoSync: cfg.NoSync, NoGrowSync: cfg.NoSync,
+	})
+	return db, openError(path, err)
+}
+
+// examine reads the whole file without write access.
+func examine(path string, cfg *Config) (*disk, error) {
+	db, err := openReadOnly(path)
+	if err != nil {
+		return nil, err
+	}
+	d := newDisk()
+	err = guarded(func() error {
+		return db.View(func(tx *bolt.Tx) error { return d.load(tx, cfg) })
+	})
+	if cerr := db.Close(); err == nil {
+		err = cerr
+	}
+	if errors.Is(err, ErrFormat) {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: %w: restore it from a peer or a backup", path, ErrDamaged, err)
+	}
+	return d, nil
+}
+
+func openReadOnly(path string) (db *bolt.DB, err error) {
+	err = guarded(func() error {
+		db, err = bolt.Open(path, fileMode, &bolt.Options{ReadOnly: true, Timeout: lockTimeout})
+		return err
+	})
+	return db, openError(path, err)
+}
+
+func openError(path string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, berrors.ErrTimeout):
+		return inUse(path)
+	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch),
+		errors.Is(err, errPanic):
+		return fmt.Errorf("%s: %w: %w: restore it from a peer or a backup", path, ErrDamaged, err)
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+func inUse(path string) error {
+	return fmt.Errorf("%s: %w: stop that process, or give this one a directory of its own", path, ErrInUse)
+}
+
+var errPanic = errors.New("unreadable")
+
+// guarded runs fn and turns its panics into errors: bbolt's assertions about pages, and accesses beyond the
+// end of a file that was cut short.
+func guarded(fn func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v", errPanic, p)
+		}
+	}()
+	return fn()
+}
+
+func txid(db *bolt.DB) (id int, err error) {
+	err = db.View(func(tx *bolt.Tx) error {
+		id = tx.ID()
+		return nil
+	})
+	return id, err
+}
+
+// create makes an empty store under another name and renames it: a file with the right name is complete.
+func create(cfg *Config) error {
+	tmp := cfg.Path + ".new"
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	db, err := bolt.Open(tmp, fileMode, &bolt.Options{Timeout: lockTimeout, NoFreelistSync: true, NoSync: cfg.NoSync, NoGrowSync: cfg.NoSync})
+	if err != nil {
+		return openError(tmp, err)
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		for _, name := range buckets() {
+			if _, err := tx.CreateBucket(name); err != nil {
+				return err
+			}
+		}
+		m := tx.Bucket(bucketMeta)
+		return errors.Join(
+			m.Put(metaFormat, appendSeq(nil, formatVersion)),
+			m.Put(metaRevision, appendSeq(nil, firstRevision)),
+			m.Put(metaCompacted, appendSeq(nil, 0)),
+			m.Put(metaConflicts, appendSeq(nil, 0)),
+			m.Put(metaApplied, appendApplied(nil, Applied{})),
+		)
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		return err
+	}
+	if err := os.Rename(tmp, cfg.Path); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(cfg.Path))
+}
+
+// syncDir makes a rename in a directory durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// damaged marks an error of reading a file that was sound when it was opened.
+func (s *Store) damaged(err error) error {
+	return fmt.Errorf("%s: %w: %w", s.cfg.Path, ErrDamaged, err)
+}

@@ -1,0 +1,312 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"sort"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"geogate/replication/event"
+)
+
+// flight is everything that one flush writes, taken under the lock.
+type flight struct {
+	*buffer
+	chains        []chainFlight
+	firstConflict uint64
+	conflictTotal uint64
+	dropConflicts bool
+
+	revision, compacted int64
+	applied             Applied
+}
+
+// chainFlight is the part of a flush that belongs to one chain.
+type chainFlight struct {
+	chain       *chain
+	incarnation uint64
+	head, floor int64
+	reset, trim bool
+	frames      []*event.Sealed
+}
+
+// flush writes the active buffer in one transaction. It says whether there is deferred work that another
+// flush should do soon. After an error the store takes no more writes: what a failed sync has left on the
+// disk is unknown, so nothing may be built on it.
+func (s *Store) flush() (more bool, err error) {
+	s.flushMu.Lock()
+	defer s.flushMu.Unlock()
+	f, more, err := s.takeFlight()
+	if f == nil || err != nil {
+		return false, err
+	}
+	start := time.Now()
+	left, err := s.write(f)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err != nil {
+		if s.killed {
+			return false, ErrClosed
+		}
+		s.failLocked(fmt.Errorf("flush to %s: %w", s.cfg.Path, err))
+		return false, s.err
+	}
+	s.metrics.flushed(f, time.Since(start))
+	s.land(f, left)
+	return more || len(left) > 0, nil
+}
+
+// takeFlight makes the active buffer the one being flushed. Readers find its records in memory until the
+// transaction is committed.
+func (s *Store) takeFlight() (f *flight, more bool, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.writableLocked(); err != nil {
+		return nil, false, err
+	}
+	more = s.sweepLocked(s.cfg.CompactRecords)
+	b := s.active
+	if !b.touched {
+		return nil, false, nil
+	}
+	f = &flight{
+		buffer: b, revision: s.revision, compacted: s.compacted, applied: s.applied,
+		firstConflict: s.conflicts.first(), conflictTotal: s.conflicts.total,
+	}
+	for _, c := range b.chains {
+		f.chains = append(f.chains, chainFlight{
+			chain: c, incarnation: c.incarnation, head: c.head, floor: c.floor,
+			reset: c.reset, trim: c.trim, frames: c.unflushed(),
+		})
+		c.reset, c.trim = false, false
+	}
+	s.flushing, s.active = b, newBuffer()
+	return f, more, nil
+}
+
+// land lets go of what is on disk now. left are the chains of which the disk still holds trimmed frames.
+func (s *Store) land(f *flight, left []*chain) {
+	s.flushing = nil
+	for i := range f.chains {
+		f.chains[i].chain.flushed(f.chains[i].frames)
+	}
+	for _, c := range left {
+		c.trim = true
+		s.active.chains[c.origin] = c
+		s.active.touched = true
+	}
+	applied := f.applied
+	s.durable.Store(&applied)
+	s.measure()
+	s.roomy.Broadcast()
+}
+
+// measure reads the size of the file; no transaction may be writing.
+func (s *Store) measure() {
+	stats := s.db.Stats()
+	s.free.Store(int64(stats.FreePageN+stats.PendingPageN) * int64(s.db.Info().PageSize))
+	if tx, err := s.db.Begin(false); err == nil {
+		s.size.Store(tx.Size())
+		rollback(tx)
+	}
+}
+
+func (s *Store) write(f *flight) (left []*chain, err error) {
+	tx, err := s.db.Begin(true)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = tx.Rollback() // the error that matters is err; a failed commit has rolled back already
+		}
+	}()
+	if err := writeOrigins(tx, f.origins); err != nil {
+		return nil, fmt.Errorf("origins: %w", err)
+	}
+	if err := writeVersions(tx, f.buffer); err != nil {
+		return nil, fmt.Errorf("versions: %w", err)
+	}
+	if err := writeGraves(tx, f.graves); err != nil {
+		return nil, fmt.Errorf("graves: %w", err)
+	}
+	for i := range f.chains {
+		more, err := writeChain(tx, &f.chains[i], s.cfg.CompactRecords)
+		if err != nil {
+			return nil, fmt.Errorf("chain of %s: %w", f.chains[i].chain.origin, err)
+		}
+		if more {
+			left = append(left, f.chains[i].chain)
+		}
+	}
+	if err := writeConflicts(tx, f); err != nil {
+		return nil, fmt.Errorf("conflicts: %w", err)
+	}
+	if err := writeState(tx, f); err != nil {
+		return nil, fmt.Errorf("state: %w", err)
+	}
+	select {
+	case <-s.closing: // killed: this flush never happened
+		return nil, ErrClosed
+	default:
+	}
+	return left, tx.Commit()
+}
+
+func writeOrigins(tx *bolt.Tx, origins []origin) error {
+	b := tx.Bucket(bucketOrigins)
+	for _, o := range origins {
+		if err := b.Put(binary.BigEndian.AppendUint16(nil, o.id), []byte(o.name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeVersions appends the records, then deletes what compaction dropped, which may be among them.
+func writeVersions(tx *bolt.Tx, buf *buffer) error {
+	b := tx.Bucket(bucketVersions)
+	b.FillPercent = appendFill
+	// bbolt keeps the values it is given until commit. They are slices of this one, which never moves.
+	size := 0
+	for _, r := range buf.records {
+		size += recordBound(r)
+	}
+	arena := make([]byte, 0, size)
+	var key [revKeyBytes]byte
+	for _, r := range buf.records {
+		start := len(arena)
+		arena = appendRecord(arena, &r.Version, r.origin)
+		if err := b.Put(appendRevKey(key[:0], r.Mod, uint32(r.Sub)), arena[start:len(arena):len(arena)]); err != nil {
+			return err
+		}
+	}
+	for _, r := range buf.deletes {
+		if err := b.Delete(appendRevKey(key[:0], r.main, r.sub)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func writeGraves(tx *bolt.Tx, graves map[string]*grave) error {
+	b := tx.Bucket(bucketGraves)
+	keys := make([]string, 0, len(graves))
+	for k := range graves {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys) // neighbours share pages
+	for _, k := range keys {
+		g := graves[k]
+		var err error
+		if g.none {
+			err = b.Delete([]byte(k))
+		} else {
+			err = b.Put([]byte(k), appendGrave(nil, &g.geo, g.origin))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// writeChain says whether more trimmed frames are left on disk than one flush should delete.
+func writeChain(tx *bolt.Tx, f *chainFlight, most int) (more bool, err error) {
+	chains := tx.Bucket(bucketChains)
+	name := []byte(f.chain.origin)
+	if f.reset && chains.Bucket(name) != nil {
+		if err := chains.DeleteBucket(name); err != nil {
+			return false, err
+		}
+	}
+	b, err := chains.CreateBucketIfNotExists(name)
+	if err != nil {
+		return false, err
+	}
+	b.FillPercent = appendFill
+	if f.trim && !f.reset {
+		if more, err = deleteUpTo(b, uint64(f.floor), most); err != nil {
+			return false, err
+		}
+	}
+	for _, s := range f.frames {
+		if err := b.Put(appendSeq(nil, uint64(s.Last)), appendSealed(nil, s)); err != nil {
+			return false, err
+		}
+	}
+	return more, b.Put(chainHeadKey, appendChainHead(nil, f.incarnation, f.head, f.floor))
+}
+
+// deleteUpTo deletes the keys that are numbers up to a bound, at most a given number of them.
+func deleteUpTo(b *bolt.Bucket, bound uint64, most int) (more bool, err error) {
+	var doomed [][]byte
+	c := b.Cursor()
+	for k, _ := c.First(); len(k) == seqBytes && binary.BigEndian.Uint64(k) <= bound; k, _ = c.Next() {
+		if len(doomed) == most {
+			more = true
+			break
+		}
+		doomed = append(doomed, slices.Clone(k)) // deleting while iterating would skip some
+	}
+	for _, k := range doomed {
+		if err := b.Delete(k); err != nil {
+			return false, err
+		}
+	}
+	return more, nil
+}
+
+func writeConflicts(tx *bolt.Tx, f *flight) error {
+	b := tx.Bucket(bucketConflicts)
+	b.FillPercent = appendFill
+	for _, c := range f.conflicts {
+		if c.seq < f.firstConflict {
+			continue
+		}
+		if err := b.Put(appendSeq(nil, c.seq), c.bytes); err != nil {
+			return err
+		}
+	}
+	if len(f.conflicts) == 0 {
+		return nil
+	}
+	// A ring drops about as many as it takes; after its bounds were lowered it takes a few flushes longer.
+	_, err := deleteUpTo(b, f.firstConflict-1, len(f.conflicts)+conflictSweep)
+	return err
+}
+
+func writeState(tx *bolt.Tx, f *flight) error {
+	b := tx.Bucket(bucketState)
+	for name, value := range f.state {
+		var err error
+		if value == nil {
+			err = b.Delete([]byte(name))
+		} else {
+			err = b.Put([]byte(name), value)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	m := tx.Bucket(bucketMeta)
+	for _, kv := range []struct{ key, value []byte }{
+		{metaApplied, appendApplied(nil, f.applied)},
+		{metaRevision, appendSeq(nil, uint64(f.revision))},
+		{metaCompacted, appendSeq(nil, uint64(f.compacted))},
+		{metaConflicts, appendSeq(nil, f.conflictTotal)},
+	} {
+		if err := m.Put(kv.key, kv.value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recordBound is at least the encoded size of a record.
+func recordBound(r *record) int {
+	return len(r.Key) + len(r.Value) + len(r.Geo.Seen) + sumBytes + 1 + 8 + 7*binary.MaxVarintLen64
+}

@@ -1,0 +1,266 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// disk is what Open reads from a file.
+type disk struct {
+	db   *bolt.DB
+	txid int
+
+	index     *index
+	state     map[string][]byte
+	origins   []string
+	originIDs map[string]uint16
+	chains    map[string]*chain
+	conflicts conflictLog
+	garbage   garbage
+
+	revision, compacted int64
+	applied             Applied
+	digest              uint64
+}
+
+func newDisk() *disk {
+	return &disk{index: newIndex(), state: map[string][]byte{}, originIDs: map[string]uint16{}, chains: map[string]*chain{}}
+}
+
+func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
+	d.txid = tx.ID()
+	m := tx.Bucket(bucketMeta)
+	if m == nil {
+		return fmt.Errorf("%w: no bucket %q", ErrFormat, bucketMeta)
+	}
+	format, err := number(m, metaFormat)
+	if err != nil {
+		return err
+	}
+	if format != formatVersion {
+		return fmt.Errorf("%w: the file has %d, this build reads %d", ErrFormat, format, formatVersion)
+	}
+	for _, name := range buckets() {
+		if tx.Bucket(name) == nil {
+			return fmt.Errorf("no bucket %q", name)
+		}
+	}
+	steps := []struct {
+		name string
+		run  func() error
+	}{
+		{"meta", func() error { return d.loadMeta(m) }},
+		{"state", func() error { return d.loadState(tx.Bucket(bucketState)) }},
+		{"origins", func() error { return d.loadOrigins(tx.Bucket(bucketOrigins)) }},
+		{"versions", func() error { return d.loadVersions(tx.Bucket(bucketVersions)) }},
+		{"graves", func() error { return d.loadGraves(tx.Bucket(bucketGraves)) }},
+		{"chains", func() error { return d.loadChains(tx.Bucket(bucketChains)) }},
+		{"conflicts", func() error { return d.loadConflicts(tx.Bucket(bucketConflicts), cfg) }},
+	}
+	for _, s := range steps {
+		if err := s.run(); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	return nil
+}
+
+func number(b *bolt.Bucket, key []byte) (uint64, error) {
+	v := b.Get(key)
+	if len(v) != seqBytes {
+		return 0, fmt.Errorf("%s has %d bytes, want %d", key, len(v), seqBytes)
+	}
+	return binary.BigEndian.Uint64(v), nil
+}
+
+func (d *disk) loadMeta(m *bolt.Bucket) error {
+	revision, err := number(m, metaRevision)
+	if err != nil {
+		return err
+	}
+	compacted, err := number(m, metaCompacted)
+	if err != nil {
+		return err
+	}
+	if d.conflicts.total, err = number(m, metaConflicts); err != nil {
+		return err
+	}
+	if compacted > revision {
+		return fmt.Errorf("compacted revision %d is above revision %d", compacted, revision)
+	}
+	d.revision, d.compacted = int64(revision), int64(compacted)
+	d.applied, err = decodeApplied(m.Get(metaApplied))
+	return err
+}
+
+func (d *disk) loadState(b *bolt.Bucket) error {
+	return b.ForEach(func(k, v []byte) error {
+		d.state[string(k)] = append([]byte{}, v...)
+		return nil
+	})
+}
+
+func (d *disk) loadOrigins(b *bolt.Bucket) error {
+	return b.ForEach(func(k, v []byte) error {
+		if len(k) != 2 || int(binary.BigEndian.Uint16(k)) != len(d.origins) {
+			return fmt.Errorf("entry %x where number %d belongs", k, len(d.origins))
+		}
+		d.originIDs[string(v)] = uint16(len(d.origins))
+		d.origins = append(d.origins, string(v))
+		return nil
+	})
+}
+
+// loadVersions replays all records in order of revision. The index and the list of garbage come out as they
+// were, with what compaction had not yet deleted listed again.
+func (d *disk) loadVersions(b *bolt.Bucket) error {
+	var h hasher
+	items := map[string]*item{}
+	last := rev{main: -1}
+	var v Version
+	c := b.Cursor()
+	for k, body := c.First(); k != nil; k, body = c.Next() {
+		main, sub, err := decodeRevKey(k)
+		if err != nil {
+			return err
+		}
+		if main < last.main || (main == last.main && sub <= last.sub) {
+			return fmt.Errorf("revision %d.%d comes behind %d.%d", main, sub, last.main, last.sub)
+		}
+		if main > d.revision {
+			return fmt.Errorf("record at revision %d, above the current %d", main, d.revision)
+		}
+		last = rev{main: main, sub: sub}
+		origin, err := decodeRecord(main, sub, body, &v)
+		if err != nil {
+			return err
+		}
+		if int(origin) >= len(d.origins) {
+			return fmt.Errorf("record at revision %d.%d has unknown origin %d", main, sub, origin)
+		}
+		v.Geo.Origin = d.origins[origin]
+		it := items[asString(v.Key)]
+		if it == nil {
+			it = &item{key: string(v.Key)}
+			items[it.key] = it
+		}
+		d.replay(it, &v, origin, &h)
+	}
+	for _, it := range sorted(items) {
+		d.index.tree.Load(it)
+	}
+	return nil
+}
+
+func (d *disk) replay(it *item, v *Version, origin uint16, h *hasher) {
+	if it.live {
+		d.digest -= it.hash
+		d.index.live--
+		d.garbage.add(v.Mod, it)
+	}
+	it.push(rev{main: v.Mod, sub: uint32(v.Sub), tomb: v.Deleted})
+	it.create, it.version, it.lease, it.hash = v.Create, v.Version, v.Lease, 0
+	it.setGeo(&v.Geo, origin)
+	if v.Deleted {
+		d.garbage.addTombstone(v.Mod, it)
+		return
+	}
+	it.hash = h.sum(v.Key, v.Value, v.Lease, &v.Geo)
+	d.digest += it.hash
+	d.index.live++
+}
+
+func (d *disk) loadGraves(b *bolt.Bucket) error {
+	return b.ForEach(func(k, v []byte) error {
+		var g Geo
+		origin, err := decodeGrave(v, &g)
+		if err != nil {
+			return fmt.Errorf("%q: %w", k, err)
+		}
+		if int(origin) >= len(d.origins) {
+			return fmt.Errorf("%q: unknown origin %d", k, origin)
+		}
+		it := d.index.ensure(k)
+		if it.live {
+			return fmt.Errorf("%q is live and has a grave", k)
+		}
+		it.setGeo(&g, origin)
+		d.index.bury(it)
+		return nil
+	})
+}
+
+func (d *disk) loadChains(b *bolt.Bucket) error {
+	return b.ForEachBucket(func(name []byte) error {
+		c, err := loadChain(string(name), b.Bucket(name))
+		if err != nil {
+			return fmt.Errorf("%q: %w", name, err)
+		}
+		d.chains[c.origin] = c
+		return nil
+	})
+}
+
+func loadChain(origin string, b *bolt.Bucket) (*chain, error) {
+	c := &chain{origin: origin}
+	var err error
+	if c.incarnation, c.head, c.floor, err = decodeChainHead(b.Get(chainHeadKey)); err != nil {
+		return nil, err
+	}
+	at := c.floor
+	err = b.ForEach(func(k, v []byte) error {
+		if bytes.Equal(k, chainHeadKey) {
+			return nil
+		}
+		s, err := decodeSealed(origin, v)
+		if err != nil {
+			return fmt.Errorf("frame %x: %w", k, err)
+		}
+		if len(k) != seqBytes || binary.BigEndian.Uint64(k) != uint64(s.Last) {
+			return fmt.Errorf("frame up to %d lies at %x", s.Last, k)
+		}
+		if s.Last <= c.floor {
+			c.trim = true // left to delete
+			return nil
+		}
+		if s.PrevRevision != at {
+			return fmt.Errorf("frame up to %d continues %d, not %d", s.Last, s.PrevRevision, at)
+		}
+		at = s.Last
+		c.txns += int64(s.Txns)
+		c.bytes += int64(len(s.Bytes))
+		c.frames = append(c.frames, frame{prev: s.PrevRevision, last: s.Last, stamp: s.Stamp, txns: c.txns, bytes: c.bytes})
+		return nil
+	})
+	if err == nil && at != c.head {
+		err = fmt.Errorf("frames end at %d, head is %d", at, c.head)
+	}
+	return c, err
+}
+
+func (d *disk) loadConflicts(b *bolt.Bucket, cfg *Config) error {
+	l := &d.conflicts
+	next := uint64(0)
+	err := b.ForEach(func(k, v []byte) error {
+		if len(k) != seqBytes {
+			return fmt.Errorf("number has %d bytes, want %d", len(k), seqBytes)
+		}
+		n := binary.BigEndian.Uint64(k)
+		if n != next {
+			l.sizes, l.bytes = nil, 0 // an interrupted shrink left older ones
+		}
+		next = n + 1
+		l.sizes = append(l.sizes, len(v))
+		l.bytes += int64(len(v))
+		return nil
+	})
+	if err == nil && len(l.sizes) > 0 && next-1 != l.total {
+		err = errors.New("the newest entry is missing")
+	}
+	l.shrink(cfg.ConflictLogSize, cfg.ConflictLogBytes)
+	return err
+}

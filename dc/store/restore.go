@@ -1,0 +1,90 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Restore replaces everything by the snapshot that r holds, taken at a place in the log. It is durable when
+// Restore returns; after an error the store is as it was. Watchers go on from where they are, or end with
+// [ErrCompactedAt] where the snapshot has no history that old.
+//
+// A crash leaves either file whole: the snapshot is complete and synced under another name before it is
+// renamed.
+func (s *Store) Restore(at Applied, r io.Reader) error {
+	tmp := s.cfg.Path + ".restore"
+	if err := s.receive(tmp, at, r); err != nil {
+		return errors.Join(fmt.Errorf("restore: %w", err), os.Remove(tmp))
+	}
+	s.flushMu.Lock()
+	defer s.flushMu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.writableLocked(); err != nil {
+		return errors.Join(err, os.Remove(tmp))
+	}
+	if err := os.Rename(tmp, s.cfg.Path); err != nil {
+		return errors.Join(fmt.Errorf("restore: %w", err), os.Remove(tmp))
+	}
+	// From here on the file is the new one; without it the store can't go on.
+	d, err := s.reopen()
+	if err != nil {
+		s.failLocked(fmt.Errorf("restore: %w", err))
+		return s.err
+	}
+	old, open := s.db, s.takeSnapshotsLocked()
+	s.adopt(d)
+	s.hub.resync()
+	s.roomy.Broadcast()
+	s.fireChanged()
+	for _, o := range open {
+		o.stop(errReplaced)
+	}
+	// Waits for the short reads that are under way in the old file.
+	if err := old.Close(); err != nil {
+		s.log.Warn("could not close the replaced database", "path", s.cfg.Path, "error", err)
+	}
+	return nil
+}
+
+var errReplaced = errors.New("database was replaced by a snapshot")
+
+// receive writes the snapshot to a file and checks all of it.
+func (s *Store) receive(path string, at Applied, r io.Reader) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, fileMode)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, r)
+	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	d, err := examine(path, &s.cfg)
+	if err != nil {
+		return err
+	}
+	if d.applied.Index != at.Index || d.applied.Term != at.Term {
+		return fmt.Errorf("snapshot holds index %d of term %d, not index %d of term %d", d.applied.Index, d.applied.Term, at.Index, at.Term)
+	}
+	// The membership is consensus' to say: the snapshot may have been taken before it was stored.
+	db, err := openBolt(path, &s.cfg)
+	if err != nil {
+		return err
+	}
+	err = db.Update(func(tx *bolt.Tx) error {
+		return tx.Bucket(bucketMeta).Put(metaApplied, appendApplied(nil, at))
+	})
+	return errors.Join(err, db.Close())
+}
+
+func (s *Store) reopen() (*disk, error) {
+	if err := syncDir(filepath.Dir(s.cfg.Path)); err != nil {
+		return nil, err
+	}
+	return openDisk(&s.cfg)
+}
