@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"os"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 const (
@@ -24,24 +26,21 @@ func (r *runner) profile(ctx context.Context, g *geogate) error {
 	}
 	cfg := *r.cfg
 	cfg.Duration = profileTime + 2*profileMargin
-	fetched := make(chan error, 1)
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
+	var m sample
+	var moved bool
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		m, moved, err = measure(ctx, &cfg, g, testCase{Op: opPut, Clients: profileClients})
+		return err
+	})
+	group.Go(func() error {
 		if err := pause(ctx, profileMargin); err != nil {
-			fetched <- err
-			return
+			return err
 		}
 		url := fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", admin, int(profileTime.Seconds()))
-		fetched <- download(ctx, url, cfg.Profile)
-	}()
-	m, moved, err := measure(ctx, &cfg, g, testCase{Op: opPut, Clients: profileClients})
-	if err != nil {
-		cancel()
-		<-fetched
-		return fmt.Errorf("load for the profile: %w", err)
-	}
-	if err := <-fetched; err != nil {
+		return download(ctx, url, cfg.Profile)
+	})
+	if err := group.Wait(); err != nil {
 		return fmt.Errorf("profile of the leader: %w", err)
 	}
 	if moved {

@@ -69,8 +69,12 @@ func (r *runner) group(ctx context.Context, dir string, nodes int) (err error) {
 	if r.cfg.Profile == "" || nodes == 1 {
 		return nil
 	}
-	i := slices.IndexFunc(sides, func(s side) bool { return s.name == sideGeogate })
-	return r.profile(ctx, sides[i].server.(*geogate))
+	for _, s := range sides {
+		if g, ok := s.server.(*geogate); ok {
+			return r.profile(ctx, g)
+		}
+	}
+	return nil
 }
 
 func name(nodes int) string {

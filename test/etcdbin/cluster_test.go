@@ -27,7 +27,7 @@ func TestThreeMembersAreOneCluster(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer func() { _ = cl.Close() }()
+		t.Cleanup(func() { _ = cl.Close() })
 		if _, err := cl.Put(t.Context(), fmt.Sprint(i), "v"); err != nil {
 			t.Fatalf("put at %s: %v", e, err)
 		}
@@ -64,7 +64,7 @@ func TestPrograms(t *testing.T) {
 			if name == "etcdctl" {
 				arg = "version"
 			}
-			out, err := exec.CommandContext(t.Context(), p, arg).CombinedOutput() //nolint:gosec // built by us
+			out, err := exec.CommandContext(t.Context(), p, arg).CombinedOutput()
 			if err != nil || !strings.Contains(string(out), strings.TrimPrefix(v, "v")) {
 				t.Errorf("%s %s says %q (%v), want version %s", p, arg, out, err, v)
 			}

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func shell(t *testing.T, ctx context.Context, script string) *Process {
+func shell(ctx context.Context, t *testing.T, script string) *Process {
 	t.Helper()
 	p, err := Start(ctx, Config{
 		Name: "script", Path: "sh", Args: []string{"-c", script}, Env: []string{"WORD=hello"},
@@ -62,7 +62,7 @@ func says(t *testing.T, p *Process, word string) {
 func gone(pid int) bool { return errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
 
 func TestStopEndsAndReaps(t *testing.T) {
-	p := shell(t, t.Context(), `echo "$WORD"; exec sleep 600`)
+	p := shell(t.Context(), t, `echo "$WORD"; exec sleep 600`)
 	says(t, p, "hello")
 	if err := p.Stop(); err != nil {
 		t.Errorf("Stop: %v", err)
@@ -77,7 +77,7 @@ func TestStopEndsAndReaps(t *testing.T) {
 
 func TestContextEndsTheProcess(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	p := shell(t, ctx, `exec sleep 600`)
+	p := shell(ctx, t, `exec sleep 600`)
 	cancel()
 	<-p.Done()
 	if err := p.Err(); err != nil {
@@ -86,7 +86,7 @@ func TestContextEndsTheProcess(t *testing.T) {
 }
 
 func TestDeafProcessIsKilledAndReported(t *testing.T) {
-	p := shell(t, t.Context(), `trap "" TERM; echo deaf; while :; do sleep 0.05; done`)
+	p := shell(t.Context(), t, `trap "" TERM; echo deaf; while :; do sleep 0.05; done`)
 	says(t, p, "deaf")
 	if err := p.Stop(); !errors.Is(err, ErrKilled) {
 		t.Errorf("Stop = %v, want ErrKilled", err)
@@ -97,7 +97,7 @@ func TestDeafProcessIsKilledAndReported(t *testing.T) {
 }
 
 func TestEndByItselfIsAnErrorWithTheLog(t *testing.T) {
-	p := shell(t, t.Context(), `echo no disk >&2; exit 3`)
+	p := shell(t.Context(), t, `echo no disk >&2; exit 3`)
 	<-p.Done()
 	err := p.Err()
 	if err == nil || !strings.Contains(err.Error(), "no disk") || !strings.Contains(err.Error(), "exit status 3") {
@@ -110,7 +110,7 @@ func TestEndByItselfIsAnErrorWithTheLog(t *testing.T) {
 }
 
 func TestTakenAddressIsTold(t *testing.T) {
-	p := shell(t, t.Context(), `echo "listen tcp: bind: address already in use"; exit 1`)
+	p := shell(t.Context(), t, `echo "listen tcp: bind: address already in use"; exit 1`)
 	err := p.WaitReady(t.Context(), func(context.Context) error { return errors.New("never") })
 	if !errors.Is(err, ErrAddress) {
 		t.Errorf("WaitReady = %v, want ErrAddress", err)
