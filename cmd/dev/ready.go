@@ -10,21 +10,29 @@ import (
 	"geogate/configs"
 )
 
-// readyInterval is how often the nodes are asked while the cluster comes up.
-const readyInterval = 100 * time.Millisecond
+const (
+	// readyInterval is how often the nodes are asked while the cluster comes up.
+	readyInterval = 100 * time.Millisecond
+	// readyPatience is how long that may take before somebody is told what is missing, again and again.
+	readyPatience = 5 * time.Second
+)
 
 // ErrNotReady means that the cluster had not come up when the waiting ended.
 var ErrNotReady = errors.New("not ready")
 
 // WaitReady returns when every datacenter has a leader to which every peer is healthy, which is when every
-// link works in both directions.
-func WaitReady(ctx context.Context, t *configs.Topology) error {
+// link works in both directions. When that takes long, waiting (which may be nil) is told what is missing.
+func WaitReady(ctx context.Context, t *configs.Topology, waiting func(missing error)) error {
 	tick := time.NewTicker(readyInterval)
 	defer tick.Stop()
-	for {
-		missing := missing(ctx, t)
+	for since := time.Now(); ; {
+		missing := firstMissing(ctx, t)
 		if missing == nil {
 			return nil
+		}
+		if waiting != nil && time.Since(since) >= readyPatience {
+			waiting(missing)
+			since = time.Now()
 		}
 		select {
 		case <-ctx.Done():
@@ -34,8 +42,8 @@ func WaitReady(ctx context.Context, t *configs.Topology) error {
 	}
 }
 
-// missing is the first thing that is not ready, nil when all is.
-func missing(ctx context.Context, t *configs.Topology) error {
+// firstMissing is the first thing that is not ready, nil when all is.
+func firstMissing(ctx context.Context, t *configs.Topology) error {
 	for i := range t.Datacenters {
 		d := &t.Datacenters[i]
 		leader, err := leader(ctx, d)

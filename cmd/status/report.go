@@ -8,7 +8,10 @@ type Report struct {
 	Term     uint64           `json:"term"`
 	Revision int64            `json:"revision"`
 	Vector   map[string]int64 `json:"vector"` // highest applied revision of every origin
-	Peers    []Peer           `json:"peers"`
+	Peers    []Peer           `json:"peers"`  // null when unknown
+
+	PeersError string `json:"peers_error"` // why Peers is null
+	Problem    string `json:"problem"`     // why the node can't serve fully; "" when it can
 }
 
 // Peer is another datacenter. A nil number is unknown, which is not zero.

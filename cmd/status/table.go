@@ -24,8 +24,13 @@ func (r *Report) WriteStatus(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row(tw, "DC", "NODE", "LEADER", "TERM", "REVISION", "VECTOR")
 	row(tw, r.DC, r.Node, leader, strconv.FormatUint(r.Term, 10), strconv.FormatInt(r.Revision, 10), r.vector())
-	if err := tw.Flush(); err != nil || len(r.Peers) == 0 {
+	if err := tw.Flush(); err != nil {
 		return err
+	}
+	if r.Problem != "" {
+		if _, err := fmt.Fprintln(w, "problem:", r.Problem); err != nil {
+			return err
+		}
 	}
 	if _, err := fmt.Fprintln(w); err != nil {
 		return err
@@ -50,12 +55,14 @@ func (r *Report) WriteLag(w io.Writer) error {
 
 func (r *Report) noPeers() string {
 	switch {
-	case r.Leading():
+	case r.PeersError != "":
+		return "peers unknown: " + r.PeersError
+	case r.Peers != nil:
 		return "no peers: the cluster has one datacenter"
 	case r.Leader == "":
-		return fmt.Sprintf("%s has no leader now, and only the leader knows the peers", r.DC)
+		return fmt.Sprintf("peers unknown: %s has no leader now, and only the leader knows them", r.DC)
 	default:
-		return fmt.Sprintf("%s does not lead %s; ask %s, the leader, about the peers", r.Node, r.DC, r.Leader)
+		return fmt.Sprintf("peers unknown: %s does not lead %s; ask %s", r.Node, r.DC, r.Leader)
 	}
 }
 
