@@ -1,0 +1,147 @@
+package dc
+
+import (
+	"fmt"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"geogate/replication/event"
+)
+
+// entryVersion is the version of the Raft entry format; see README.md for the table.
+const entryVersion = 1
+
+// kind says what an item of a Raft entry asks for; the numbers are part of the format.
+type kind uint8
+
+const (
+	kindInit    kind = 1 // incarnation of the DC's data; only the first one counts
+	kindPut     kind = 2 // etcdserverpb.PutRequest
+	kindDelete  kind = 3 // etcdserverpb.DeleteRangeRequest
+	kindTxn     kind = 4 // etcdserverpb.TxnRequest
+	kindCompact kind = 5 // etcdserverpb.CompactionRequest
+	kindFrame   kind = 6 // a frame of another DC, as received
+	kindConfirm kind = 7 // what every DC is known to have applied
+)
+
+// item is one proposal inside an entry.
+type item struct {
+	kind    kind
+	payload []byte
+}
+
+// entry is what one Raft entry carries: the proposals that waited together. Local writes come before
+// frames, so that one Seen vector is right for all of them.
+type entry struct {
+	proposer uint64      // random id of the replica process that packed it
+	first    uint64      // sequence number, at the proposer, of the first item
+	stamp    event.Stamp // the leader's clock; write i gets at least stamp+i
+	items    []item
+}
+
+const (
+	entryFieldVersion  = 1
+	entryFieldProposer = 2
+	entryFieldFirst    = 3
+	entryFieldStamp    = 4
+	entryFieldItem     = 5
+
+	itemFieldKind    = 1
+	itemFieldPayload = 2
+
+	itemOverhead = 16 // bytes of tags and lengths around a payload, at most
+)
+
+func (e *entry) marshal(size int) []byte {
+	b := make([]byte, 0, size+64)
+	b = protowire.AppendTag(b, entryFieldVersion, protowire.VarintType)
+	b = protowire.AppendVarint(b, entryVersion)
+	b = protowire.AppendTag(b, entryFieldProposer, protowire.Fixed64Type)
+	b = protowire.AppendFixed64(b, e.proposer)
+	b = protowire.AppendTag(b, entryFieldFirst, protowire.VarintType)
+	b = protowire.AppendVarint(b, e.first)
+	b = protowire.AppendTag(b, entryFieldStamp, protowire.VarintType)
+	b = protowire.AppendVarint(b, uint64(e.stamp))
+	for _, it := range e.items {
+		b = protowire.AppendTag(b, entryFieldItem, protowire.BytesType)
+		b = protowire.AppendVarint(b, uint64(2+1+protowire.SizeBytes(len(it.payload))))
+		b = protowire.AppendTag(b, itemFieldKind, protowire.VarintType)
+		b = protowire.AppendVarint(b, uint64(it.kind))
+		b = protowire.AppendTag(b, itemFieldPayload, protowire.BytesType)
+		b = protowire.AppendBytes(b, it.payload)
+	}
+	return b
+}
+
+// unmarshalEntry reads an entry; payloads are slices of b.
+func unmarshalEntry(b []byte) (*entry, error) {
+	e := &entry{}
+	version := uint64(0)
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return nil, fmt.Errorf("%w: %w", ErrMalformed, protowire.ParseError(n))
+		}
+		b = b[n:]
+		var v uint64
+		switch {
+		case num == entryFieldProposer && typ == protowire.Fixed64Type:
+			e.proposer, n = protowire.ConsumeFixed64(b)
+		case num == entryFieldItem && typ == protowire.BytesType:
+			var raw []byte
+			if raw, n = protowire.ConsumeBytes(b); n >= 0 {
+				it, err := unmarshalItem(raw)
+				if err != nil {
+					return nil, err
+				}
+				e.items = append(e.items, it)
+			}
+		case typ == protowire.VarintType:
+			v, n = protowire.ConsumeVarint(b)
+			switch num {
+			case entryFieldVersion:
+				version = v
+			case entryFieldFirst:
+				e.first = v
+			case entryFieldStamp:
+				e.stamp = event.Stamp(v)
+			}
+		default:
+			n = protowire.ConsumeFieldValue(num, typ, b)
+		}
+		if n < 0 {
+			return nil, fmt.Errorf("%w: field %d: %w", ErrMalformed, num, protowire.ParseError(n))
+		}
+		b = b[n:]
+	}
+	if version != entryVersion {
+		return nil, fmt.Errorf("%w: entry has version %d, this build reads %d", ErrMalformed, version, entryVersion)
+	}
+	return e, nil
+}
+
+func unmarshalItem(b []byte) (item, error) {
+	var it item
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return it, fmt.Errorf("%w: item: %w", ErrMalformed, protowire.ParseError(n))
+		}
+		b = b[n:]
+		switch {
+		case num == itemFieldKind && typ == protowire.VarintType:
+			var v uint64
+			v, n = protowire.ConsumeVarint(b)
+			it.kind = kind(v)
+		case num == itemFieldPayload && typ == protowire.BytesType:
+			it.payload, n = protowire.ConsumeBytes(b)
+		default:
+			n = protowire.ConsumeFieldValue(num, typ, b)
+		}
+		if n < 0 {
+			return it, fmt.Errorf("%w: item field %d: %w", ErrMalformed, num, protowire.ParseError(n))
+		}
+		b = b[n:]
+	}
+	return it, nil
+}

@@ -1,0 +1,34 @@
+package dc
+
+import "errors"
+
+// Before anything is proposed: the write did not happen and may be tried again elsewhere.
+var (
+	// ErrNotLeader means that another node of this DC orders writes, or none does at present.
+	ErrNotLeader = errors.New("this node does not lead its datacenter")
+	// ErrBusy means that the queue of writes is full.
+	ErrBusy = errors.New("too many writes are waiting to be proposed")
+	// ErrTooLarge means that one write would not fit into a Raft entry.
+	ErrTooLarge = errors.New("write is larger than a Raft entry may be")
+	// ErrStopped means that the DC was closed.
+	ErrStopped = errors.New("datacenter replica has stopped")
+)
+
+// After it was proposed.
+var (
+	// ErrSuperseded means that the write was proposed and certainly not committed: the next leader's log does
+	// not hold it.
+	ErrSuperseded = errors.New("leadership moved before the write was committed; it was not applied")
+	// ErrUnknownOutcome means that the caller stopped waiting: the write may still be committed.
+	ErrUnknownOutcome = errors.New("stopped waiting for the commit; the write may still be applied")
+)
+
+// Of the evaluation: the request was ordered and refused, and changed nothing.
+var (
+	// ErrKeyNotFound answers ignore_value or ignore_lease on a key that does not exist.
+	ErrKeyNotFound = errors.New("key not found")
+	// ErrLeaseNotFound answers a put with a lease that does not exist.
+	ErrLeaseNotFound = errors.New("requested lease not found")
+	// ErrMalformed answers a log item that can't be read; it is written by a newer or a broken version.
+	ErrMalformed = errors.New("malformed log item")
+)

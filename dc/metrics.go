@@ -1,0 +1,50 @@
+package dc
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"geogate/replication/event"
+)
+
+type metrics struct {
+	writes    prometheus.Counter
+	frames    *prometheus.CounterVec
+	txns      *prometheus.CounterVec
+	conflicts *prometheus.CounterVec
+}
+
+func newMetrics(r prometheus.Registerer) *metrics {
+	m := &metrics{
+		writes: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "geogate_dc_writes_total", Help: "Local transactions that changed something.",
+		}),
+		frames: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "geogate_dc_frames_total", Help: "Frames applied here by origin and result: sealed, applied, repeated, refused.",
+		}, []string{"origin", "result"}),
+		txns: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "geogate_dc_remote_txns_total", Help: "Transactions of other datacenters applied here.",
+		}, []string{"origin"}),
+		conflicts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "geogate_dc_conflicts_total", Help: "Pairs of versions of a key written without knowledge of each other.",
+		}, []string{"origin"}),
+	}
+	if r != nil {
+		r.MustRegister(m.writes, m.frames, m.txns, m.conflicts)
+	}
+	return m
+}
+
+func (m *metrics) frameSealed(s *event.Sealed) {
+	m.writes.Add(float64(s.Txns))
+	m.frames.WithLabelValues(s.Origin, "sealed").Inc()
+}
+
+func (m *metrics) frameApplied(s *event.Sealed, conflicts int) {
+	m.frames.WithLabelValues(s.Origin, "applied").Inc()
+	m.txns.WithLabelValues(s.Origin).Add(float64(s.Txns))
+	m.conflicts.WithLabelValues(s.Origin).Add(float64(conflicts))
+}
+
+func (m *metrics) frameRepeated(origin string) { m.frames.WithLabelValues(origin, "repeated").Inc() }
+
+func (m *metrics) frameRefused(origin string) { m.frames.WithLabelValues(origin, "refused").Inc() }

@@ -1,0 +1,165 @@
+package dc
+
+import (
+	"fmt"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"geogate/dc/store"
+	"geogate/replication/event"
+)
+
+// mutation evaluates one local write inside a batch and collects its effects for the frame.
+type mutation struct {
+	batch  *store.Batch
+	origin string
+	stamp  event.Stamp
+	seen   []byte // encoded vector, shared by the entry's writes
+
+	revision int64 // of this write; 0 until it changes something
+	ops      []event.Op
+}
+
+func (m *mutation) geo() store.Geo {
+	// The origin revision of a local write is the revision that its first change takes.
+	revision := m.revision
+	if revision == 0 {
+		revision = m.batch.Revision() + 1
+	}
+	return store.Geo{Origin: m.origin, OriginRevision: revision, Stamp: m.stamp, Seen: m.seen}
+}
+
+// checkPut refuses what depends on the state, before anything of the write is applied.
+func (m *mutation) checkPut(r *pb.PutRequest) error {
+	if r.Lease != 0 {
+		return ErrLeaseNotFound
+	}
+	if r.IgnoreValue || r.IgnoreLease {
+		if h, ok := m.batch.Head(r.Key); !ok || !h.Live {
+			return ErrKeyNotFound
+		}
+	}
+	return nil
+}
+
+func (m *mutation) put(r *pb.PutRequest) (*pb.PutResponse, error) {
+	resp := &pb.PutResponse{Header: &pb.ResponseHeader{}}
+	value, lease := r.Value, r.Lease
+	if r.PrevKv || r.IgnoreValue || r.IgnoreLease {
+		prev, err := m.batch.Get(r.Key)
+		if err != nil {
+			return nil, err
+		}
+		if prev != nil {
+			if r.IgnoreValue {
+				value = prev.Value
+			}
+			if r.IgnoreLease {
+				lease = prev.Lease
+			}
+			if r.PrevKv {
+				resp.PrevKv = prev.KeyValue()
+			}
+		}
+	}
+	m.revision = m.batch.Put(r.Key, value, lease, m.geo())
+	m.ops = append(m.ops, event.Op{Kind: event.OpPut, Key: r.Key, Value: value, Lease: lease})
+	resp.Header.Revision = m.revision
+	return resp, nil
+}
+
+func (m *mutation) deleteRange(r *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, error) {
+	resp := &pb.DeleteRangeResponse{Header: &pb.ResponseHeader{}}
+	res, err := m.batch.Range(store.RangeOptions{Key: r.Key, End: r.RangeEnd, KeysOnly: !r.PrevKv})
+	if err != nil {
+		return nil, err
+	}
+	for _, kv := range res.KVs {
+		m.revision = m.batch.Delete(kv.Key, m.geo())
+		m.ops = append(m.ops, event.Op{Kind: event.OpDelete, Key: kv.Key})
+	}
+	resp.Deleted = int64(len(res.KVs))
+	if r.PrevKv {
+		resp.PrevKvs = append([]*mvccpb.KeyValue(nil), res.KVs...)
+	}
+	resp.Header.Revision = m.batch.Revision()
+	return resp, nil
+}
+
+// txn decides every comparison first, refuses what can't run, and only then writes: all or nothing.
+func (m *mutation) txn(r *pb.TxnRequest) (*pb.TxnResponse, error) {
+	p, err := decide(m.batch, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.checkPlan(p); err != nil {
+		return nil, err
+	}
+	resp, err := m.run(p)
+	if err != nil {
+		return nil, err
+	}
+	resp.Header.Revision = m.batch.Revision()
+	return resp, nil
+}
+
+func (m *mutation) checkPlan(p *plan) error {
+	for i, op := range p.ops {
+		switch {
+		case p.nested[i] != nil:
+			if err := m.checkPlan(p.nested[i]); err != nil {
+				return err
+			}
+		case op.GetRequestPut() != nil:
+			if err := m.checkPut(op.GetRequestPut()); err != nil {
+				return err
+			}
+		case op.GetRequestRange() != nil:
+			if r := op.GetRequestRange().Revision; r > m.batch.Revision() {
+				return store.ErrFutureRev
+			} else if r > 0 && r < m.batch.Compacted() {
+				return store.ErrCompacted
+			}
+		}
+	}
+	return nil
+}
+
+func (m *mutation) run(p *plan) (*pb.TxnResponse, error) {
+	resp := &pb.TxnResponse{Header: &pb.ResponseHeader{}, Succeeded: p.succeeded}
+	for i, op := range p.ops {
+		var out *pb.ResponseOp
+		switch {
+		case p.nested[i] != nil:
+			inner, err := m.run(p.nested[i])
+			if err != nil {
+				return nil, err
+			}
+			out = &pb.ResponseOp{Response: &pb.ResponseOp_ResponseTxn{ResponseTxn: inner}}
+		case op.GetRequestPut() != nil:
+			r, err := m.put(op.GetRequestPut())
+			if err != nil {
+				return nil, fmt.Errorf("operation %d: %w", i, err)
+			}
+			out = &pb.ResponseOp{Response: &pb.ResponseOp_ResponsePut{ResponsePut: r}}
+		case op.GetRequestDeleteRange() != nil:
+			r, err := m.deleteRange(op.GetRequestDeleteRange())
+			if err != nil {
+				return nil, fmt.Errorf("operation %d: %w", i, err)
+			}
+			out = &pb.ResponseOp{Response: &pb.ResponseOp_ResponseDeleteRange{ResponseDeleteRange: r}}
+		case op.GetRequestRange() != nil:
+			r, err := rangeOver(m.batch, op.GetRequestRange())
+			if err != nil {
+				return nil, fmt.Errorf("operation %d: %w", i, err)
+			}
+			out = &pb.ResponseOp{Response: &pb.ResponseOp_ResponseRange{ResponseRange: r}}
+		default:
+			out = &pb.ResponseOp{}
+		}
+		resp.Responses = append(resp.Responses, out)
+	}
+	return resp, nil
+}

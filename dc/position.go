@@ -1,0 +1,50 @@
+package dc
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"geogate/replication/event"
+)
+
+// Names of the small state that rides in the same bbolt transaction as the data.
+const (
+	metaIncarnation = "incarnation" // 8 bytes, big endian
+	metaHigh        = "high"        // highest stamp applied, 8 bytes, big endian
+	metaPosition    = "position/"   // + origin: incarnation 8, revision 8, hash 32
+	metaOrigins     = "origins"     // names of all origins that have a position, JSON
+	metaBarrier     = "barrier"     // see stability.go
+)
+
+func encodePosition(p event.Position) []byte {
+	b := make([]byte, 0, 16+len(p.Hash))
+	b = binary.BigEndian.AppendUint64(b, p.Incarnation)
+	b = binary.BigEndian.AppendUint64(b, uint64(p.Revision))
+	return append(b, p.Hash[:]...)
+}
+
+func decodePosition(origin string, b []byte) (event.Position, error) {
+	p := event.Position{Origin: origin}
+	if b == nil {
+		return p, nil
+	}
+	if len(b) != 16+len(p.Hash) {
+		return p, fmt.Errorf("position of %s has %d bytes, want %d: the store is damaged", origin, len(b), 16+len(p.Hash))
+	}
+	p.Incarnation = binary.BigEndian.Uint64(b)
+	p.Revision = int64(binary.BigEndian.Uint64(b[8:]))
+	copy(p.Hash[:], b[16:])
+	return p, nil
+}
+
+func encodeUint64(v uint64) []byte { return binary.BigEndian.AppendUint64(nil, v) }
+
+func decodeUint64(name string, b []byte) (uint64, error) {
+	if b == nil {
+		return 0, nil
+	}
+	if len(b) != 8 {
+		return 0, fmt.Errorf("%s has %d bytes, want 8: the store is damaged", name, len(b))
+	}
+	return binary.BigEndian.Uint64(b), nil
+}

@@ -1,0 +1,88 @@
+package dc
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"geogate/replication/event"
+)
+
+// Put commits a put in this DC. Only the leader takes writes; see errors.go for what each error means.
+// A returned response is committed and fsynced by a majority of the group, and visible on this node.
+func (d *DC) Put(ctx context.Context, r *pb.PutRequest) (*pb.PutResponse, Commit, error) {
+	return write[*pb.PutResponse](ctx, d, kindPut, r)
+}
+
+// DeleteRange commits a delete; deleting nothing takes no revision.
+func (d *DC) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, Commit, error) {
+	return write[*pb.DeleteRangeResponse](ctx, d, kindDelete, r)
+}
+
+// Txn commits a transaction. One that can't write is better served by [DC.ReadTxn].
+func (d *DC) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, Commit, error) {
+	return write[*pb.TxnResponse](ctx, d, kindTxn, r)
+}
+
+// Compact drops history below a revision in this DC only: revisions are a DC's own.
+func (d *DC) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.CompactionResponse, error) {
+	resp, _, err := write[*pb.CompactionResponse](ctx, d, kindCompact, r)
+	return resp, err
+}
+
+func write[R proto.Message](ctx context.Context, d *DC, k kind, req proto.Message) (R, Commit, error) {
+	var none R
+	payload, err := proto.Marshal(req)
+	if err != nil {
+		return none, Commit{}, fmt.Errorf("encode request: %w", err)
+	}
+	p, err := d.queue.add(item{kind: k, payload: payload})
+	if err != nil {
+		return none, Commit{}, err
+	}
+	r := d.queue.wait(ctx, p)
+	if r.err != nil {
+		return none, Commit{}, r.err
+	}
+	return r.response.(R), r.commit, nil
+}
+
+// Propose hands a received frame to the group. The channel gets one value: nil once the frame's effects
+// are committed and applied here, or were before; [event.ErrGap] or [event.ErrIncarnation] when it does not
+// continue the chain; else one of the errors of a write. Frames are applied in the order of their Propose.
+func (d *DC) Propose(ctx context.Context, s event.Sealed) (<-chan error, error) {
+	p, err := d.queue.add(item{kind: kindFrame, payload: s.Bytes})
+	if err != nil {
+		return nil, err
+	}
+	done := make(chan error, 1)
+	go func() { done <- d.queue.wait(ctx, p).err }()
+	return done, nil
+}
+
+// Confirm records what every DC is known to have applied: rows are DCs, this one included. The chains are
+// trimmed to what all have, and tombstones that no late write can reach any more are collected. A matrix
+// in which a DC of the topology is missing changes nothing.
+func (d *DC) Confirm(ctx context.Context, matrix map[string]event.Vector) error {
+	m := matrixEntry{}
+	for _, name := range d.origins {
+		row, ok := matrix[name]
+		if !ok {
+			return nil
+		}
+		m[name] = row
+	}
+	payload, err := json.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("encode confirmations: %w", err)
+	}
+	p, err := d.queue.add(item{kind: kindConfirm, payload: payload})
+	if err != nil {
+		return err
+	}
+	return d.queue.wait(ctx, p).err
+}
