@@ -1,0 +1,99 @@
+package node
+
+import (
+	"fmt"
+	"net"
+	"strings"
+
+	"geogate/configs"
+	"geogate/gateway"
+	"geogate/gateway/admin"
+	"geogate/replication/policy"
+)
+
+func (n *Node) openGateway() error {
+	t := n.cfg.Topology
+	client, err := t.Security.Client.Load()
+	if err != nil {
+		return err
+	}
+	between, err := t.Security.Raft.Load()
+	if err != nil {
+		return err
+	}
+	if client != nil && between == nil {
+		between = client
+	}
+	spaces, err := keyspaces(t)
+	if err != nil {
+		return err
+	}
+	l, err := listen("client", n.spec.Client)
+	if err != nil {
+		return err
+	}
+	n.gateway, err = gateway.New(gateway.Config{
+		Listener: l, TLS: client, ForwardTLS: between,
+		ClusterID: clusterID(t, n.cfg.DC), MemberID: nodeID(t, n.cfg.DC, n.cfg.Node), Members: n.members(),
+		Datacenter: gateway.Local{DC: n.dc}, Inspector: gateway.Local{DC: n.dc}, Replication: n.engine,
+		Keyspaces: spaces, MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxTxnOps: t.Limits.MaxTxnOps,
+		Logger: n.log, Registerer: n.registry,
+	})
+	return closeOnError(l, err)
+}
+
+func (n *Node) openAdmin() error {
+	l, err := listen("admin", n.spec.Admin)
+	if err != nil {
+		return err
+	}
+	n.admin, err = admin.New(admin.Config{
+		Listener: l, DC: n.cfg.DC, MemberID: nodeID(n.cfg.Topology, n.cfg.DC, n.cfg.Node), Members: n.members(),
+		Inspector: gateway.Local{DC: n.dc}, Leadership: n.dc, Peers: n.engine, Conflicts: n.dc,
+		Ready: n.dc.Linearize, Gatherer: n.registry, Logger: n.log,
+	})
+	return closeOnError(l, err)
+}
+
+// closeOnError gives a port back when nobody took it over.
+func closeOnError(l net.Listener, err error) error {
+	if err != nil {
+		_ = l.Close()
+	}
+	return err
+}
+
+// members are the nodes of this datacenter as clients and the other nodes see them.
+func (n *Node) members() (out []gateway.Member) {
+	clientScheme, peerScheme := scheme(n.cfg.Topology.Security.Client), scheme(n.cfg.Topology.Security.Raft)
+	for _, x := range n.site.Nodes {
+		out = append(out, gateway.Member{
+			ID: nodeID(n.cfg.Topology, n.cfg.DC, x.Name), Name: x.Name,
+			PeerURLs: []string{peerScheme + x.Raft}, ClientURLs: []string{clientScheme + x.Client},
+			ClientAddr: x.Client, AdminURL: "http://" + x.Admin,
+		})
+	}
+	return out
+}
+
+func scheme(t configs.TLS) string {
+	if t.Enabled() {
+		return "https://"
+	}
+	return "http://"
+}
+
+// keyspaces translates the topology's words.
+func keyspaces(t *configs.Topology) (out []gateway.Keyspace, err error) {
+	for _, k := range t.AllKeyspaces() {
+		p, err := policy.Parse(strings.TrimSpace(k.Policy))
+		if err != nil {
+			return nil, fmt.Errorf("keyspace %q: %w", k.Prefix, err)
+		}
+		out = append(out, gateway.Keyspace{
+			Prefix: k.Prefix, Mode: gateway.Mode(k.Mode), Policy: &p, Timeout: k.Timeout,
+			OnUnreachable: gateway.OnUnreachable(k.OnUnreachable), OnTimeout: gateway.OnTimeout(k.OnTimeout),
+		})
+	}
+	return out, nil
+}
