@@ -27,6 +27,9 @@ func (s *Server) await(ctx context.Context, t policy.Token, p policy.Policy, tim
 			err = routeErr
 		case self:
 			names, err = s.replication.Wait(ctx, t.Revision, p)
+			if err != nil && ctx.Err() != nil {
+				err = ctx.Err() // the plain end of the time
+			}
 		case forwarded:
 			return ackedBy, ErrForwardedAstray
 		case conn != nil:

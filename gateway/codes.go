@@ -9,6 +9,10 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"geogate/dc"
+	"geogate/dc/store"
+	"geogate/replication"
 )
 
 // This file alone turns errors of the domain into codes. Where etcd has an error for the case, its text and
@@ -21,20 +25,20 @@ import (
 
 // wire are the domain errors that have a fixed answer.
 var wire = []struct{ domain, status error }{
-	{DCErrKeyNotFound, rpctypes.ErrGRPCKeyNotFound},
-	{DCErrLeaseNotFound, rpctypes.ErrGRPCLeaseNotFound},
-	{StoreErrCompacted, rpctypes.ErrGRPCCompacted},
-	{StoreErrFutureRev, rpctypes.ErrGRPCFutureRev},
-	{DCErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
-	{DCErrBusy, rpctypes.ErrGRPCRequestTooManyRequests},
+	{dc.ErrKeyNotFound, rpctypes.ErrGRPCKeyNotFound},
+	{dc.ErrLeaseNotFound, rpctypes.ErrGRPCLeaseNotFound},
+	{store.ErrCompacted, rpctypes.ErrGRPCCompacted},
+	{store.ErrFutureRev, rpctypes.ErrGRPCFutureRev},
+	{dc.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
+	{dc.ErrBusy, rpctypes.ErrGRPCRequestTooManyRequests},
 	{ErrForwardedAstray, rpctypes.ErrGRPCNotLeader},
 	{ErrNoLeader, rpctypes.ErrGRPCNoLeader},
-	{DCErrNotLeader, rpctypes.ErrGRPCNoLeader},
-	{ErrNotLeading, rpctypes.ErrGRPCNoLeader},
-	{DCErrSuperseded, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
+	{dc.ErrNotLeader, rpctypes.ErrGRPCNoLeader},
+	{replication.ErrNotLeading, rpctypes.ErrGRPCNoLeader},
+	{dc.ErrSuperseded, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
 	{ErrConnectionLost, rpctypes.ErrGRPCTimeoutDueToConnectionLost},
-	{DCErrUnknownOutcome, rpctypes.ErrGRPCTimeout},
-	{DCErrStopped, rpctypes.ErrGRPCStopped},
+	{dc.ErrUnknownOutcome, rpctypes.ErrGRPCTimeout},
+	{dc.ErrStopped, rpctypes.ErrGRPCStopped},
 	{ErrDenied, rpctypes.ErrGRPCPermissionDenied},
 	{ErrUnauthenticated, rpctypes.ErrGRPCInvalidAuthToken},
 }
@@ -144,7 +148,7 @@ func isNotLeader(err error) bool {
 
 // retryable are the errors after which a write certainly was not made and may be tried at another node.
 func retryable(err error) bool {
-	return errors.Is(err, DCErrNotLeader) || errors.Is(err, DCErrSuperseded) || errors.Is(err, ErrNotLeading)
+	return errors.Is(err, dc.ErrNotLeader) || errors.Is(err, dc.ErrSuperseded) || errors.Is(err, replication.ErrNotLeading)
 }
 
 // HTTPStatus is the HTTP code of a domain error or a gRPC status, as grpc-gateway maps codes.

@@ -5,18 +5,21 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"geogate/dc"
+	"geogate/dc/store"
+	"geogate/replication"
 	"geogate/replication/event"
 	"geogate/replication/policy"
 )
 
 // Writer orders and commits writes. Only the node that leads its datacenter can: elsewhere every method
-// returns [DCErrNotLeader] before anything is proposed. An error of the kinds NotLeader and Superseded means that
-// the write certainly was not applied; UnknownOutcome means that it may be. A nil error means that a majority
-// of the datacenter's nodes has made the write durable. Response headers carry only the revision.
+// returns [dc.ErrNotLeader]. After that error and [dc.ErrSuperseded] the write certainly was not made, after
+// [dc.ErrUnknownOutcome] it may be. A nil error means that a majority of the datacenter's nodes has made it
+// durable. Headers of responses carry only the revision.
 type Writer interface {
-	Put(context.Context, *pb.PutRequest) (*pb.PutResponse, Commit, error)
-	DeleteRange(context.Context, *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, Commit, error)
-	Txn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, Commit, error)
+	Put(context.Context, *pb.PutRequest) (*pb.PutResponse, dc.Commit, error)
+	DeleteRange(context.Context, *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, dc.Commit, error)
+	Txn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, dc.Commit, error)
 	// Compact drops history in this datacenter only.
 	Compact(context.Context, *pb.CompactionRequest) (*pb.CompactionResponse, error)
 }
@@ -28,7 +31,7 @@ type Reader interface {
 	// ReadTxn evaluates a transaction whose operations are all ranges.
 	ReadTxn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)
 	// Watch never fails: what is wrong with the start revision is the first error of Next.
-	Watch(WatchOptions) Watcher
+	Watch(store.WatchOptions) Watcher
 	// Revision is the newest one that is visible to reads and was queued to watchers.
 	Revision() int64
 }
@@ -36,8 +39,8 @@ type Reader interface {
 // Watcher is one watch. Next is called by one goroutine, Progress by the same one between two calls of Next.
 type Watcher interface {
 	// Next waits for events, in revision order; the events of one revision come together. When ctx ends it
-	// returns ctx's error and the next call goes on where this one stood. [CompactedError] is final.
-	Next(ctx context.Context) (WatchEvents, error)
+	// returns ctx's error and the next call goes on where this one stood. [store.ErrCompactedAt] is final.
+	Next(ctx context.Context) (store.WatchEvents, error)
 	// Progress is the revision up to which Next has returned everything, and whether there is nothing more
 	// to return at present.
 	Progress() (revision int64, synced bool)
@@ -71,11 +74,11 @@ type Replication interface {
 	// are missing and why.
 	Check(policy.Policy) error
 	// Wait returns once the datacenters that confirmed the local revision meet the policy. ackedBy names
-	// them, also when an error is returned: ctx's when it ended first, [ErrNotLeading] when this node ceased
+	// them, also when an error is returned: ctx's when it ended first, [replication.ErrNotLeading] when this node ceased
 	// to lead.
 	Wait(ctx context.Context, revision int64, p policy.Policy) (ackedBy []string, err error)
 	// Peers is the state of every other datacenter, on the leader; elsewhere nil.
-	Peers() []PeerStatus
+	Peers() []replication.PeerStatus
 }
 
 // Authorizer decides who may do what. It is asked once for each key range that a request touches.

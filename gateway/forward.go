@@ -19,6 +19,8 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+
+	"geogate/dc"
 )
 
 // forwarder holds the connections to the other nodes' gateways, one for each, opened when first needed.
@@ -60,7 +62,7 @@ func (f *forwarder) conn(addr string) (*grpc.ClientConn, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.conns == nil {
-		return nil, DCErrStopped
+		return nil, dc.ErrStopped
 	}
 	if c := f.conns[addr]; c != nil {
 		return c, nil

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"geogate/gateway/geopb"
+	"geogate/replication"
 	"geogate/replication/policy"
 )
 
@@ -134,11 +135,11 @@ func (g geoServer) Status(ctx context.Context, _ *geopb.StatusRequest) (*geopb.S
 	return resp, nil
 }
 
-func peersToProto(peers []PeerStatus) []*geopb.Peer {
+func peersToProto(peers []replication.PeerStatus) []*geopb.Peer {
 	out := make([]*geopb.Peer, 0, len(peers))
 	for _, p := range peers {
 		out = append(out, &geopb.Peer{
-			Dc: p.DC, Health: p.Health, Reason: p.Reason, AckedRevision: p.AckedRevision, LagTxns: p.LagTxns,
+			Dc: p.DC, Health: p.Health, Reason: p.Reason, AckedRevision: p.Acked, LagTxns: p.LagTxns,
 			LagBytes: p.LagBytes, LagSeconds: p.LagSeconds, RttMs: p.RTTMillis, LastContactSeconds: p.LastContact,
 		})
 	}

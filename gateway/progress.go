@@ -7,14 +7,20 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
-// maxRounds bounds how often a round is repeated because events overtook it. When they always do, there is
-// no answer: the events themselves tell the client how far it is.
-const maxRounds = 8
+const (
+	// maxRounds bounds how often a round is repeated because events overtook it. When they always do, there
+	// is no answer: the events themselves tell the client how far it is.
+	maxRounds = 16
+	// progressRetry is how soon a watch that is behind, and sends nothing, looks again how far it is.
+	progressRetry = 20 * time.Millisecond
+)
 
 // progressRound answers one progress request of a client: every watch of the stream reports how far it has
-// delivered everything, and the least of it is the answer.
+// delivered everything, and the least of it is the answer. It is not below what the store had when the
+// client asked, so a watch that reads history reports when it is through.
 type progressRound struct {
 	waiting map[*watch]bool // have not reported yet
+	floor   int64           // reports below do not count
 	least   int64
 	again   bool // another request came meanwhile
 	tries   int
@@ -29,14 +35,14 @@ func (ws *watchStream) requestProgress() {
 		ws.progress.again = true
 		return
 	}
-	ws.startRoundLocked(1)
+	ws.startRoundLocked(ws.dc.Revision(), 1)
 }
 
-func (ws *watchStream) startRoundLocked(try int) {
+func (ws *watchStream) startRoundLocked(floor int64, try int) {
 	if len(ws.watches) == 0 {
 		return
 	}
-	round := &progressRound{waiting: make(map[*watch]bool, len(ws.watches)), least: math.MaxInt64, tries: try}
+	round := &progressRound{waiting: make(map[*watch]bool, len(ws.watches)), floor: floor, least: math.MaxInt64, tries: try}
 	for _, w := range ws.watches {
 		round.waiting[w] = true
 	}
@@ -46,33 +52,46 @@ func (ws *watchStream) startRoundLocked(try int) {
 	}
 }
 
-// report is called by the watch's goroutine while it holds no event. A watch that is behind reports to the
-// round later, when it has caught up; a periodic report is skipped.
+// report is called by the watch's goroutine while it holds no event. A periodic report of a watch that is
+// behind is skipped; one to the round is owed until the watch has caught up.
 func (w *watch) report(asked int) {
 	ws := w.stream
 	revision, synced := w.source.Progress()
-	revision = min(revision, ws.dc.Revision()) // a watch of the future is not ahead of the store
 	if asked&askPeriodic != 0 && synced {
 		ws.sendMu.Lock()
 		if !w.ended {
-			_ = ws.sendLocked(&pb.WatchResponse{Header: ws.header(revision), WatchId: w.id}) // fails only when the stream has ended
+			h := ws.header(ws.reachedLocked(revision))
+			_ = ws.sendLocked(&pb.WatchResponse{Header: h, WatchId: w.id}) // fails only when the stream has ended
 		}
 		ws.sendMu.Unlock()
 	}
-	if asked&askRound == 0 {
-		return
-	}
-	if !synced {
-		time.AfterFunc(progressRetry, func() { w.ask(askRound) })
+	if w.owes = w.owes || asked&askRound != 0; !w.owes {
 		return
 	}
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	if round := ws.progress; round != nil && round.waiting[w] {
-		delete(round.waiting, w)
-		round.least = min(round.least, revision)
-		ws.endRoundLocked()
+	round := ws.progress
+	if round == nil || !round.waiting[w] {
+		w.owes = false
+		return
 	}
+	if revision < round.floor {
+		w.lookAgain()
+		return
+	}
+	w.owes = false
+	delete(round.waiting, w)
+	round.least = min(round.least, revision)
+	ws.endRoundLocked()
+}
+
+// lookAgain makes the watch report later even if it has nothing to send until then.
+func (w *watch) lookAgain() {
+	if w.retry == nil {
+		w.retry = time.AfterFunc(progressRetry, func() { w.ask(askRound) })
+		return
+	}
+	w.retry.Reset(progressRetry)
 }
 
 // dropFromRoundLocked lets a round go on without a watch that has ended.
@@ -93,13 +112,15 @@ func (ws *watchStream) endRoundLocked() {
 	ws.progress = nil
 	if round.least < math.MaxInt64 { // some watch has reported
 		ws.sendMu.Lock()
-		behind := round.least < ws.lastSent
+		sent := ws.lastSent
+		behind := round.least < sent
 		if !behind {
-			_ = ws.sendLocked(&pb.WatchResponse{Header: ws.header(round.least), WatchId: noWatchID}) // fails only when the stream has ended
+			h := ws.header(ws.reachedLocked(round.least))
+			_ = ws.sendLocked(&pb.WatchResponse{Header: h, WatchId: noWatchID}) // fails only when the stream has ended
 		}
 		ws.sendMu.Unlock()
 		if behind && round.tries < maxRounds {
-			ws.startRoundLocked(round.tries + 1)
+			ws.startRoundLocked(sent, round.tries+1)
 			if ws.progress != nil {
 				ws.progress.again = round.again
 			}
@@ -107,6 +128,12 @@ func (ws *watchStream) endRoundLocked() {
 		}
 	}
 	if round.again {
-		ws.startRoundLocked(1)
+		ws.startRoundLocked(ws.dc.Revision(), 1)
 	}
+}
+
+// reachedLocked holds back the progress of a watch that starts in the future: no header may be ahead of the
+// store. The caller holds sendMu.
+func (ws *watchStream) reachedLocked(progress int64) int64 {
+	return min(progress, max(ws.dc.Revision(), ws.lastSent))
 }

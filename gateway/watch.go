@@ -11,10 +11,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-)
 
-// progressRetry is how soon a watch that was behind looks again whether it can report progress.
-const progressRetry = 20 * time.Millisecond
+	"geogate/dc/store"
+)
 
 // What a watch can be asked for.
 const (
@@ -33,6 +32,9 @@ type watch struct {
 	notify   bool
 	source   Watcher     // set before run
 	busy     atomic.Bool // an event was sent since the last periodic progress
+
+	owes  bool        // a report to the stream's round. Of the watch's goroutine
+	retry *time.Timer // asks again while it is owed. Of the watch's goroutine
 
 	ended bool // nothing may be sent any more. guarded by stream.sendMu
 
@@ -89,9 +91,14 @@ func (w *watch) run() {
 	defer ws.metrics.watches.Dec()
 	defer w.source.Close()
 	defer w.stop() // releases the last context
+	defer func() {
+		if w.retry != nil {
+			w.retry.Stop()
+		}
+	}()
 	next := w.arm(ws.ctx)
 	for !w.over() {
-		if asked := w.questions(); asked != 0 {
+		if asked := w.questions(); asked != 0 || w.owes {
 			w.report(asked)
 		}
 		if next.Err() != nil {
@@ -103,7 +110,7 @@ func (w *watch) run() {
 			if w.send(got) != nil {
 				return // the stream has ended
 			}
-		case next.Err() == nil:
+		case next.Err() == nil || !errors.Is(err, next.Err()):
 			w.fail(err)
 			return
 		}
@@ -124,7 +131,7 @@ func (w *watch) over() bool {
 func (w *watch) fail(err error) {
 	ws := w.stream
 	r := &pb.WatchResponse{WatchId: w.id, Canceled: true}
-	var compacted *CompactedError
+	var compacted store.ErrCompactedAt
 	if errors.As(err, &compacted) {
 		r.CompactRevision = compacted.Revision
 	} else {
@@ -139,7 +146,7 @@ func (w *watch) fail(err error) {
 }
 
 // send sends what Next returned, whole or in fragments.
-func (w *watch) send(got WatchEvents) error {
+func (w *watch) send(got store.WatchEvents) error {
 	if len(got.Events) == 0 {
 		return nil
 	}

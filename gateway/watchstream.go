@@ -12,6 +12,8 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"geogate/dc/store"
 )
 
 const (
@@ -147,7 +149,7 @@ func (ws *watchStream) create(r *pb.WatchCreateRequest) error {
 	// The header's revision is where the client resumes after a lost connection, so a watch that starts
 	// "now" starts exactly behind it.
 	revision := ws.dc.Revision()
-	o := WatchOptions{Key: r.Key, End: r.RangeEnd, Start: r.StartRevision, PrevKV: r.PrevKv}
+	o := store.WatchOptions{Key: r.Key, End: r.RangeEnd, Start: r.StartRevision, PrevKV: r.PrevKv}
 	if o.Start == 0 {
 		o.Start = revision + 1
 	}
@@ -182,7 +184,7 @@ func (ws *watchStream) create(r *pb.WatchCreateRequest) error {
 }
 
 // refusal is why a watch can't be created; empty when it can.
-func (ws *watchStream) refusal(r *pb.WatchCreateRequest, o WatchOptions) string {
+func (ws *watchStream) refusal(r *pb.WatchCreateRequest, o store.WatchOptions) string {
 	if r.StartRevision < 0 {
 		return rpctypes.ErrCompacted.Error()
 	}

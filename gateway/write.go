@@ -12,13 +12,14 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"geogate/dc"
 	"geogate/replication/policy"
 )
 
 // operation is one kind of write: how it is committed here, and how it is handed to another gateway.
 type operation[Q any, R response] struct {
 	method method
-	local  func(Writer, context.Context, Q) (R, Commit, error)
+	local  func(Writer, context.Context, Q) (R, dc.Commit, error)
 	remote func(pb.KVClient, context.Context, Q, ...grpc.CallOption) (R, error)
 	exempt bool // from policies: it changes nothing that peers hold
 }
@@ -40,9 +41,9 @@ var (
 	}
 	opCompact = operation[*pb.CompactionRequest, *pb.CompactionResponse]{
 		method: methodCompact, remote: pb.KVClient.Compact, exempt: true,
-		local: func(w Writer, ctx context.Context, r *pb.CompactionRequest) (*pb.CompactionResponse, Commit, error) {
+		local: func(w Writer, ctx context.Context, r *pb.CompactionRequest) (*pb.CompactionResponse, dc.Commit, error) {
 			resp, err := w.Compact(ctx, r)
-			return resp, Commit{}, err
+			return resp, dc.Commit{}, err
 		},
 	}
 )
@@ -130,7 +131,7 @@ func (s *Server) unreachable(ctx context.Context, p policy.Policy, err error) er
 }
 
 // settle waits for the peers as the policy asks and sends the receipt.
-func (s *Server) settle(ctx context.Context, made Commit, r rule) error {
+func (s *Server) settle(ctx context.Context, made dc.Commit, r rule) error {
 	receipt := policy.Receipt{
 		Token:   policy.Token{Origin: s.name, Revision: made.Revision},
 		Policy:  r.policy,

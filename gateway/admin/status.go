@@ -1,0 +1,91 @@
+package admin
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"geogate/replication"
+	"geogate/replication/event"
+)
+
+// Status is the answer of /v1/status. Numbers that need all of their 64 bits are written in hexadecimal,
+// because many readers of JSON have only 53.
+type Status struct {
+	DC       string       `json:"dc"`
+	Node     string       `json:"node"`
+	Leader   string       `json:"leader"` // name of the node that leads, "" when unknown
+	Term     uint64       `json:"term"`
+	Revision int64        `json:"revision"`
+	Vector   event.Vector `json:"vector"`
+	Peers    any          `json:"peers"` // []replication.PeerStatus; null when unknown
+
+	PeersError   string `json:"peers_error,omitempty"` // why peers is null
+	NodeID       string `json:"node_id"`
+	Incarnation  string `json:"incarnation"`
+	Digest       string `json:"digest"` // of all live data, at vector
+	CommitIndex  uint64 `json:"commit_index"`
+	AppliedIndex uint64 `json:"applied_index"`
+	Compacted    int64  `json:"compacted_revision"`
+	Keys         int64  `json:"keys"`
+	DBSizeBytes  int64  `json:"db_size_bytes"`
+	DBInUseBytes int64  `json:"db_in_use_bytes"`
+	Problem      string `json:"problem,omitempty"`
+}
+
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	st := s.cfg.Inspector.State()
+	answer := Status{
+		DC: s.cfg.DC, Node: s.name(s.cfg.MemberID), Leader: s.name(st.Leader), Term: st.Term, Revision: st.Revision,
+		Vector: st.Vector, NodeID: fmt.Sprintf("%016x", s.cfg.MemberID), Incarnation: fmt.Sprintf("%016x", st.Incarnation),
+		Digest: fmt.Sprintf("%016x", st.Digest), CommitIndex: st.Commit, AppliedIndex: st.Applied, Compacted: st.Compacted,
+		Keys: st.Keys, DBSizeBytes: st.DBSizeBytes, DBInUseBytes: st.DBInUseBytes, Problem: st.Problem,
+	}
+	if answer.Vector == nil {
+		answer.Vector = event.Vector{}
+	}
+	peers, err := s.peers(r)
+	answer.Peers = peers
+	if err != nil {
+		answer.Peers, answer.PeersError = nil, err.Error()
+	}
+	s.answer(w, answer)
+}
+
+// peers is what this node knows of the peers when it leads, else what the leader answers.
+func (s *Server) peers(r *http.Request) (any, error) {
+	if _, leading := s.cfg.Leadership.Leading(); leading {
+		peers := slices.Clone(s.cfg.Peers.Peers())
+		if peers == nil {
+			peers = []replication.PeerStatus{}
+		}
+		for i := range peers {
+			peers[i].HealthEvents = nil // /v1/events has them
+		}
+		return peers, nil
+	}
+	var there struct {
+		Peers json.RawMessage `json:"peers"`
+		Error string          `json:"peers_error"`
+	}
+	if err := s.askLeader(r, "/v1/status", &there); err != nil {
+		return nil, err
+	}
+	if there.Error != "" {
+		return nil, fmt.Errorf("the leader: %s", there.Error)
+	}
+	return there.Peers, nil
+}
+
+// name is a member's name, its id when it has none, and "" for 0.
+func (s *Server) name(id uint64) string {
+	switch m, ok := s.members[id]; {
+	case id == 0:
+		return ""
+	case ok && m.Name != "":
+		return m.Name
+	default:
+		return fmt.Sprintf("%016x", id)
+	}
+}

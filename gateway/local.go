@@ -1,0 +1,33 @@
+package gateway
+
+import (
+	"geogate/dc"
+	"geogate/dc/store"
+	"geogate/replication"
+)
+
+// Local is a [dc.DC] as the gateway and the admin API see it.
+type Local struct{ *dc.DC }
+
+var (
+	_ Datacenter = Local{}
+	_ Inspector  = Local{}
+
+	_ Replication = (*replication.Engine)(nil)
+)
+
+// Watch makes the store's watcher a [Watcher].
+func (l Local) Watch(o store.WatchOptions) Watcher { return l.DC.Watch(o) }
+
+// State gathers what the datacenter, its consensus and its store say. Digest and vector belong together; the
+// rest is as of moments close to each other.
+func (l Local) State() State {
+	raft, data := l.Status(), l.Store()
+	digest, vector := l.Digest()
+	return State{
+		Term: raft.Term, Leader: raft.Leader, Commit: raft.Commit, Applied: raft.Applied,
+		Revision: l.Revision(), Compacted: data.Compacted(), Keys: int64(data.Keys()),
+		DBSizeBytes: data.DBSize(), DBInUseBytes: data.InUse(),
+		Incarnation: l.Incarnation(), Digest: digest, Vector: vector,
+	}
+}
