@@ -67,7 +67,7 @@ type Config struct {
 	PingInterval time.Duration
 	// ApplyTimeout bounds the wait for the oldest proposal of a received frame. 0 means 10 s.
 	ApplyTimeout time.Duration
-	// PublishTimeout bounds the wait for JetStream's answer to a publish. 0 means 5 s.
+	// PublishTimeout bounds the wait for JetStream's answer to a publish; then the stream is doubted. 0 means 3 s.
 	PublishTimeout time.Duration
 
 	// PartBytes is the size of a stream message; larger frames are split. 0 means 512 KiB. It must stay 64 KiB
@@ -176,7 +176,7 @@ func (c *Config) validate() error {
 	orDuration(&c.StallAfter, 2*time.Second)
 	orDuration(&c.PingInterval, time.Second)
 	orDuration(&c.ApplyTimeout, 10*time.Second)
-	orDuration(&c.PublishTimeout, 5*time.Second)
+	orDuration(&c.PublishTimeout, 3*time.Second)
 	c.HealthEvents = cmp.Or(c.HealthEvents, 64)
 	c.PartBytes = cmp.Or(c.PartBytes, 512<<10)
 	c.MaxFrameBytes = cmp.Or(c.MaxFrameBytes, 16<<20)

@@ -30,20 +30,24 @@ var (
 	ErrTrimmed = errors.New("frames are no longer retained")
 )
 
-// Why a pull ended.
+// Why a pull ended, or did not begin.
 var (
-	errGap         = errors.New("the stream does not continue the chain")
-	errHeartbeat   = errors.New("no heartbeat on the pull")
-	errStalled     = errors.New("the origin has more, but nothing arrives")
-	errEnded       = errors.New("the origin ended the pull")
-	errDifference  = errors.New("difference received")
-	errRedirected  = errors.New("another node leads the origin")
-	errNoAnswer    = errors.New("no answer from the origin")
-	errNeedsData   = errors.New("snapshot needed")
-	errTryLater    = errors.New("the origin cannot serve now")
-	errApplySlow   = errors.New("a received frame was not applied in time")
-	errDisconnect  = errors.New("connection to the origin lost")
-	errStreamLost  = errors.New("the outbox stream is gone")
+	errGap        = errors.New("the stream does not continue the chain")
+	errHeartbeat  = errors.New("no heartbeat on the pull")
+	errStalled    = errors.New("the origin has more, but nothing arrives")
+	errEnded      = errors.New("the origin ended the pull")
+	errDifference = errors.New("difference received")
+	errRedirected = errors.New("another node leads the origin")
+	errNoAnswer   = errors.New("no answer from the origin")
+	errNeedsData  = errors.New("snapshot needed")
+	errApplySlow  = errors.New("a received frame was not applied in time")
+	errDisconnect = errors.New("connection to the origin lost")
+)
+
+// What is wrong with the outbox.
+var (
+	errLocal       = errors.New("not connected to this datacenter's NATS")
+	errStreamLost  = errors.New("the outbox stream is gone or takes nothing")
 	errRebuild     = errors.New("the outbox stream is being made anew")
 	errOutOfOrder  = errors.New("the outbox stream assigned a sequence out of order")
 	errDiffStopped = errors.New("difference stopped")

@@ -18,6 +18,7 @@ type generation struct {
 	*outbox
 	created time.Time // of the stream, its identity
 	begin   chan int64
+	over    chan struct{} // capacity 1: filled when the stream is not what it should be
 	window  *semaphore.Weighted
 
 	mu    sync.Mutex
@@ -29,8 +30,16 @@ type generation struct {
 
 func newGeneration(o *outbox, created time.Time) *generation {
 	return &generation{
-		outbox: o, created: created, begin: make(chan int64, 1),
+		outbox: o, created: created, begin: make(chan int64, 1), over: make(chan struct{}, 1),
 		window: semaphore.NewWeighted(int64(o.cfg.PublishBytes)), index: index{max: o.cfg.IndexEntries},
+	}
+}
+
+// again asks for a new stream in place of this one.
+func (g *generation) again() {
+	select {
+	case g.over <- struct{}{}:
+	default:
 	}
 }
 
@@ -47,7 +56,7 @@ func (g *generation) ship(ctx context.Context) error {
 	var cur int64
 	select {
 	case cur = <-g.begin:
-	case <-g.rebuild:
+	case <-g.over:
 		return errRebuild
 	case <-ctx.Done():
 		return ctx.Err()
@@ -62,7 +71,11 @@ func (g *generation) ship(ctx context.Context) error {
 		if err := g.alive(ctx); err != nil {
 			return err
 		}
-		cur = g.resume()
+		at := g.resume()
+		if at == cur || g.embedded != nil {
+			return errStreamLost // it is there, but takes nothing
+		}
+		cur = at
 	}
 }
 
@@ -79,7 +92,7 @@ func (g *generation) alive(ctx context.Context) error {
 			return ctx.Err()
 		}
 		select {
-		case <-g.rebuild:
+		case <-g.over:
 			return errRebuild
 		default:
 		}
@@ -151,7 +164,7 @@ func (g *generation) publishAll(ctx context.Context, cur int64, pipeline chan<- 
 		}
 		select {
 		case <-changed:
-		case <-g.rebuild:
+		case <-g.over:
 			return errRebuild
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -162,7 +175,7 @@ func (g *generation) publishAll(ctx context.Context, cur int64, pipeline chan<- 
 // publish sends the parts of a frame, once there is room in the window.
 func (g *generation) publish(ctx context.Context, f *event.Sealed) (published, error) {
 	select {
-	case <-g.rebuild:
+	case <-g.over:
 		return published{}, errRebuild
 	default:
 	}

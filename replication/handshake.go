@@ -35,16 +35,19 @@ func (e *Engine) respond(m *nats.Msg, reply *wire.SyncReply) {
 	e.send(m, wire.Kind_KIND_SYNC_REPLY, reply)
 }
 
-// onPing answers with this DC's clock and the head of its chain.
+// onPing answers with this DC's clock and the head of its chain. A node that does not lead says so: a peer
+// that still pulls from it must go elsewhere.
 func (e *Engine) onPing(m *nats.Msg) {
 	var ping wire.Ping
 	peer, ok := e.verified(m, wire.Kind_KIND_PING, &ping)
-	if !ok || ping.From != peer || ping.To != e.cfg.Local || e.current.Load() == nil {
+	leading := e.current.Load() != nil
+	if !ok || ping.From != peer || ping.To != e.cfg.Local || (!leading && e.embedded == nil) {
 		return
 	}
 	e.send(m, wire.Kind_KIND_PONG, &wire.Pong{
 		From: e.cfg.Local, To: peer, Nonce: ping.Nonce, ClockUnixNano: e.cfg.Clock().UnixNano(),
 		Incarnation: e.cfg.Incarnation(), Revision: e.cfg.Chain.Position(e.cfg.Local).Revision,
+		Leading: leading, Leader: e.leader(),
 	})
 }
 

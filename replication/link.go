@@ -84,6 +84,13 @@ func (r *receiver) connectTo(k *link, e Endpoint, more ...nats.Option) (*nats.Co
 
 func (k *link) up() bool { return k.lost.Err() == nil }
 
+// redirect ends a link whose node does not lead the origin.
+type redirect struct{ leader string } // empty when the node does not know
+
+func (e *redirect) Error() string { return fmt.Sprintf("%v: %q", errRedirected, e.leader) }
+
+func (e *redirect) Unwrap() error { return errRedirected }
+
 // close ends the connection and everything on it.
 func (k *link) close() {
 	k.cancel(errDisconnect)

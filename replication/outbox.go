@@ -19,7 +19,6 @@ import (
 // Nothing is published before the first peer asks: its position is where the live frames begin.
 type outbox struct {
 	*lead
-	rebuild chan struct{} // capacity 1
 
 	mu      sync.Mutex
 	gen     *generation // guarded by mu; nil while there is no stream
@@ -27,7 +26,7 @@ type outbox struct {
 }
 
 func newOutbox(l *lead) *outbox {
-	return &outbox{lead: l, rebuild: make(chan struct{}, 1)}
+	return &outbox{lead: l}
 }
 
 // rebuildInterval is how often peers may cause a new stream, which interrupts all pulls.
@@ -35,11 +34,12 @@ const rebuildInterval = 5 * time.Second
 
 // run makes a stream and ships into it, again and again.
 func (o *outbox) run(ctx context.Context) {
-	wait := o.cfg.RetryMin
+	defer o.drop()
+	wait, said := time.Duration(0), ""
 	for ctx.Err() == nil {
+		opened := o.cfg.Clock()
 		gen, err := o.open(ctx)
 		if err == nil {
-			wait = o.cfg.RetryMin
 			o.set(gen)
 			err = gen.ship(ctx)
 			o.set(nil)
@@ -50,22 +50,27 @@ func (o *outbox) run(ctx context.Context) {
 		if !errors.Is(err, errRebuild) {
 			o.metrics.publishErrors.Inc()
 		}
-		o.cfg.Logger.Warn("outbox stream will be made anew", "stream", streamName(o.cfg.Local), "error", err)
+		if err.Error() != said {
+			said = err.Error()
+			o.cfg.Logger.Warn("outbox stream will be made anew", "stream", streamName(o.cfg.Local), "error", err)
+		}
+		if o.cfg.Clock().Sub(opened) > 2*o.cfg.RetryMax {
+			wait, said = 0, "" // it has worked for a while: at once
+		}
 		pause(ctx, wait)
-		wait = min(2*wait, o.cfg.RetryMax)
+		wait = min(max(2*wait, o.cfg.RetryMin), o.cfg.RetryMax)
 	}
 }
 
 // open drops the stream of before and makes a new one.
 func (o *outbox) open(ctx context.Context) (*generation, error) {
-	select {
-	case <-o.rebuild: // what was asked for is happening
-	default:
-	}
 	if o.embedded != nil {
 		if err := o.embedded.revive(); err != nil {
 			return nil, err
 		}
+	}
+	if !o.nc.IsConnected() {
+		return nil, errLocal
 	}
 	name := streamName(o.cfg.Local)
 	if err := o.js.DeleteStream(ctx, name); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
@@ -93,6 +98,19 @@ func (o *outbox) open(ctx context.Context) (*generation, error) {
 	return newGeneration(o, stream.CachedInfo().Created), nil
 }
 
+// drop removes the stream when this node no longer leads, which ends the pulls from it: their heartbeats
+// come from the NATS server and would go on. An external stream may be the next leader's already.
+func (o *outbox) drop() {
+	if o.embedded == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), o.cfg.RequestTimeout)
+	defer cancel()
+	if err := o.js.DeleteStream(ctx, streamName(o.cfg.Local)); err != nil && !errors.Is(err, jetstream.ErrStreamNotFound) {
+		o.cfg.Logger.Warn("delete the outbox stream of before", "error", err)
+	}
+}
+
 func (o *outbox) set(g *generation) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -105,27 +123,17 @@ func (o *outbox) generation() *generation {
 	return o.gen
 }
 
-// again asks for a new stream because this one is not what it should be.
-func (o *outbox) again() {
-	select {
-	case o.rebuild <- struct{}{}:
-	default:
-	}
-}
-
-// againFor does the same on behalf of a peer, which can't ask too often.
-func (o *outbox) againFor() bool {
+// againFor gives a generation up on behalf of a peer, which can't ask too often.
+func (o *outbox) againFor(g *generation) bool {
 	now := o.cfg.Clock()
 	o.mu.Lock()
-	ok := now.Sub(o.rebuilt) >= rebuildInterval
-	if ok {
-		o.rebuilt = now
+	defer o.mu.Unlock()
+	if now.Sub(o.rebuilt) < rebuildInterval {
+		return false
 	}
-	o.mu.Unlock()
-	if ok {
-		o.again()
-	}
-	return ok
+	o.rebuilt = now
+	g.again()
+	return true
 }
 
 // hashOf is the hash of the frame that ends at a revision, if it has been shipped lately.

@@ -41,4 +41,7 @@ func (k *link) ping(ctx context.Context) {
 	skew := time.Unix(0, pong.ClockUnixNano).Sub(sent.Add(rtt / 2))
 	r.status.rtt, r.status.skew, r.status.heard = &rtt, &skew, now
 	r.status.head = &pong.Revision
+	if !pong.Leading {
+		k.cancel(&redirect{leader: pong.Leader})
+	}
 }

@@ -31,8 +31,9 @@ func publish(ctx context.Context, l *lead, window *semaphore.Weighted, subject s
 		}
 	}
 	for _, part := range parts {
+		// No retries by the library: they would come after what was published meanwhile, out of order.
 		future, err := l.js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: part},
-			jetstream.WithStallWait(30*time.Second), jetstream.WithRetryAttempts(1))
+			jetstream.WithStallWait(30*time.Second), jetstream.WithRetryAttempts(0))
 		if err != nil {
 			if window != nil {
 				window.Release(p.taken)

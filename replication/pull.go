@@ -44,7 +44,7 @@ func (r *receiver) pull(leading context.Context, k *link, reply *wire.SyncReply)
 
 	ctx, cancel := context.WithCancelCause(leading)
 	defer cancel(nil)
-	stop := context.AfterFunc(k.lost, func() { cancel(errDisconnect) })
+	stop := context.AfterFunc(k.lost, func() { cancel(context.Cause(k.lost)) })
 	defer stop()
 
 	q, err := openRequests(k.nc, reply.ApiPrefix, reply.Stream, reply.Consumer, r.cfg.PullBytes, r.cfg.PullExpiry, r.cfg.PullHeartbeat)

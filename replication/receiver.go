@@ -28,6 +28,7 @@ type receiver struct {
 // receiverStatus is what operators see of it.
 type receiverStatus struct {
 	state    ReceiverState
+	said     ReceiverState // the last one logged
 	reason   string
 	since    time.Time
 	endpoint string
@@ -61,7 +62,9 @@ func (r *receiver) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if errors.Is(err, errRedirected) && r.prefer != "" {
+		var to *redirect
+		if errors.As(err, &to) && to.leader != "" {
+			r.prefer = to.leader
 			continue // at once: the leader is known
 		}
 		r.set(ReceiverConnecting, err.Error())
@@ -78,8 +81,7 @@ func (r *receiver) follow(ctx context.Context, k *link) (moved bool, err error) 
 			return moved, err
 		}
 		if reply.Status == wire.SyncStatus_SYNC_NOT_LEADER {
-			r.prefer = reply.Leader
-			return moved, errRedirected
+			return moved, &redirect{leader: reply.Leader}
 		}
 		k.lead() // from here on it gets acks and pings
 		moved = true
@@ -106,7 +108,7 @@ func (r *receiver) follow(ctx context.Context, k *link) (moved bool, err error) 
 			r.set(ReceiverWaiting, reply.Detail)
 		}
 		if !k.up() {
-			return moved, errDisconnect
+			return moved, context.Cause(k.lost)
 		}
 		retry.wait(ctx)
 	}
@@ -139,14 +141,21 @@ func (r *receiver) refusedBy(reply *wire.SyncReply) {
 
 func (r *receiver) set(state ReceiverState, reason string) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	s := &r.status
+	before := s.said
 	if s.state != state {
 		s.state, s.since = state, r.cfg.Clock()
 	}
 	s.reason = reason
 	if state == ReceiverPulling {
 		s.pulls++
+	}
+	if state != ReceiverWaiting { // which comes between any two pulls
+		s.said = state
+	}
+	r.mu.Unlock()
+	if state != ReceiverWaiting && before != state {
+		r.cfg.Logger.Info("receiver state changed", "origin", r.peer.Name, "state", string(state), "reason", reason)
 	}
 }
 
@@ -169,13 +178,12 @@ func endReason(err error) string {
 	return "error"
 }
 
-// backoff is a pause that doubles.
+// backoff is a pause that doubles: none at first, then min to max.
 type backoff struct{ min, max, next time.Duration }
 
 func (b *backoff) reset() { b.next = 0 }
 
 func (b *backoff) wait(ctx context.Context) {
-	b.next = min(max(b.min, b.next), b.max)
 	pause(ctx, b.next)
-	b.next *= 2
+	b.next = min(max(2*b.next, b.min), b.max)
 }

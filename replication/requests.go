@@ -11,31 +11,28 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// requests keeps pull requests open at a consumer: two, each for half of the bytes that may be in flight,
-// and the next one as soon as one is used up. It is the part of a JetStream client that a pull needs. The
-// library's own allocates room for a million messages when it is limited by bytes, and does not say which
-// request has ended.
+// requests keeps pull requests open at a consumer, for `bytes` in flight altogether: as soon as half of
+// that is used up, another request makes it whole, so the origin never waits for one. It is the part of a
+// JetStream client that a pull needs; the library's own allocates room for a million messages when it is
+// limited by bytes.
 type requests struct {
 	nc        *nats.Conn
 	sub       *nats.Subscription
 	subject   string // of the consumer's next-message API
 	inbox     string // + number of the request
-	half      int
+	bytes     int
 	expiry    time.Duration
 	heartbeat time.Duration
 
 	number uint64
-	open   map[string]int // bytes left, by the request's inbox
+	open   map[string]int // bytes asked for, by the request's inbox
+	credit int            // asked for, and neither received nor given back
 }
-
-// overheadOfMessage is more than the server counts for a message besides its data, so that a request is
-// thought to be used up a little before it is.
-const overheadOfMessage = 256
 
 func openRequests(nc *nats.Conn, apiPrefix, stream, consumer string, bytes int, expiry, heartbeat time.Duration) (*requests, error) {
 	q := &requests{
 		nc: nc, subject: apiPrefix + ".CONSUMER.MSG.NEXT." + stream + "." + consumer,
-		inbox: nc.NewInbox() + ".", half: bytes / 2, expiry: expiry, heartbeat: heartbeat, open: map[string]int{},
+		inbox: nc.NewInbox() + ".", bytes: bytes, expiry: expiry, heartbeat: heartbeat, open: map[string]int{},
 	}
 	sub, err := nc.SubscribeSync(q.inbox + "*")
 	if err != nil {
@@ -47,24 +44,27 @@ func openRequests(nc *nats.Conn, apiPrefix, stream, consumer string, bytes int, 
 		q.close()
 		return nil, err
 	}
-	for range 2 {
-		if err := q.ask(); err != nil {
-			q.close()
-			return nil, err
-		}
+	if err := q.refill(); err != nil {
+		q.close()
+		return nil, err
 	}
 	return q, nil
 }
 
 func (q *requests) close() { q.sub.Unsubscribe() } //nolint:errcheck // the connection may be gone
 
-func (q *requests) ask() error {
+// refill asks for more when half is used up.
+func (q *requests) refill() error {
+	if q.credit > q.bytes/2 {
+		return nil
+	}
+	more := q.bytes - q.credit
 	body, err := json.Marshal(struct {
 		Expires   time.Duration `json:"expires"`
 		Batch     int           `json:"batch"`
 		MaxBytes  int           `json:"max_bytes"`
 		Heartbeat time.Duration `json:"idle_heartbeat"`
-	}{q.expiry, 1 << 20, q.half, q.heartbeat})
+	}{q.expiry, 1 << 20, more, q.heartbeat})
 	if err != nil {
 		return err
 	}
@@ -73,7 +73,8 @@ func (q *requests) ask() error {
 	if err := q.nc.PublishRequest(q.subject, inbox, body); err != nil {
 		return fmt.Errorf("%w: %w", errDisconnect, err)
 	}
-	q.open[inbox] = q.half
+	q.open[inbox] = more
+	q.credit += more
 	return nil
 }
 
@@ -85,52 +86,48 @@ func (q *requests) next(ctx context.Context) (*nats.Msg, error) {
 		if err != nil {
 			return nil, err
 		}
-		status := ""
+		status, description := "", m.Header.Get("Description")
 		if len(m.Data) == 0 {
 			status = m.Header.Get("Status")
 		}
-		switch status {
-		case "": // data
-			if left, ok := q.open[m.Subject]; ok {
-				if left -= len(m.Data) + overheadOfMessage; left > 0 {
-					q.open[m.Subject] = left
-				} else if err := q.replace(m.Subject); err != nil {
-					return nil, err
-				}
-			}
-			return m, nil
-		case "100": // heartbeat
-		case "408": // expired
-			if err := q.replace(m.Subject); err != nil {
-				return nil, err
-			}
-		case "409":
-			if m.Header.Get("Description") != "Message Size Exceeds MaxBytes" {
-				return nil, fmt.Errorf("%w: %s", errEnded, m.Header.Get("Description"))
-			}
-			if left := q.open[m.Subject]; left == q.half {
-				return nil, fmt.Errorf("%w: a message does not fit into a request of %d bytes", errEnded, q.half)
-			}
-			if err := q.replace(m.Subject); err != nil {
+		switch {
+		case status == "": // data; its size as the server counts it
+			q.credit -= len(m.Subject) + len(m.Reply) + len(m.Data)
+			return m, q.refill()
+		case status == "100": // heartbeat
+		case status == "408", status == "409" && description == "Message Size Exceeds MaxBytes":
+			if err := q.ended(m); err != nil {
 				return nil, err
 			}
 		default:
-			return nil, fmt.Errorf("%w: %s %s", errEnded, status, m.Header.Get("Description"))
+			return nil, fmt.Errorf("%w: %s %s", errEnded, status, description)
 		}
 	}
 }
 
-// replace forgets a request that has ended and opens another, unless that has happened already.
-func (q *requests) replace(inbox string) error {
-	if _, ok := q.open[inbox]; !ok {
+// ended takes back what a request that has expired, or is used up but for a rest, did not use.
+func (q *requests) ended(m *nats.Msg) error {
+	asked, ok := q.open[m.Subject]
+	if !ok {
 		return nil
 	}
-	delete(q.open, inbox)
-	return q.ask()
+	delete(q.open, m.Subject)
+	left, err := strconv.Atoi(m.Header.Get("Nats-Pending-Bytes"))
+	if err != nil || left < 0 || left > asked {
+		return fmt.Errorf("%w: unused bytes %q of a request for %d", errEnded, m.Header.Get("Nats-Pending-Bytes"), asked)
+	}
+	if left == asked && m.Header.Get("Status") == "409" {
+		return fmt.Errorf("%w: a message does not fit into a request for %d bytes", errEnded, asked)
+	}
+	q.credit -= left
+	if len(q.open) == 0 {
+		q.credit = 0
+	}
+	return q.refill()
 }
 
 func (q *requests) receive(ctx context.Context) (*nats.Msg, error) {
-	silence, cancel := context.WithTimeoutCause(ctx, 2*q.heartbeat, errHeartbeat)
+	silence, cancel := context.WithTimeout(ctx, 2*q.heartbeat)
 	defer cancel()
 	m, err := q.sub.NextMsgWithContext(silence)
 	switch {

@@ -115,18 +115,19 @@ func (s *source) judgePosition(at event.Position, reply *wire.SyncReply) error {
 
 // prepare makes the peer's consumer at the right place.
 func (s *source) prepare(ctx context.Context, at event.Position, gap bool, reply *wire.SyncReply) error {
-	if s.gapAgain(at.Revision, gap) && s.outbox.againFor() {
-		return fmt.Errorf("gaps again and again behind %d: %w", at.Revision, errRebuild)
-	}
 	g := s.outbox.generation()
 	if g == nil {
 		return errRebuild
 	}
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	if s.gapAgain(at.Revision, gap) && s.outbox.againFor(g) {
+		return fmt.Errorf("gaps again and again behind %d: %w", at.Revision, errRebuild)
+	}
+	// Half of what the peer waits, so that it hears that this DC is alive even when its JetStream is not.
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout/2)
 	defer cancel()
 	stream, err := s.js.Stream(ctx, streamName(s.cfg.Local))
 	if errors.Is(err, jetstream.ErrStreamNotFound) || (err == nil && !stream.CachedInfo().Created.Equal(g.created)) {
-		s.outbox.again()
+		g.again()
 		return errStreamLost
 	}
 	if err != nil {

@@ -1021,6 +1021,8 @@ type Pong struct {
 	ClockUnixNano int64                  `protobuf:"varint,4,opt,name=clock_unix_nano,json=clockUnixNano,proto3" json:"clock_unix_nano,omitempty"` // the origin's clock
 	Incarnation   uint64                 `protobuf:"fixed64,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	Revision      int64                  `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"` // the head of its chain
+	Leading       bool                   `protobuf:"varint,7,opt,name=leading,proto3" json:"leading,omitempty"`   // whether the answering node leads the origin
+	Leader        string                 `protobuf:"bytes,8,opt,name=leader,proto3" json:"leader,omitempty"`      // else the node that does, if it is known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1097,6 +1099,20 @@ func (x *Pong) GetRevision() int64 {
 	return 0
 }
 
+func (x *Pong) GetLeading() bool {
+	if x != nil {
+		return x.Leading
+	}
+	return false
+}
+
+func (x *Pong) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
 var File_wire_proto protoreflect.FileDescriptor
 
 const file_wire_proto_rawDesc = "" +
@@ -1169,14 +1185,16 @@ const file_wire_proto_rawDesc = "" +
 	"\x04Ping\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\xa6\x01\n" +
+	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\xd8\x01\n" +
 	"\x04Pong\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
 	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\x12&\n" +
 	"\x0fclock_unix_nano\x18\x04 \x01(\x03R\rclockUnixNano\x12 \n" +
 	"\vincarnation\x18\x05 \x01(\x06R\vincarnation\x12\x1a\n" +
-	"\brevision\x18\x06 \x01(\x03R\brevision*\x87\x01\n" +
+	"\brevision\x18\x06 \x01(\x03R\brevision\x12\x18\n" +
+	"\aleading\x18\a \x01(\bR\aleading\x12\x16\n" +
+	"\x06leader\x18\b \x01(\tR\x06leader*\x87\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rKIND_SHIPMENT\x10\x01\x12\f\n" +
