@@ -300,10 +300,7 @@ type group struct {
 // newGroup starts n nodes. At the end of the test it stops them and checks that they agree.
 func newGroup(t testing.TB, n int, tune func(*Config)) *group {
 	t.Helper()
-	g := &group{t: t, tune: tune, cut: make(map[[2]uint64]bool), log: slog.New(slog.DiscardHandler)}
-	if testing.Verbose() {
-		g.log = slog.New(slog.NewTextHandler(os.Stderr, nil))
-	}
+	g := &group{t: t, tune: tune, cut: make(map[[2]uint64]bool), log: quiet()}
 	for i := range n {
 		g.sites = append(g.sites, &site{id: uint64(i + 1), dir: filepath.Join(t.TempDir(), "node"), disk: &disk{}, addr: freeAddr(t)})
 	}
@@ -317,6 +314,14 @@ func newGroup(t testing.TB, n int, tune func(*Config)) *group {
 		g.agree()
 	})
 	return g
+}
+
+// quiet logs only in a verbose run.
+func quiet() *slog.Logger {
+	if testing.Verbose() {
+		return slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	return slog.New(slog.DiscardHandler)
 }
 
 // freeAddr reserves an address for a node that is restarted.

@@ -28,7 +28,8 @@ type loop struct {
 	inflight int64 // bytes proposed in this term and not committed yet
 	transfer *transfer
 	stopping bool
-	snapshot bool // a received snapshot was stepped since the last Ready
+	stopTerm uint64 // term in which the hand-over of a clean stop began
+	snapshot bool   // a received snapshot was stepped since the last Ready
 	tick     *time.Ticker
 }
 

@@ -95,8 +95,8 @@ func (l *lane) run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		if text := err.Error(); text != said {
-			said = text // the same refusal is logged once
+		if text := err.Error(); text != said && l == l.p.urgent {
+			said = text // once, and not by both lanes
 			l.p.log.Warn("stream to peer ended", "error", err)
 		}
 		select {

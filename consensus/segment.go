@@ -81,6 +81,7 @@ type logScan struct {
 	state     raftpb.HardState
 	entries   int    // seen, overwritten ones included
 	last      uint64 // index of the entry or snapshot seen last
+	before    int64  // type of the record seen last
 	torn      string // what is torn at the end of the last segment; "" when nothing is
 
 	crc uint32
@@ -146,6 +147,9 @@ func readRecord(b []byte) (*walpb.Record, int, error) {
 	if length+pad > uint64(len(b)-frameBytes) {
 		return nil, 0, fmt.Errorf("record of %d bytes ends beyond the file", length)
 	}
+	if (length+pad)%frameBytes != 0 {
+		return nil, 0, fmt.Errorf("record of %d bytes is not padded", length)
+	}
 	rec := &walpb.Record{}
 	if err := rec.Unmarshal(b[frameBytes : frameBytes+length]); err != nil {
 		return nil, 0, fmt.Errorf("record can't be decoded: %w", err)
@@ -170,7 +174,7 @@ func (s *logScan) record(rec *walpb.Record) error {
 	if err := s.content(rec); err != nil {
 		return err
 	}
-	s.crc = crc
+	s.crc, s.before = crc, rec.Type
 	return nil
 }
 
@@ -186,7 +190,8 @@ func (s *logScan) content(rec *walpb.Record) error {
 		if err := e.Unmarshal(rec.Data); err != nil {
 			return fmt.Errorf("entry can't be decoded: %w", err)
 		}
-		if s.last != 0 && e.Index > s.last+1 || e.Index <= s.state.Commit {
+		// Only the first entry of a batch may replace what stands in the log, and never what is committed.
+		if s.entries > 0 && e.Index > s.last+1 || s.before == entryRecord && e.Index != s.last+1 || e.Index <= s.state.Commit {
 			return fmt.Errorf("entry %d after entry %d, committed %d", e.Index, s.last, s.state.Commit)
 		}
 		s.last, s.entries = e.Index, s.entries+1

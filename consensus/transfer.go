@@ -93,22 +93,27 @@ func (l *loop) beginStop() bool {
 		return false
 	}
 	l.log.Info("stopping; handing over the leadership", "to", to)
+	l.stopTerm = l.raft.BasicStatus().Term
 	l.raft.TransferLeader(to)
 	return true
 }
 
-// handedOver says whether another leader is known. A node that merely lost the leadership stays: in a group of
-// two its vote is needed.
+// handedOver says whether there is nothing more to wait for: another leader is known, or the successor did not
+// take over within an election timeout, or nobody is there at all. A node that lost the leadership to a new term
+// stays until that has its leader: in a group of two its vote is needed.
 func (l *loop) handedOver() bool {
 	st := l.raft.BasicStatus()
-	return st.RaftState != raft.StateLeader && st.Lead != raft.None
+	if st.RaftState == raft.StateLeader {
+		return st.LeadTransferee == raft.None
+	}
+	return st.Lead != raft.None || st.Term == l.stopTerm
 }
 
-// successor is the reachable voter that lags least, 0 if there is none.
+// successor is the connected voter that lags least, 0 if there is none.
 func (l *loop) successor() uint64 {
 	best, match := uint64(0), uint64(0)
 	l.raft.WithProgress(func(id uint64, typ raft.ProgressType, pr tracker.Progress) {
-		if id != l.cfg.NodeID && typ == raft.ProgressTypePeer && pr.RecentActive && pr.Match >= match {
+		if id != l.cfg.NodeID && typ == raft.ProgressTypePeer && pr.RecentActive && pr.Match >= match && l.transport.connected(id) {
 			best, match = id, pr.Match
 		}
 	})

@@ -135,6 +135,12 @@ func (t *transport) send(m raftpb.Message) {
 	t.node.metrics.sent.Inc()
 }
 
+// connected says whether messages to a peer have a stream to go on.
+func (t *transport) connected(id uint64) bool {
+	p := t.peers[id]
+	return p != nil && p.urgent.open.Load() && p.bulk.open.Load()
+}
+
 // isBulk says whether a message goes the way of entries. Appends without entries do too, because they must not
 // overtake those with.
 func isBulk(m *raftpb.Message) bool { return m.Type == raftpb.MsgApp }
