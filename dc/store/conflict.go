@@ -10,9 +10,9 @@ type conflict struct {
 
 // conflictLog is a ring on disk, bounded by number and bytes. Entries are numbered from 1 on.
 type conflictLog struct {
-	total  uint64 // ever added: the number of the newest
-	sizes  []int  // of the entries kept, oldest first
-	bytes  int64
+	total uint64 // ever added: the number of the newest
+	sizes []int  // of the entries kept, oldest first
+	bytes int64
 }
 
 // first is the number of the oldest entry kept.

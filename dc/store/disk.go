@@ -19,8 +19,8 @@ const formatVersion = 1
 
 const (
 	seqBytes      = 8
-	appendFill    = 0.95 // pages of buckets that only grow at the end are filled
-	conflictSweep = 256  // conflicts deleted by a flush beyond those that it adds
+	appendFill    = 1.0 // pages of buckets that only grow at the end are filled
+	conflictSweep = 256 // conflicts deleted by a flush beyond those that it adds
 	lockTimeout   = time.Second
 	fileMode      = 0o600
 	dirMode       = 0o700
@@ -75,9 +75,10 @@ func openDisk(cfg *Config) (*disk, error) {
 		if err != nil {
 			return nil, err
 		}
-		at, err := txid(db)
+		at, size, err := lastTx(db)
 		if err == nil && at == d.txid {
 			d.db = db
+			forgetPages(db, size)
 			return d, nil
 		}
 		if err := errors.Join(err, db.Close()); err != nil {
@@ -156,12 +157,13 @@ func guarded(fn func() error) (err error) {
 	return fn()
 }
 
-func txid(db *bolt.DB) (id int, err error) {
+// lastTx is the number of the last transaction, and the size of the file as of it.
+func lastTx(db *bolt.DB) (id int, size int64, err error) {
 	err = db.View(func(tx *bolt.Tx) error {
-		id = tx.ID()
+		id, size = tx.ID(), tx.Size()
 		return nil
 	})
-	return id, err
+	return id, size, err
 }
 
 // create makes an empty store under another name and renames it: a file with the right name is complete.

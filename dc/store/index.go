@@ -1,7 +1,6 @@
 package store
 
 import (
-	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -208,13 +207,3 @@ func (s *span) before(key string) bool {
 
 // asBytes views a string as bytes that must not be written.
 func asBytes(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
-
-// sorted returns the items ascending by key.
-func sorted(items map[string]*item) []*item {
-	out := make([]*item, 0, len(items))
-	for _, it := range items {
-		out = append(out, it)
-	}
-	slices.SortFunc(out, func(a, b *item) int { return strings.Compare(a.key, b.key) })
-	return out
-}

@@ -119,7 +119,7 @@ func (d *disk) loadOrigins(b *bolt.Bucket) error {
 // were, with what compaction had not yet deleted listed again.
 func (d *disk) loadVersions(b *bolt.Bucket) error {
 	var h hasher
-	items := map[string]*item{}
+	var items itemTable
 	last := rev{main: -1}
 	var v Version
 	c := b.Cursor()
@@ -143,16 +143,9 @@ func (d *disk) loadVersions(b *bolt.Bucket) error {
 			return fmt.Errorf("record at revision %d.%d has unknown origin %d", main, sub, origin)
 		}
 		v.Geo.Origin = d.origins[origin]
-		it := items[asString(v.Key)]
-		if it == nil {
-			it = &item{key: string(v.Key)}
-			items[it.key] = it
-		}
-		d.replay(it, &v, origin, &h)
+		d.replay(items.ensure(v.Key), &v, origin, &h)
 	}
-	for _, it := range sorted(items) {
-		d.index.tree.Load(it)
-	}
+	items.sorted(func(it *item) { d.index.tree.Load(it) })
 	return nil
 }
 

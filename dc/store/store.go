@@ -140,6 +140,8 @@ func (s *Store) Run(ctx context.Context) error {
 	}()
 	tick := time.NewTicker(s.cfg.FlushInterval)
 	defer tick.Stop()
+	forget := time.NewTicker(forgetInterval)
+	defer forget.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -147,6 +149,9 @@ func (s *Store) Run(ctx context.Context) error {
 			return runError(err)
 		case <-s.closing:
 			return nil
+		case <-forget.C:
+			s.forgetPages()
+			continue
 		case <-tick.C:
 		case <-s.kick:
 		}
@@ -156,6 +161,18 @@ func (s *Store) Run(ctx context.Context) error {
 				return runError(err)
 			}
 		}
+	}
+}
+
+// forgetInterval is how long pages that readers touched may count as the process's memory. Mapping them
+// again costs a page fault each, without a read from disk.
+const forgetInterval = 10 * time.Second
+
+func (s *Store) forgetPages() {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if !s.closed {
+		forgetPages(s.db, s.size.Load())
 	}
 }
 
