@@ -29,7 +29,7 @@ type ledger struct {
 func (l *ledger) load(ctx context.Context, wg *sync.WaitGroup, client *clientv3.Client, name string, stop <-chan struct{}) {
 	policies := []string{"ASYNC", "QUORUM", "ALL"}
 	wg.Go(func() {
-		for i := 0; ; i++ {
+		for i := 0; ctx.Err() == nil; i++ {
 			select {
 			case <-stop:
 				return
@@ -156,13 +156,16 @@ func TestJetStreamWipedUnderLoad(t *testing.T) {
 	}
 	leader := c.Leader("us-east")
 	store := filepath.Join(leader.Spec.Dir, "nats")
+	c.Eventually(10*time.Second, "a JetStream to wipe", func() string {
+		if _, err := os.Stat(filepath.Join(store, "jetstream")); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 	for round := range 3 {
 		before := l.count()
 		if round == 1 {
 			leader.Kill() // wiped while it is down, too
-		}
-		if _, err := os.Stat(store); err != nil {
-			t.Fatalf("there is no JetStream to wipe: %v", err)
 		}
 		if err := os.RemoveAll(store); err != nil {
 			t.Fatal(err)

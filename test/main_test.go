@@ -45,7 +45,7 @@ func put(ctx context.Context, c *clientv3.Client, key, value, policy string, tim
 	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(ctx, md...), 30*time.Second)
 	defer cancel()
 	var trailer metadata.MD
-	_, err := pb.NewKVClient(c.ActiveConnection()).Put(ctx, &pb.PutRequest{Key: []byte(key), Value: []byte(value)}, grpc.Trailer(&trailer))
+	_, err := pb.NewKVClient(c.ActiveConnection()).Put(ctx, &pb.PutRequest{Key: []byte(key), Value: []byte(value)}, grpc.Trailer(&trailer), grpc.WaitForReady(true))
 	first := func(k string) string {
 		if v := trailer.Get(k); len(v) > 0 {
 			return v[0]

@@ -5,15 +5,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 
 	"geogate/configs"
 )
@@ -176,7 +179,7 @@ func (c *Cluster) Client(dc string) *clientv3.Client {
 	for _, p := range c.Nodes(dc) {
 		eps = append(eps, p.Spec.Client)
 	}
-	cli, err := clientv3.New(clientv3.Config{Endpoints: eps, DialTimeout: 5 * time.Second})
+	cli, err := clientv3.New(clientv3.Config{Endpoints: eps, DialTimeout: 5 * time.Second, Logger: zap.NewNop()})
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -318,15 +321,31 @@ func (c *Cluster) Eventually(within time.Duration, what string, problem func() s
 	}
 }
 
+// ports hands out addresses below the range from which the kernel takes ports for outgoing connections, and
+// none twice in one process.
+var ports = struct {
+	sync.Mutex
+	next int
+}{next: 15000 + rand.IntN(8000)}
+
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	ports.Lock()
+	defer ports.Unlock()
+	for range 5000 {
+		ports.next++
+		addr := fmt.Sprintf("127.0.0.1:%d", 15000+ports.next%16000)
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return addr
 	}
-	addr := l.Addr().String()
-	_ = l.Close()
-	return addr
+	t.Fatal("no free port between 15000 and 31000")
+	return ""
 }
 
 // logTail is the end of a log, for a failure's output.
