@@ -120,7 +120,7 @@ func (m Machine) Step(l Limits, o Observation) (Machine, *Event) {
 		return m.to(o.At, Recovering, "heard from again")
 	case m.State == Suspected:
 		return m.to(o.At, Healthy, "heartbeats and progress")
-	case m.State == Recovering && o.At.Sub(m.Since) >= l.RecoverAfter:
+	case m.State == Recovering && o.Contact.Sub(m.Since) >= l.RecoverAfter:
 		return m.to(o.At, Healthy, fmt.Sprintf("steady for %s", l.RecoverAfter))
 	}
 	return m, nil
