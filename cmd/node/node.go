@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nkeys"
@@ -43,11 +44,14 @@ type Node struct {
 	engine   *replication.Engine
 	gateway  *gateway.Server
 	admin    *admin.Server
+
+	killed   chan struct{} // closed by Kill
+	killOnce sync.Once
 }
 
 // Open reads the node's data and takes its ports. It serves nothing before [Node.Run].
 func Open(cfg Config) (_ *Node, err error) {
-	n := &Node{cfg: cfg, log: cfg.Logger, names: map[uint64]string{}, registry: prometheus.NewRegistry()}
+	n := &Node{cfg: cfg, log: cfg.Logger, names: map[uint64]string{}, registry: prometheus.NewRegistry(), killed: make(chan struct{})}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}
