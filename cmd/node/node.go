@@ -124,6 +124,10 @@ func (n *Node) openDC() error {
 		},
 		Logger: n.log, Registerer: n.registry,
 	})
+	if errors.Is(err, consensus.ErrForeign) {
+		err = fmt.Errorf("the data in %s is not of node %s of datacenter %s in cluster %q: use the directory of this node, or an empty one: %w",
+			n.spec.Dir, n.cfg.Node, n.cfg.DC, t.Cluster, err)
+	}
 	if err != nil {
 		return errors.Join(err, l.Close())
 	}

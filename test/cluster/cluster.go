@@ -321,6 +321,9 @@ func (c *Cluster) Eventually(within time.Duration, what string, problem func() s
 	}
 }
 
+// FreeAddr is an address that nothing listens on.
+func (c *Cluster) FreeAddr() string { return freeAddr(c.t) }
+
 // ports hands out addresses below the range from which the kernel takes ports for outgoing connections, and
 // none twice in one process.
 var ports = struct {
