@@ -17,6 +17,9 @@ import (
 // PolicyHeader is the gRPC metadata with which a request asks for its own write policy.
 const PolicyHeader = "geogate-policy"
 
+// probeTimeout bounds the first request of a connection.
+const probeTimeout = 3 * time.Second
+
 // errorPause keeps clients of a dead endpoint from spinning.
 const errorPause = 10 * time.Millisecond
 
@@ -55,7 +58,7 @@ func dial(ctx context.Context, c *Config) ([]*clientv3.Client, error) {
 			return clients, fmt.Errorf("connect to %s: %w", endpoint, err)
 		}
 		clients = append(clients, cl)
-		cctx, cancel := context.WithTimeout(ctx, c.Timeout)
+		cctx, cancel := context.WithTimeout(ctx, min(c.Timeout, probeTimeout))
 		_, err = cl.Get(cctx, c.Prefix, clientv3.WithSerializable(), clientv3.WithCountOnly())
 		cancel()
 		if err != nil {
@@ -67,7 +70,9 @@ func dial(ctx context.Context, c *Config) ([]*clientv3.Client, error) {
 
 // fill puts every key that a get may ask for, unless they are there.
 func fill(ctx context.Context, c *Config, clients []*clientv3.Client) error {
-	resp, err := clients[0].Get(ctx, c.Prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
+	cctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	resp, err := clients[0].Get(cctx, c.Prefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
 	if err != nil {
 		return fmt.Errorf("count the keys under %s: %w", c.Prefix, err)
 	}

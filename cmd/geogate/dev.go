@@ -66,7 +66,9 @@ func runDev(ctx context.Context, c dev.Config, o output, stdout, stderr io.Write
 	ctx, cancel := context.WithCancel(ctx)
 	ready := make(chan error, 1)
 	go func() {
-		err := dev.WaitReady(ctx, cluster.Topology())
+		err := dev.WaitReady(ctx, cluster.Topology(), func(missing error) {
+			_, _ = fmt.Fprintln(stderr, "geogate: not ready yet:", missing)
+		})
 		if err == nil {
 			_, err = fmt.Fprintln(stdout, "ready")
 		}
