@@ -14,8 +14,8 @@ import (
 // await waits until a write of this datacenter meets a policy, at whichever node leads: when leadership moves
 // meanwhile, the wait moves along. Only the end of the time, or of ctx, ends it without success; the error
 // is then the last one met, or ctx's. ackedBy is what was known last.
-func (s *Server) await(ctx context.Context, t policy.Token, p policy.Policy, timeout time.Duration, forwarded bool) (ackedBy []string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+func (s *Server) await(caller context.Context, t policy.Token, p policy.Policy, timeout time.Duration, forwarded bool) (ackedBy []string, err error) {
+	ctx, cancel := context.WithTimeout(caller, timeout)
 	defer cancel()
 	pause := routePauseMin
 	for {
@@ -33,7 +33,8 @@ func (s *Server) await(ctx context.Context, t policy.Token, p policy.Policy, tim
 		case forwarded:
 			return ackedBy, ErrForwardedAstray
 		case conn != nil:
-			names, err = s.awaitAt(ctx, conn, t, p)
+			deadline, _ := ctx.Deadline()
+			names, err = s.awaitAt(caller, conn, t, p, time.Until(deadline))
 		default:
 			err = ErrNoLeader
 		}
@@ -53,12 +54,18 @@ func (s *Server) await(ctx context.Context, t policy.Token, p policy.Policy, tim
 	}
 }
 
-// awaitAt lets the leader's gateway wait, for a little less time than is left so that its answer arrives.
-func (s *Server) awaitAt(ctx context.Context, conn *grpc.ClientConn, t policy.Token, p policy.Policy) ([]string, error) {
-	deadline, _ := ctx.Deadline()
-	left := time.Until(deadline)
-	left -= min(50*time.Millisecond, left/10)
-	receipt, err := geopb.NewGeoClient(conn).Wait(s.forward.outgoing(ctx), &geopb.WaitRequest{
+// answerGrace is how much longer than the time of the wait the leader's answer may take: without it, an answer
+// that says who has the write would be given up just before it arrives.
+const answerGrace = 500 * time.Millisecond
+
+// awaitAt lets the leader's gateway wait.
+func (s *Server) awaitAt(ctx context.Context, conn *grpc.ClientConn, t policy.Token, p policy.Policy, left time.Duration) ([]string, error) {
+	if left <= 0 {
+		return nil, context.DeadlineExceeded
+	}
+	ctx, cancel := context.WithTimeout(s.forward.outgoing(ctx), left+answerGrace)
+	defer cancel()
+	receipt, err := geopb.NewGeoClient(conn).Wait(ctx, &geopb.WaitRequest{
 		Token: t.String(), Policy: p.String(), Timeout: durationpb.New(left),
 	})
 	if err == nil {

@@ -37,7 +37,7 @@ const (
 type Config struct {
 	Listener   net.Listener // of the client port; Run closes it
 	TLS        *tls.Config  // of the client port; nil means plain text
-	ForwardTLS *tls.Config  // with which this node dials the other nodes' client ports; required when TLS is set
+	ForwardTLS *tls.Config  // with which this node dials the other nodes' client ports; required when TLS is set, else not used
 
 	ClusterID uint64   // of the header; not zero, and another one in each datacenter
 	MemberID  uint64   // this node in Members; not zero

@@ -34,7 +34,7 @@ type forwarder struct {
 
 func newForwarder(c *Config) *forwarder {
 	creds := insecure.NewCredentials()
-	if c.ForwardTLS != nil {
+	if c.TLS != nil {
 		creds = credentials.NewTLS(c.ForwardTLS)
 	}
 	f := &forwarder{self: strconv.FormatUint(c.MemberID, 16), conns: map[string]*grpc.ClientConn{}}

@@ -130,9 +130,13 @@ func (s *Server) Run(ctx context.Context) error {
 		s.grpc.Stop()
 		<-served
 	case err = <-served:
-		err = fmt.Errorf("serve clients: %w", err)
 		s.beginStop()
 		s.grpc.Stop()
+		if s.killed() {
+			err = nil
+		} else {
+			err = fmt.Errorf("serve clients: %w", err)
+		}
 	}
 	stopWatch()
 	group.Wait()
@@ -141,8 +145,23 @@ func (s *Server) Run(ctx context.Context) error {
 	return err
 }
 
-// Kill ends Run abruptly: no request finishes. It is for rehearsals of disaster.
-func (s *Server) Kill() { s.killOnce.Do(func() { close(s.abruptStop) }) }
+// Kill ends Run abruptly, or gives back the port of a server that never ran: no request finishes. It is for
+// rehearsals of disaster.
+func (s *Server) Kill() {
+	s.killOnce.Do(func() {
+		close(s.abruptStop)
+		_ = s.cfg.Listener.Close() // it only reports that it is closed already
+	})
+}
+
+func (s *Server) killed() bool {
+	select {
+	case <-s.abruptStop:
+		return true
+	default:
+		return false
+	}
+}
 
 func (s *Server) beginStop() {
 	s.stopOnce.Do(func() {
