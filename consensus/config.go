@@ -56,6 +56,9 @@ type Config struct {
 	MaxMessageBytes int
 	// MaxInflightMsgs is how many messages with entries may be on their way to one follower, 256 when zero.
 	MaxInflightMsgs int
+	// MaxInflightEntries is how many entries may be proposed and not yet committed, 64 when zero. With one, the
+	// disks of leader and followers wait for each other.
+	MaxInflightEntries int
 	// MaxUncommittedEntriesSize is how many bytes may be proposed and not yet committed, 64 MiB when zero.
 	MaxUncommittedEntriesSize int
 	// MaxCommittedSizePerReady is how many bytes are handed to Apply at once, 8 MiB when zero.
@@ -111,6 +114,7 @@ func (c *Config) validate() error {
 	positive(&c.MaxSizePerMsg, 1<<20)
 	positive(&c.MaxMessageBytes, 32<<20)
 	positive(&c.MaxInflightMsgs, 256)
+	positive(&c.MaxInflightEntries, 64)
 	positive(&c.MaxUncommittedEntriesSize, 64<<20)
 	positive(&c.MaxCommittedSizePerReady, 8<<20)
 	positive(&c.MaxApplyQueueBytes, 64<<20)
@@ -154,7 +158,8 @@ func (c *Config) problem() string {
 		{"HeartbeatTicks", int64(c.HeartbeatTicks)}, {"MaxDiskStall", int64(c.MaxDiskStall)},
 		{"StopTimeout", int64(c.StopTimeout)}, {"MaxEntryBytes", int64(c.MaxEntryBytes)},
 		{"MaxSizePerMsg", int64(c.MaxSizePerMsg)}, {"MaxMessageBytes", int64(c.MaxMessageBytes)},
-		{"MaxInflightMsgs", int64(c.MaxInflightMsgs)}, {"MaxCommittedSizePerReady", int64(c.MaxCommittedSizePerReady)},
+		{"MaxInflightMsgs", int64(c.MaxInflightMsgs)}, {"MaxInflightEntries", int64(c.MaxInflightEntries)},
+		{"MaxCommittedSizePerReady", int64(c.MaxCommittedSizePerReady)},
 		{"MaxUncommittedEntriesSize", int64(c.MaxUncommittedEntriesSize)}, {"MaxApplyQueueBytes", int64(c.MaxApplyQueueBytes)},
 		{"QueueMessages", int64(c.QueueMessages)}, {"QueueBytes", int64(c.QueueBytes)},
 		{"SnapshotCatchUpBytes", int64(c.SnapshotCatchUpBytes)}, {"SnapshotHoldBytes", int64(c.SnapshotHoldBytes)},

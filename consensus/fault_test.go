@@ -212,21 +212,6 @@ func TestSlowApplyKeepsLeadershipAndBound(t *testing.T) {
 		s.app.gate = gates[s]
 		g.run(s)
 	}
-	open := func(s *site) {
-		stop := make(chan struct{})
-		t.Cleanup(func() { close(gates[s]) })
-		go func() {
-			for {
-				select {
-				case gates[s] <- struct{}{}:
-				case <-stop:
-					return
-				}
-			}
-		}()
-		t.Cleanup(func() { close(stop) })
-	}
-	_ = open
 	// Every Apply needs a token; feed them until a leader is there, then stop.
 	feed := func(until func() bool) {
 		eventually(t, "progress of apply", func() bool {

@@ -26,6 +26,7 @@ type loop struct {
 	told     leadership
 	hungry   bool  // the batcher may have something
 	inflight int64 // bytes proposed in this term and not committed yet
+	pipeline int   // entries of which these are
 	transfer *transfer
 	stopping bool
 	stopTerm uint64 // term in which the hand-over of a clean stop began
@@ -183,6 +184,7 @@ func (l *loop) propose() {
 		return
 	}
 	l.inflight += int64(len(data))
+	l.pipeline++
 	l.metrics.proposed.Inc()
 	l.metrics.entryBytes.Observe(float64(len(data)))
 }
@@ -195,6 +197,7 @@ func (l *loop) open() bool {
 	}
 	st := l.raft.BasicStatus()
 	return st.RaftState == raft.StateLeader && l.ledTerm.Load() == st.Term && st.LeadTransferee == raft.None &&
+		l.pipeline < l.cfg.MaxInflightEntries &&
 		l.inflight+int64(l.cfg.MaxEntryBytes) <= int64(l.cfg.MaxUncommittedEntriesSize) && !l.queue.full()
 }
 

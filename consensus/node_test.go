@@ -57,6 +57,9 @@ func TestThreeNodesApplyTheSame(t *testing.T) {
 		next := make(map[string]int)
 		for _, text := range all {
 			writer, n, _ := strings.Cut(strings.TrimRight(text, "'"), " write ")
+			if strings.HasSuffix(text, "'") && fmt.Sprint(next[writer]-1) == n {
+				continue // written again because its outcome was unknown, and it had been committed
+			}
 			if fmt.Sprint(next[writer]) != n {
 				t.Fatalf("node %d: %s wrote %s, want %d", s.id, writer, n, next[writer])
 			}

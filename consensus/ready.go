@@ -134,8 +134,9 @@ func (l *loop) commit(rd raft.Ready, st raft.BasicStatus) error {
 	for i := range entries {
 		e := &entries[i]
 		if e.Type == raftpb.EntryNormal {
-			if e.Term == st.Term {
+			if e.Term == st.Term && len(e.Data) > 0 {
 				l.inflight = max(0, l.inflight-int64(len(e.Data)))
+				l.pipeline = max(0, l.pipeline-1)
 			}
 			continue
 		}
@@ -192,7 +193,7 @@ func (l *loop) lead(st raft.BasicStatus) {
 		l.log.Info("leader lost", "term", now.term, "leader", l.told.leader)
 	}
 	l.told = now
-	l.inflight = 0
+	l.inflight, l.pipeline = 0, 0
 	l.hungry = true // ask once when this node leads; nothing is known of earlier signals
 	l.reads.leaderChanged()
 	l.queue.add(task{leader: &now})

@@ -30,7 +30,8 @@ const (
 	keepaliveTime    = 10 * time.Second      // of silence before a connection is probed
 	keepaliveTimeout = 3 * time.Second       // for the probe's answer, and for TCP to confirm what was sent
 	handshakeTimeout = 3 * time.Second       // for a peer's answer to a hello
-	connWindowBytes  = 16 << 20              // HTTP/2 window; entries must not keep heartbeats waiting
+	streamWindow     = 8 << 20               // HTTP/2 window of a stream
+	connWindow       = 4 * streamWindow      // of a connection; unread entries must not keep heartbeats waiting
 )
 
 // transport carries Raft messages between the nodes of the group. Sending never blocks: a message that does not
@@ -61,7 +62,8 @@ func newTransport(n *Node, listener net.Listener) (*transport, error) {
 	t.server = grpc.NewServer(
 		grpc.Creds(creds),
 		grpc.MaxRecvMsgSize(t.cfg.MaxMessageBytes+2*envelopeBytes),
-		grpc.InitialConnWindowSize(connWindowBytes),
+		grpc.InitialWindowSize(streamWindow),
+		grpc.InitialConnWindowSize(connWindow),
 		grpc.WaitForHandlers(true),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: keepaliveTime, Timeout: keepaliveTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2, PermitWithoutStream: true}),
@@ -170,7 +172,6 @@ func (t *transport) dialOptions(creds credentials.TransportCredentials) []grpc.D
 	return []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
 		grpc.WithNoProxy(),
-		grpc.WithInitialConnWindowSize(connWindowBytes),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: firstRetry, Multiplier: 1.6, Jitter: 0.2, MaxDelay: lastRetry},
