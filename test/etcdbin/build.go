@@ -67,7 +67,7 @@ func exists(path string) bool {
 }
 
 func (t tool) build(ctx context.Context, module, out string) error {
-	cmd := exec.CommandContext(ctx, "go", "build", "-C", module, "-trimpath", "-o", out, t.pkg) //nolint:gosec // fixed packages
+	cmd := exec.CommandContext(ctx, "go", "build", "-C", module, "-trimpath", "-o", out, t.pkg)
 	cmd.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w: %s from %s: %w\n%s", ErrBuild, t.pkg, module, err, text)

@@ -32,7 +32,7 @@ func Ports(n int) ([]int, error) {
 		if tries == n*portTries {
 			return nil, fmt.Errorf("%w: found %d of %d from %d to %d", ErrPorts, len(out), n, firstPort, lastPort)
 		}
-		port := firstPort + rand.IntN(lastPort-firstPort+1) //nolint:gosec // spread, not secrecy
+		port := firstPort + rand.IntN(lastPort-firstPort+1)
 		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 		if err != nil {
 			continue

@@ -44,7 +44,7 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 		return nil, fmt.Errorf("open the log of %s: %w", cfg.Name, err)
 	}
 	ctx, stop := context.WithCancel(ctx)
-	cmd := exec.CommandContext(ctx, cfg.Path, cfg.Args...) //nolint:gosec // running what it is given is its purpose
+	cmd := exec.CommandContext(ctx, cfg.Path, cfg.Args...)
 	cmd.Env = append(os.Environ(), cfg.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = attributes()
