@@ -148,7 +148,7 @@ func (r *run) request(ctx context.Context, cl *clientv3.Client, n int64) error {
 	ctx, cancel := context.WithTimeout(ctx, r.config.Timeout)
 	defer cancel()
 	if !r.sequential {
-		n = rand.Int64N(int64(r.config.Keys)) //nolint:gosec // keys of a load, not secrets
+		n = rand.Int64N(int64(r.config.Keys))
 	}
 	key := fmt.Sprintf("%s%08d", r.config.Prefix, n%int64(r.config.Keys))
 	if r.config.Op == Put {

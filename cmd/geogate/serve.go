@@ -53,10 +53,11 @@ func serve(ctx context.Context, stderr io.Writer, path, dc, name string) error {
 	if err != nil {
 		return fmt.Errorf("open node %s of %s: %w", name, dc, err)
 	}
-	if err := n.Run(ctx); err != nil && !(ctx.Err() != nil && errors.Is(err, context.Canceled)) {
-		return fmt.Errorf("node %s of %s: %w", name, dc, err)
+	err = n.Run(ctx)
+	if err == nil || ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("node %s of %s: %w", name, dc, err)
 }
 
 // whoami completes and checks the name of this node.
