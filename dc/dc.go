@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -107,7 +106,7 @@ func Open(cfg Config) (*DC, error) {
 		origins: append([]string{cfg.Name}, cfg.Peers...),
 		metrics: newMetrics(cfg.Registerer),
 		queue:   newQueue(newID(), clock, cfg.MaxQueueBytes, cfg.MaxRequestBytes+requestSlackBytes),
-		signal:  signal{next: make(chan struct{})},
+		signal:  newSignal(),
 	}
 	d.leadership.changed = make(chan struct{})
 	sc := cfg.Store
@@ -174,25 +173,6 @@ func (d *DC) publish() {
 	}
 	d.published.Store(p)
 	d.signal.fire()
-}
-
-// signal wakes everyone who waits for the next change.
-type signal struct {
-	mu   sync.Mutex
-	next chan struct{} // guarded by mu
-}
-
-func (s *signal) fire() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	close(s.next)
-	s.next = make(chan struct{})
-}
-
-func (s *signal) wait() <-chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.next
 }
 
 // batcher gives consensus the queue without showing its methods on DC.

@@ -2,6 +2,7 @@ package dc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -46,6 +47,7 @@ type queue struct {
 	maxItem  int // of one payload
 
 	waiting chan struct{} // capacity 1
+	room    signal        // fires when an entry was taken or the queue closed
 
 	mu       sync.Mutex
 	open     bool // guarded by mu, as all below: this node leads
@@ -63,7 +65,7 @@ type queue struct {
 func newQueue(proposer uint64, clock *event.Clock, maxBytes, maxItem int) *queue {
 	return &queue{
 		proposer: proposer, clock: clock, maxBytes: maxBytes, maxItem: maxItem,
-		waiting: make(chan struct{}, 1), failWith: ErrNotLeader, next: 1, flights: map[uint64]*flight{},
+		waiting: make(chan struct{}, 1), room: newSignal(), failWith: ErrNotLeader, next: 1, flights: map[uint64]*flight{},
 	}
 }
 
@@ -92,6 +94,22 @@ func (q *queue) add(it item) (*pending, error) {
 	}
 	q.wake()
 	return p, nil
+}
+
+// addPatiently is add, waiting for room instead of returning ErrBusy.
+func (q *queue) addPatiently(ctx context.Context, it item) (*pending, error) {
+	for {
+		room := q.room.wait()
+		p, err := q.add(it)
+		if !errors.Is(err, ErrBusy) {
+			return p, err
+		}
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%w: %w", ErrBusy, context.Cause(ctx))
+		}
+	}
 }
 
 // wait returns the proposal's result, or ErrUnknownOutcome (or ErrNotLeader's kind, if it was still queued)
@@ -160,6 +178,7 @@ func (q *queue) take(term uint64, limit int) []byte {
 	if len(q.writes)+len(q.others) > 0 {
 		q.wake()
 	}
+	q.room.fire()
 	if len(e.items) == 0 {
 		return nil
 	}
@@ -218,6 +237,7 @@ func (q *queue) setLeading(leading bool, failWith error) {
 		p.done <- result{err: failWith}
 	}
 	q.writes, q.others, q.bytes = nil, nil, 0
+	q.room.fire()
 }
 
 // abort answers everything, at the end of the DC's life.

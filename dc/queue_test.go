@@ -160,3 +160,26 @@ func FuzzDecodePut(f *testing.F) {
 		}
 	})
 }
+
+func TestFramesWaitForRoom(t *testing.T) {
+	q := testQueue(100)
+	add(t, q, kindPut, string(make([]byte, 90)))
+	added := make(chan error, 1)
+	go func() {
+		_, err := q.addPatiently(t.Context(), item{kind: kindFrame, payload: make([]byte, 90)})
+		added <- err
+	}()
+	for q.take(1, 1<<20) != nil { // until the frame has found room and was taken, too
+		select {
+		case err := <-added:
+			if err != nil {
+				t.Fatal(err)
+			}
+			return
+		default:
+		}
+	}
+	if err := <-added; err != nil {
+		t.Fatal(err)
+	}
+}

@@ -45,7 +45,7 @@ func newReplica(t testing.TB, name string, peers ...string) *replica {
 		cfg: cfg, log: cfg.Logger, clock: clock, store: s, metrics: newMetrics(nil),
 		origins: append([]string{name}, peers...),
 		queue:   newQueue(newID(), clock, cfg.MaxQueueBytes, cfg.MaxRequestBytes+requestSlackBytes),
-		signal:  signal{next: make(chan struct{})},
+		signal:  newSignal(),
 	}
 	r.leadership.changed = make(chan struct{})
 	if r.state, err = loadState(s.Meta); err != nil {

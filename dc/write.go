@@ -53,9 +53,10 @@ func write[R proto.Message](ctx context.Context, d *DC, k kind, req proto.Messag
 
 // Propose hands a received frame to the group. The channel gets one value: nil once the frame's effects
 // are committed and applied here, or were before; [event.ErrGap] or [event.ErrIncarnation] when it does not
-// continue the chain; else one of the errors of a write. Frames are applied in the order of their Propose.
+// continue the chain; else one of the errors of a write. Frames are applied in the order of their Propose,
+// which waits, until ctx ends, while the queue is full.
 func (d *DC) Propose(ctx context.Context, s event.Sealed) (<-chan error, error) {
-	p, err := d.queue.add(item{kind: kindFrame, payload: s.Bytes})
+	p, err := d.queue.addPatiently(ctx, item{kind: kindFrame, payload: s.Bytes})
 	if err != nil {
 		return nil, err
 	}
