@@ -49,6 +49,7 @@ func newForwarder(c *Config) *forwarder {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
 		grpc.WithDisableServiceConfig(), // no retries but our own
 		grpc.WithDisableRetry(),
+		grpc.WithNoProxy(), // these are neighbours
 	}
 	if c.Dialer != nil {
 		f.options = append(f.options, grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {

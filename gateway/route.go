@@ -29,13 +29,14 @@ func (s *Server) route(ctx context.Context, forwarded bool, here func() error,
 		case err != nil:
 			last = err
 		case self:
-			if err := here(); !retryable(err) {
+			err := here()
+			if !retryable(err) {
 				return err
-			} else if forwarded {
-				return fmt.Errorf("%w: %w", ErrForwardedAstray, err)
-			} else {
-				last = err
 			}
+			if forwarded {
+				return fmt.Errorf("%w: %w", ErrForwardedAstray, err)
+			}
+			last = err
 		case forwarded:
 			return ErrForwardedAstray
 		case conn != nil:
