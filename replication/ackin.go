@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"context"
 	"errors"
 	"slices"
 
@@ -24,15 +25,43 @@ var (
 // pastIncarnations bounds how many ended incarnations of a peer are remembered.
 const pastIncarnations = 16
 
-// onAck takes an ack of a peer. The server lets only that peer publish on the subject, and the signature
-// says the same where the server can't be relied on.
+// onAck takes an ack of a peer off the wire. The server lets only that peer publish on the subject. An ack
+// that still waits is replaced: the newest says all, so a flood of them costs no more than what can be
+// verified.
 func (l *lead) onAck(m *nats.Msg) {
 	p := l.peers[l.byToken[lastToken(m.Subject)]]
 	if p == nil {
 		return
 	}
+	for {
+		select {
+		case p.acks <- m.Data:
+			return
+		default:
+		}
+		select {
+		case <-p.acks:
+		default:
+		}
+	}
+}
+
+// countAcks verifies and counts the acks of a peer.
+func (l *lead) countAcks(ctx context.Context, p *peer) {
+	for {
+		select {
+		case b := <-p.acks:
+			l.countAck(p, b)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// countAck takes one ack. The signature says whose it is, even where the server can't be relied on.
+func (l *lead) countAck(p *peer, b []byte) {
 	var ack wire.Ack
-	err := l.verifiers[p.name].Open(wire.Kind_KIND_ACK, m.Data, &ack)
+	err := l.verifiers[p.name].Open(wire.Kind_KIND_ACK, b, &ack)
 	if err == nil {
 		err = l.takeAck(p, &ack)
 	}

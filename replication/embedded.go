@@ -57,7 +57,7 @@ func openEmbedded(cfg *Config) (*embedded, error) {
 		port = server.RANDOM_PORT
 	}
 	opts := &server.Options{
-		ServerName: cfg.Local + "/" + cfg.Node, Host: host, Port: port,
+		ServerName: token(cfg.Local) + "/" + token(cfg.Node), Host: host, Port: port,
 		NoSigs: true, NoSystemAccount: false, SystemAccount: systemAccount,
 		Accounts: accounts, Nkeys: users,
 		JetStream: true, StoreDir: e.StoreDir, JetStreamDomain: token(cfg.Local),

@@ -35,6 +35,7 @@ type Engine struct {
 	turn    chan struct{}  // held by the one Lead
 
 	current    atomic.Pointer[lead] // nil while this node does not lead
+	handing    sync.RWMutex         // held for reading while a handshake is handed to current
 	leaderNode atomic.Pointer[string]
 	ackSeq     atomic.Uint64 // of the last ack sent; starts at the clock, so that it grows over restarts
 }
@@ -186,12 +187,23 @@ func (e *Engine) Lead(ctx context.Context, term uint64) error {
 	}
 	l := newLead(e, term)
 	e.current.Store(l)
-	defer func() {
-		e.current.Store(nil)
-		l.tracker.Close(ErrNotLeading)
-	}()
+	retire := context.AfterFunc(ctx, func() { e.retire(l) })
 	l.run(ctx)
+	if retire() { // cannot be: run returns when ctx has ended
+		e.retire(l)
+	}
+	<-l.retired
 	return nil
+}
+
+// retire makes this node one that does not lead, before the goroutines of the lead have ended: no wait
+// begins any more, and handshakes learn that they must go elsewhere.
+func (e *Engine) retire(l *lead) {
+	e.handing.Lock()
+	e.current.Store(nil)
+	e.handing.Unlock()
+	l.tracker.Close(ErrNotLeading)
+	close(l.retired)
 }
 
 // SetLeader names the node that leads this DC, for the answer to peers that ask another one; empty when

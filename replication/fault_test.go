@@ -45,10 +45,10 @@ func (c *cluster) healthy(within time.Duration) {
 func TestLinkCutAndHealed(t *testing.T) {
 	c := newCluster(t, nil, "a", "b")
 	c.healthy(10 * time.Second)
-	stop := c.load("a", 2*time.Millisecond)
+	stop := c.load("a", 5*time.Millisecond)
 	defer stop()
 	m := c.dcs["b"]
-	eventually(t, 5*time.Second, "flow", func() bool { return m.Position("a").Revision > 100 })
+	eventually(t, 5*time.Second, "flow", func() bool { return m.Position("a").Revision > 20 })
 
 	for _, ends := range []bool{false, true} { // connections survive the outage, or not
 		c.links["a"]["n1"].cut() // b pulls from a, and acks to a, over this link
@@ -78,12 +78,12 @@ func TestLinkCutAndHealed(t *testing.T) {
 
 func TestStreamDeletedUnderLoad(t *testing.T) {
 	c := newCluster(t, nil, "a", "b", "c")
-	stop := c.load("a", time.Millisecond)
+	stop := c.load("a", 5*time.Millisecond)
 	defer stop()
 	js := c.engine("a").js
 	for range 3 {
 		before := c.dcs["b"].Position("a").Revision
-		eventually(t, 10*time.Second, "flow", func() bool { return c.dcs["b"].Position("a").Revision > before+100 })
+		eventually(t, 10*time.Second, "flow", func() bool { return c.dcs["b"].Position("a").Revision > before+50 })
 		if err := js.DeleteStream(context.Background(), streamName("a")); err != nil {
 			t.Fatal(err)
 		}
@@ -129,9 +129,9 @@ func TestStoreWipedAndServerRestarted(t *testing.T) {
 // goes on for a while; then reading or writing fails in its own ways.
 func TestStoreWipedUnderTheServer(t *testing.T) {
 	c := newCluster(t, nil, "a", "b")
-	stop := c.load("a", time.Millisecond)
+	stop := c.load("a", 5*time.Millisecond)
 	defer stop()
-	eventually(t, 5*time.Second, "flow", func() bool { return c.dcs["b"].Position("a").Revision > 100 })
+	eventually(t, 5*time.Second, "flow", func() bool { return c.dcs["b"].Position("a").Revision > 20 })
 	if err := os.RemoveAll(c.nodes["a"]["n1"].dir); err != nil {
 		t.Fatal(err)
 	}
@@ -157,7 +157,7 @@ func TestLeaderChangeAtTheOrigin(t *testing.T) {
 			n.engine.SetLeader(leader)
 		}
 	}
-	stop := c.load("a", time.Millisecond)
+	stop := c.load("a", 5*time.Millisecond)
 	defer stop()
 	for term, name := range []string{"n1", "n3", "n2", "n1"} {
 		n := c.nodes["a"][name]
@@ -165,11 +165,11 @@ func TestLeaderChangeAtTheOrigin(t *testing.T) {
 		n.lead(uint64(term + 1))
 		before := c.dcs["b"].Position("a").Revision
 		changed := time.Now()
-		eventually(t, 10*time.Second, "flow from "+name, func() bool { return c.dcs["b"].Position("a").Revision > before+200 })
+		eventually(t, 10*time.Second, "flow from "+name, func() bool { return c.dcs["b"].Position("a").Revision > before+50 })
 		t.Logf("flow from %s after %s", name, time.Since(changed))
 		rev := c.dcs["a"].Position("a").Revision
 		if got, err := n.engine.Wait(within(t, 5*time.Second), rev, policy.All); err != nil {
-			t.Fatalf("ALL at %s: %v, %v", name, got, err)
+			t.Fatalf("ALL at %s: %v, %v; b %s", name, got, err, c.where("b", "a"))
 		}
 		if c.engine("b").Peers()[0].Receiver.Node != name {
 			t.Errorf("b pulls from %q, not %q", c.engine("b").Peers()[0].Receiver.Node, name)
@@ -189,13 +189,13 @@ func TestLeaderChangeAtTheReceiver(t *testing.T) {
 	c.nodes["a"]["n1"].lead(1)
 	c.start("b", "n1")
 	c.start("b", "n2")
-	stop := c.load("a", time.Millisecond)
+	stop := c.load("a", 5*time.Millisecond)
 	defer stop()
 	for term, name := range []string{"n1", "n2", "n1"} {
 		n := c.nodes["b"][name]
 		n.lead(uint64(term + 1))
 		before := c.dcs["b"].Position("a").Revision
-		eventually(t, 10*time.Second, "flow to "+name, func() bool { return c.dcs["b"].Position("a").Revision > before+200 })
+		eventually(t, 10*time.Second, "flow to "+name, func() bool { return c.dcs["b"].Position("a").Revision > before+50 })
 		eventually(t, 5*time.Second, "acks of "+name+" count", func() bool { return c.peer("a", "b").Health == "healthy" })
 		n.endLead()
 	}
@@ -206,10 +206,13 @@ func TestLeaderChangeAtTheReceiver(t *testing.T) {
 
 // TestIsolation: a peer that takes nothing neither slows the others nor grows anything.
 func TestIsolationOfAStuckPeer(t *testing.T) {
-	c := newCluster(t, nil, "a", "b", "c")
+	c := newCluster(t, func(cfg *Config) {
+		cfg.Health.StallAfter, cfg.Health.StallDownAfter = time.Second, 3*time.Second
+		cfg.ApplyTimeout = 2 * time.Second
+	}, "a", "b", "c")
 	c.healthy(10 * time.Second)
 	unblock := c.dcs["c"].block()
-	stop := c.load("a", time.Millisecond)
+	stop := c.load("a", 5*time.Millisecond)
 	defer stop()
 	eventually(t, 10*time.Second, "c is suspected", func() bool { return c.peer("a", "c").Health == "suspected" })
 	for range 20 {

@@ -15,16 +15,27 @@ func (e *Engine) onSync(m *nats.Msg) {
 	if !ok || req.From != peer || req.To != e.cfg.Local {
 		return
 	}
-	if l := e.current.Load(); l != nil {
-		l.peers[peer].source.offer(syncJob{msg: m, req: &req})
+	if e.hand(peer, syncJob{msg: m, req: &req}) || e.embedded == nil {
 		return
 	}
-	if e.embedded == nil {
-		return
+	e.respond(m, e.notLeading(peer, req.Nonce))
+}
+
+// hand gives a handshake to the lead, if there is one.
+func (e *Engine) hand(peer string, j syncJob) bool {
+	e.handing.RLock()
+	defer e.handing.RUnlock()
+	l := e.current.Load()
+	if l != nil {
+		l.peers[peer].source.offer(j)
 	}
-	reply := e.replyTo(peer, req.Nonce)
+	return l != nil
+}
+
+func (e *Engine) notLeading(peer string, nonce uint64) *wire.SyncReply {
+	reply := e.replyTo(peer, nonce)
 	reply.Status, reply.Leader, reply.Detail = wire.SyncStatus_SYNC_NOT_LEADER, e.leader(), "this node does not lead"
-	e.respond(m, reply)
+	return reply
 }
 
 func (e *Engine) replyTo(peer string, nonce uint64) *wire.SyncReply {

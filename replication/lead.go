@@ -20,10 +20,9 @@ import (
 //	outbox     chain -> JetStream                     one goroutine, and one that awaits JetStream's answers
 //	source     handshakes of a peer, and its difference      one each, and one while a difference runs
 //	receiver   a peer's stream -> our Raft group             one each, and three per connection
+//	countAcks  acks of a peer -> progress, health            one each
 //	judge      health of all peers                           one
 //	confirm    matrix -> Confirmer                           one
-//
-// Acks of the peers arrive on the NATS client's goroutine.
 type lead struct {
 	*Engine
 	term    uint64
@@ -32,6 +31,7 @@ type lead struct {
 	peers   map[string]*peer
 	order   []string // peers' names, sorted
 	running sync.WaitGroup
+	retired chan struct{} // closed when this node is no longer known as the leader
 }
 
 // peer is what the leader knows of another DC.
@@ -39,6 +39,7 @@ type peer struct {
 	name     string
 	source   *source
 	receiver *receiver
+	acks     chan []byte // capacity 1: the newest that has not been looked at
 
 	mu      sync.Mutex
 	machine health.Machine // guarded by mu, as all below
@@ -56,10 +57,10 @@ type ackOrder struct {
 }
 
 func newLead(e *Engine, term uint64) *lead {
-	l := &lead{Engine: e, term: term, peers: map[string]*peer{}}
+	l := &lead{Engine: e, term: term, peers: map[string]*peer{}, retired: make(chan struct{})}
 	for i := range e.cfg.Peers {
 		cfg := &e.cfg.Peers[i]
-		p := &peer{name: cfg.Name, machine: health.New(e.cfg.Clock()), events: health.Ring{Size: e.cfg.HealthEvents}}
+		p := &peer{name: cfg.Name, acks: make(chan []byte, 1), machine: health.New(e.cfg.Clock()), events: health.Ring{Size: e.cfg.HealthEvents}}
 		p.source = newSource(l, cfg.Name)
 		p.receiver = newReceiver(l, cfg)
 		l.peers[cfg.Name] = p
@@ -94,6 +95,7 @@ func (l *lead) run(ctx context.Context) {
 	for _, p := range l.peers {
 		l.spawn(ctx, p.source.run)
 		l.spawn(ctx, p.receiver.run)
+		l.spawn(ctx, func(ctx context.Context) { l.countAcks(ctx, p) })
 	}
 	l.spawn(ctx, l.judge)
 	l.spawn(ctx, l.confirm)

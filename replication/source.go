@@ -50,6 +50,7 @@ func (s *source) offer(j syncJob) {
 }
 
 func (s *source) run(ctx context.Context) {
+	defer s.turnAway()
 	defer func() { s.diff.stop() }()
 	for {
 		select {
@@ -58,6 +59,20 @@ func (s *source) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// turnAway answers the request that came too late, instead of leaving its sender to its timeout.
+func (s *source) turnAway() {
+	<-s.retired // none comes after that
+	select {
+	case j := <-s.jobs:
+		reply := s.notLeading(s.peer, j.req.Nonce)
+		if s.embedded == nil { // the same connection leads to the next leader
+			reply.Status = wire.SyncStatus_SYNC_RETRY
+		}
+		s.respond(j.msg, reply)
+	default:
 	}
 }
 
