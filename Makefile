@@ -6,7 +6,7 @@ GO       ?= go
 TOOLS    := test/tools/go.mod
 VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  := -X main.version=$(VERSION)
-# Flags of `make dev`, such as ARGS="--rtt 60ms --nodes 3".
+# Flags of the program that a target runs, such as make dev ARGS="--rtt 60ms --nodes 3".
 ARGS     ?=
 # Packages of `make test` and `make lint`.
 PKG      ?= ./...
@@ -61,12 +61,16 @@ vuln: ## look for known vulnerabilities; says so when the database can't be reac
 	exit $$code
 
 .PHONY: bench
-bench: build ## measure puts under each policy, and gets, in a fresh dev cluster of three datacenters
-	cmd/bench/run.sh 20s
+bench: build ## compare with etcd on this machine; ARGS="--help" lists the flags
+	$(GO) run ./test/bench $(ARGS)
 
 .PHONY: bench-quick
-bench-quick: build ## the same in a minute
-	cmd/bench/run.sh 3s
+bench-quick: build ## the same, short: a first impression
+	$(GO) run ./test/bench --quick $(ARGS)
+
+.PHONY: bench-policies
+bench-policies: build ## puts under each policy, and gets, in a fresh dev cluster; ARGS="--rtt 60ms" and so on
+	cmd/bench/run.sh 5s $(ARGS)
 
 .PHONY: clean
 clean: ## remove what was built

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"testing"
@@ -41,8 +43,14 @@ func startDev(t *testing.T, args ...string) *session {
 	}()
 	s.stop = sync.OnceValues(func() (int, string) {
 		cancel()
-		c := <-code
-		return c, errs.String()
+		select {
+		case c := <-code:
+			return c, errs.String()
+		case <-time.After(time.Minute):
+			_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 1)
+			t.Error("dev did not stop within a minute; its goroutines are above")
+			return -1, ""
+		}
 	})
 	t.Cleanup(func() { _, _ = s.stop() })
 	return s
