@@ -44,7 +44,7 @@ func rangeOver(v view, r *pb.RangeRequest) (*pb.RangeResponse, error) {
 	if sorted {
 		sortKVs(kvs, r.SortTarget, order)
 	}
-	resp := &pb.RangeResponse{Header: &pb.ResponseHeader{Revision: res.Revision}, Count: int64(res.Count)}
+	resp := &pb.RangeResponse{Header: &pb.ResponseHeader{Revision: res.Revision}, Count: res.Count}
 	if r.CountOnly {
 		return resp, nil
 	}
