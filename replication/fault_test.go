@@ -233,14 +233,14 @@ func TestIsolationOfAStuckPeer(t *testing.T) {
 func TestDifferenceForALateDC(t *testing.T) {
 	c := prepareCluster(t, func(cfg *Config) {
 		cfg.ReadBytes, cfg.DifferenceBytes, cfg.PublishBytes = 64<<10, 256<<10, 256<<10
-		cfg.NATS.Embedded.MaxBytes = 4 << 20
+		cfg.NATS.Embedded.MaxBytes = 3 << 20
 		cfg.PartBytes, cfg.PullBytes = 16<<10, 256<<10
 	}, "a", "b", "c")
 	for _, dc := range []string{"a", "b"} {
 		c.start(dc, "n1")
 		c.nodes[dc]["n1"].lead(1)
 	}
-	for range 1000 { // 10 MB, more than the stream holds
+	for range 600 { // 6 MB, more than the stream holds
 		c.dcs["a"].write(t, random(10<<10))
 	}
 	eventually(t, 30*time.Second, "b has all", func() bool {
@@ -250,7 +250,7 @@ func TestDifferenceForALateDC(t *testing.T) {
 	defer stop()
 	c.start("c", "n1")
 	c.nodes["c"]["n1"].lead(1)
-	for c.dcs["c"].Position("a").Revision < 1000 {
+	for c.dcs["c"].Position("a").Revision < 600 {
 		rev := c.dcs["a"].Position("a").Revision
 		if _, err := c.engine("a").Wait(within(t, 2*time.Second), rev, policy.Any); err != nil {
 			t.Fatalf("b waits while c catches up: %v", err)
