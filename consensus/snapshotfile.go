@@ -121,8 +121,8 @@ func (w *snapshotWriter) finish(checksum uint64) (*snapshotFile, error) {
 
 // discard removes what was written; it is safe after finish.
 func (w *snapshotWriter) discard() {
-	w.f.Close()           // a second close only returns an error
-	os.Remove(w.f.Name()) // renamed or left over; the next start clears it
+	_ = w.f.Close()           // a second close only returns an error
+	_ = os.Remove(w.f.Name()) // renamed or left over; the next start clears it
 }
 
 // data opens the data; the caller closes it.
@@ -148,7 +148,7 @@ func findSnapshot(dir string, index, term uint64) (*snapshotFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	s, err := readSnapshot(f)
 	if err == nil && (s.index != index || s.term != term) {
 		err = fmt.Errorf("it holds index %d term %d", s.index, s.term)
