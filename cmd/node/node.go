@@ -110,7 +110,7 @@ func (n *Node) openDC() error {
 	}
 	n.dc, err = dc.Open(dc.Config{
 		Name: n.cfg.DC, Peers: n.peerNames(), Dir: n.spec.Dir, Now: n.cfg.Now,
-		MaxRequestBytes: int(t.Limits.MaxRequestBytes),
+		MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxQueueBytes: int(t.Limits.QueueBytes),
 		Consensus: consensus.Config{
 			ClusterID: clusterID(t, n.cfg.DC), NodeID: nodeID(t, n.cfg.DC, n.cfg.Node), Members: members,
 			Listener: l, TLS: tls, TickInterval: t.Timing.RaftTick,
@@ -166,7 +166,7 @@ func (n *Node) openEngine() error {
 		peer, _ := t.Datacenter(name)
 		p := replication.Peer{Name: name, PublicKey: peer.PublicKey}
 		if peer.NATS.Mode == configs.External {
-			p.Credentials = peer.NATS.CredsFile
+			p.Credentials = peer.NATS.PeerCredsFile
 		}
 		for _, e := range t.Endpoints(n.cfg.DC, name) {
 			p.Endpoints = append(p.Endpoints, replication.Endpoint{Node: e.Node, URL: e.URL})
@@ -176,6 +176,7 @@ func (n *Node) openEngine() error {
 	if n.site.NATS.Mode == configs.External {
 		rc.NATS.External = &replication.External{
 			URLs: n.site.NATS.URLs, Credentials: n.site.NATS.CredsFile, TLS: tls,
+			Replicas: n.site.NATS.Replicas, PeerAPIPrefix: n.site.NATS.PeerAPIPrefix,
 			MaxBytes: int64(t.Limits.OutboxBytes), MaxAge: t.Limits.OutboxAge,
 		}
 	} else {
