@@ -28,6 +28,12 @@ const (
 	txnRevision = 1
 	txnStamp    = 2
 	txnOp       = 3
+	txnRequest  = 4
+
+	requestID      = 1
+	requestHash    = 2
+	requestOutcome = 3
+	requestReduced = 4
 
 	opKind  = 1
 	opKey   = 2
@@ -65,8 +71,27 @@ func appendFrame(b []byte, f *Frame) []byte {
 			b = appendBytes(b, opValue, op.Value)
 			b = appendUint(b, opLease, uint64(op.Lease))
 		}
+		if t.Request != nil {
+			b = protowire.AppendTag(b, txnRequest, protowire.BytesType)
+			b = protowire.AppendVarint(b, uint64(requestSize(t.Request)))
+			b = appendRequest(b, t.Request)
+		}
 	}
 	return b
+}
+
+func appendRequest(b []byte, r *Request) []byte {
+	b = appendBytes(b, requestID, r.ID)
+	b = appendBytes(b, requestHash, r.Hash)
+	b = appendBytes(b, requestOutcome, r.Outcome)
+	return appendUint(b, requestReduced, bit(r.Reduced))
+}
+
+func bit(v bool) uint64 {
+	if v {
+		return 1
+	}
+	return 0
 }
 
 func appendUint(b []byte, field protowire.Number, v uint64) []byte {
@@ -106,7 +131,14 @@ func txnSize(t *Txn) int {
 	for i := range t.Ops {
 		n += 1 + protowire.SizeBytes(opSize(&t.Ops[i]))
 	}
+	if t.Request != nil {
+		n += 1 + protowire.SizeBytes(requestSize(t.Request))
+	}
 	return n
+}
+
+func requestSize(r *Request) int {
+	return bytesSize(len(r.ID)) + bytesSize(len(r.Hash)) + bytesSize(len(r.Outcome)) + uintSize(bit(r.Reduced))
 }
 
 // field is one decoded field: v for varint and fixed64, b for bytes.
@@ -245,10 +277,39 @@ func decodeTxn(x field) (Txn, error) {
 			op, err := decodeOp(y)
 			t.Ops = append(t.Ops, op)
 			return err
+		case txnRequest:
+			r, err := decodeRequest(y)
+			t.Request = r
+			return err
 		}
 		return nil
 	})
 	return t, err
+}
+
+func decodeRequest(x field) (*Request, error) {
+	r := &Request{}
+	if err := x.want(protowire.BytesType); err != nil {
+		return nil, err
+	}
+	err := fields(x.b, func(y field) error {
+		switch y.num {
+		case requestID:
+			r.ID = y.b
+			return y.want(protowire.BytesType)
+		case requestHash:
+			r.Hash = y.b
+			return y.want(protowire.BytesType)
+		case requestOutcome:
+			r.Outcome = y.b
+			return y.want(protowire.BytesType)
+		case requestReduced:
+			r.Reduced = y.v != 0
+			return y.want(protowire.VarintType)
+		}
+		return nil
+	})
+	return r, err
 }
 
 func decodeOp(x field) (Op, error) {

@@ -53,6 +53,16 @@ type Txn struct {
 	Revision int64 // the origin revision
 	Stamp    Stamp
 	Ops      []Op
+	Request  *Request // nil when the client gave no id
+}
+
+// Request is the idempotency key of a transaction, and what its origin answered: enough to recognise a
+// retry in another DC and to answer it. ID and Hash are opaque here, and so is Outcome.
+type Request struct {
+	ID      []byte
+	Hash    []byte // of the request; another request with the same id is not a retry
+	Outcome []byte // the answer, without revisions, keys and values
+	Reduced bool   // the answer had more than Outcome can give
 }
 
 // Vector maps a DC's name to the highest origin revision of it that is applied with nothing missing below.

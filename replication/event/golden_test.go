@@ -33,6 +33,16 @@ func goldens() map[string]*Frame {
 				{Revision: 50, Stamp: at + 2},
 			},
 		},
+		"request": {
+			Origin: "fra", Incarnation: 1, PrevRevision: 41, PrevHash: hash,
+			Txns: []Txn{
+				{Revision: 42, Stamp: at + 1, Ops: []Op{{Kind: OpPut, Key: []byte("a"), Value: []byte("1")}},
+					Request: &Request{ID: []byte("order-7"), Hash: hash[:], Outcome: []byte{0x12, 0x00}}},
+				{Revision: 43, Stamp: at + 2, Ops: []Op{{Kind: OpDelete, Key: []byte("a")}},
+					Request: &Request{ID: []byte("order-8"), Hash: hash[:], Outcome: []byte{0x1a, 0x02, 0x10, 0x01}, Reduced: true}},
+				{Revision: 44, Stamp: at + 3, Ops: []Op{{Kind: OpDelete, Key: []byte("b")}}},
+			},
+		},
 	}
 }
 
