@@ -127,7 +127,7 @@ func (a *applier) apply() error {
 	high := s.high
 	sealed := false
 	for i, it := range a.entry.items {
-		if it.kind >= kindFrame && !sealed {
+		if (it.kind == kindFrame || it.kind == kindConfirm) && !sealed {
 			// Frames and bookkeeping come last: the frame of the local writes is complete.
 			if err := a.seal(); err != nil {
 				return err
@@ -140,6 +140,8 @@ func (a *applier) apply() error {
 			a.init(it.payload)
 		case kindPut, kindDelete, kindTxn:
 			a.results[i], err = a.write(it, a.entry.stamp+event.Stamp(i))
+		case kindRequest:
+			a.results[i], err = a.request(it.payload, a.entry.stamp+event.Stamp(i))
 		case kindCompact:
 			a.results[i], err = a.compact(it.payload)
 		case kindFrame:
@@ -149,7 +151,7 @@ func (a *applier) apply() error {
 		default:
 			// A kind that this build does not know was proposed by a newer one; skipping it would make this
 			// replica differ from the others.
-			err = fmt.Errorf("%w: kind %d, this build knows up to %d: upgrade this node", ErrMalformed, it.kind, kindConfirm)
+			err = fmt.Errorf("%w: kind %d, this build knows up to %d: upgrade this node", ErrMalformed, it.kind, kindRequest)
 		}
 		if err != nil {
 			return fmt.Errorf("item %d of kind %d: %w", i, it.kind, err)
@@ -270,8 +272,8 @@ func (m *mutation) evaluate(it item) (proto.Message, error) {
 
 // refused tells an answer to the client from a failure of this replica.
 func refused(err error) bool {
-	for _, known := range []error{ErrKeyNotFound, ErrLeaseNotFound, store.ErrCompacted, store.ErrFutureRev} {
-		if errors.Is(err, known) {
+	for _, known := range refusals {
+		if known != nil && errors.Is(err, known) {
 			return true
 		}
 	}
@@ -313,7 +315,7 @@ func (a *applier) receive(payload []byte) (refusal, err error) {
 		a.dc.metrics.frameRepeated(f.Origin)
 		return nil, nil
 	}
-	conflicts, err := merge(a.batch, f)
+	conflicts, err := merge(a.batch, f, a.dc.cfg.maxRequests())
 	if err != nil {
 		return nil, err
 	}

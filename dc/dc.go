@@ -39,6 +39,8 @@ type Config struct {
 	Now             func() time.Time // wall clock; nil means time.Now
 	Logger          *slog.Logger     // nil means off
 	Registerer      prometheus.Registerer
+
+	requests int // how many request ids are remembered; 0 means maxRequests. For tests: replicas must agree
 }
 
 func (c *Config) validate() error {

@@ -22,6 +22,7 @@ const (
 	kindCompact kind = 5 // etcdserverpb.CompactionRequest
 	kindFrame   kind = 6 // a frame of another DC, as received
 	kindConfirm kind = 7 // what every DC is known to have applied
+	kindRequest kind = 8 // a put, delete or txn with the id that its client gave it
 )
 
 // item is one proposal inside an entry.

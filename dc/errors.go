@@ -29,6 +29,8 @@ var (
 	ErrKeyNotFound = errors.New("key not found")
 	// ErrLeaseNotFound answers a put with a lease that does not exist.
 	ErrLeaseNotFound = errors.New("requested lease not found")
+	// ErrRequestReused answers a request id that came with another request before.
+	ErrRequestReused = errors.New("request id was used for a different request")
 	// ErrMalformed answers a log item that can't be read; it is written by a newer or a broken version.
 	ErrMalformed = errors.New("malformed log item")
 )

@@ -33,7 +33,8 @@ type Conflict struct {
 
 // merge applies a frame of another DC key by key: the later stamp wins, ties go to the greater DC name.
 // It runs in every replica in the same order and reads nothing but the batch, so all of them agree.
-func merge(b *store.Batch, f *event.Frame) (conflicts int, err error) {
+// Of the requests that the transactions carry, the newest `keep` are remembered.
+func merge(b *store.Batch, f *event.Frame, keep int) (conflicts int, err error) {
 	seen := f.Seen.Clone()
 	seen[f.Origin] = f.PrevRevision
 	encoded := encodeSeen(seen)
@@ -48,6 +49,11 @@ func merge(b *store.Batch, f *event.Frame) (conflicts int, err error) {
 			}
 			if conflict {
 				conflicts++
+			}
+		}
+		if t.Request != nil {
+			if err := rememberForeign(b, f.Origin, t, keep); err != nil {
+				return conflicts, err
 			}
 		}
 	}

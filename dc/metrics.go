@@ -11,6 +11,7 @@ type metrics struct {
 	frames    *prometheus.CounterVec
 	txns      *prometheus.CounterVec
 	conflicts *prometheus.CounterVec
+	requests  *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -27,9 +28,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		conflicts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "geogate_dc_conflicts_total", Help: "Pairs of versions of a key written without knowledge of each other.",
 		}, []string{"origin"}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "geogate_dc_repeated_requests_total",
+			Help: "Writes with a known request id by result: repeated (answered as before) or reused (another request, refused).",
+		}, []string{"result"}),
 	}
 	if r != nil {
-		r.MustRegister(m.writes, m.frames, m.txns, m.conflicts)
+		r.MustRegister(m.writes, m.frames, m.txns, m.conflicts, m.requests)
 	}
 	return m
 }
@@ -48,3 +53,7 @@ func (m *metrics) frameApplied(s *event.Sealed, conflicts int) {
 func (m *metrics) frameRepeated(origin string) { m.frames.WithLabelValues(origin, "repeated").Inc() }
 
 func (m *metrics) frameRefused(origin string) { m.frames.WithLabelValues(origin, "refused").Inc() }
+
+func (m *metrics) requestRepeated() { m.requests.WithLabelValues("repeated").Inc() }
+
+func (m *metrics) requestReused() { m.requests.WithLabelValues("reused").Inc() }

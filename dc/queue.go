@@ -15,6 +15,10 @@ import (
 type Commit struct {
 	Revision int64       // origin revision; 0 when the write changed nothing
 	Stamp    event.Stamp // of the transaction; 0 when nothing changed
+
+	Repeated bool   // a write with the same request id was applied before; this is what became of that one
+	Origin   string // of a repeated one, where that was another DC; Revision and Stamp are of there
+	Reduced  bool   // of a repeated one: the first response had keys, values or responses that this one lacks
 }
 
 // result is what apply answers a waiting proposal.

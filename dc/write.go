@@ -12,7 +12,7 @@ import (
 	"geogate/replication/event"
 )
 
-// Put commits a put in this DC. Only the leader takes writes; see errors.go for what each error means.
+// Put commits a put in this DC, at most once for each [WithRequestID]. Only the leader takes writes; see errors.go for what each error means.
 // A returned response is committed and fsynced by a majority of the group, and visible on this node.
 func (d *DC) Put(ctx context.Context, r *pb.PutRequest) (*pb.PutResponse, Commit, error) {
 	return write[*pb.PutResponse](ctx, d, kindPut, r)
@@ -36,11 +36,17 @@ func (d *DC) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.Compacti
 
 func write[R proto.Message](ctx context.Context, d *DC, k kind, req proto.Message) (R, Commit, error) {
 	var none R
-	payload, err := proto.Marshal(req)
+	payload, err := proto.MarshalOptions{Deterministic: true}.Marshal(req) // a retry must have the same hash
 	if err != nil {
 		return none, Commit{}, fmt.Errorf("encode request: %w", err)
 	}
-	p, err := d.queue.add(item{kind: k, payload: payload})
+	it := item{kind: k, payload: payload}
+	if id := requestID(ctx); id != "" && k != kindCompact {
+		if it, err = it.withID(id); err != nil {
+			return none, Commit{}, err
+		}
+	}
+	p, err := d.queue.add(it)
 	if err != nil {
 		return none, Commit{}, err
 	}

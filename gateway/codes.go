@@ -49,6 +49,7 @@ var worded = []struct {
 	code   codes.Code
 }{
 	{ErrMetadata, codes.InvalidArgument},
+	{dc.ErrRequestReused, codes.InvalidArgument},
 	{ErrUnreachable, codes.Unavailable},
 	{ErrForeignToken, codes.FailedPrecondition},
 	{ErrFutureToken, codes.OutOfRange},

@@ -17,6 +17,7 @@ import (
 // [dc.ErrUnknownOutcome] it may be. A nil error means that a majority of the datacenter's nodes has made it
 // durable. Headers of responses carry only the revision.
 type Writer interface {
+	// Writes with a context of [dc.WithRequestID] are made once.
 	Put(context.Context, *pb.PutRequest) (*pb.PutResponse, dc.Commit, error)
 	DeleteRange(context.Context, *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, dc.Commit, error)
 	Txn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, dc.Commit, error)
@@ -77,6 +78,8 @@ type Replication interface {
 	// them, also when an error is returned: ctx's when it ended first, [replication.ErrNotLeading] when this node ceased
 	// to lead.
 	Wait(ctx context.Context, revision int64, p policy.Policy) (ackedBy []string, err error)
+	// Matrix is what each datacenter is known to have applied of each origin; complete on the leader only.
+	Matrix() map[string]event.Vector
 	// Peers is the state of every other datacenter, on the leader; elsewhere nil.
 	Peers() []replication.PeerStatus
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"geogate/replication"
+	"geogate/replication/event"
 	"geogate/replication/policy"
 )
 
@@ -91,6 +92,16 @@ func (r fakeReplication) Wait(ctx context.Context, revision int64, p policy.Poli
 		case <-turnover:
 		}
 	}
+}
+
+func (r fakeReplication) Matrix() map[string]event.Vector {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	m := map[string]event.Vector{r.data.name: {}}
+	for n, acked := range r.acked {
+		m[n] = event.Vector{r.data.name: acked}
+	}
+	return m
 }
 
 func (r fakeReplication) Peers() []replication.PeerStatus {

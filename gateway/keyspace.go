@@ -50,6 +50,7 @@ type rule struct {
 	policy      policy.Policy
 	timeout     time.Duration
 	unreachable OnUnreachable
+	request     string // id that the client gave the write; empty for none
 }
 
 // weakest is what a sum of rules begins with.

@@ -93,6 +93,9 @@ func (s *Server) admit(ctx context.Context, checked error, req proto.Message, lo
 	if err := r.override(ctx, s.cfg.MaxPolicyTimeout); err != nil {
 		return rule{}, err
 	}
+	if err := r.readRequestID(ctx); err != nil {
+		return rule{}, err
+	}
 	return r, checkSize(req, s.cfg.MaxRequestBytes)
 }
 

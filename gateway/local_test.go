@@ -17,6 +17,7 @@ import (
 	"geogate/consensus"
 	"geogate/dc"
 	"geogate/replication"
+	"geogate/replication/event"
 	"geogate/replication/policy"
 )
 
@@ -25,6 +26,7 @@ type nobody struct{}
 
 func (nobody) Check(policy.Policy) error       { return errors.New("dc-b was never heard of") }
 func (nobody) Peers() []replication.PeerStatus { return nil }
+func (nobody) Matrix() map[string]event.Vector { return nil }
 func (nobody) Wait(context.Context, int64, policy.Policy) ([]string, error) {
 	return nil, replication.ErrNotLeading
 }

@@ -9,6 +9,7 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/metadata"
 
+	"geogate/dc"
 	"geogate/replication/policy"
 )
 
@@ -16,7 +17,8 @@ import (
 const (
 	metaPolicy    = "geogate-policy"
 	metaTimeout   = "geogate-timeout"
-	metaForwarded = "geogate-forwarded" // id of the member that forwarded: such a request is not forwarded again
+	metaRequestID = "geogate-request-id" // idempotency key of a write
+	metaForwarded = "geogate-forwarded"  // id of the member that forwarded: such a request is not forwarded again
 )
 
 // Keys of response trailers. The policy has the request's key.
@@ -25,6 +27,9 @@ const (
 	trailerAckedBy = "geogate-acked-by"
 	trailerAckMS   = "geogate-ack-ms"
 	trailerChanged = "geogate-changed" // "false" when the write changed nothing
+
+	trailerReplayed = "geogate-replayed" // "true" when a write with this request id was made before
+	trailerReduced  = "geogate-reduced"  // "true" when a replayed response lacks something of the first one
 
 	// trailerServedBy marks the answers to forwarded calls, with the id of the member that answered. It does
 	// not reach clients.
@@ -56,6 +61,22 @@ func (r *rule) override(ctx context.Context, maxTimeout time.Duration) error {
 		}
 		r.timeout = d
 	}
+	return nil
+}
+
+// readRequestID makes the write idempotent if the client asks for that. Two ids would be a proxy's mistake;
+// to choose one could apply a write twice.
+func (r *rule) readRequestID(ctx context.Context) error {
+	v := metadata.ValueFromIncomingContext(ctx, metaRequestID)
+	switch {
+	case len(v) == 0:
+		return nil
+	case len(v) > 1:
+		return fmt.Errorf("%w: %s: %d values, want one", ErrMetadata, metaRequestID, len(v))
+	case v[0] == "" || len(v[0]) > dc.MaxRequestID:
+		return fmt.Errorf("%w: %s: %d bytes, want 1 to %d", ErrMetadata, metaRequestID, len(v[0]), dc.MaxRequestID)
+	}
+	r.request = v[0]
 	return nil
 }
 

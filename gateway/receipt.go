@@ -18,6 +18,8 @@ import (
 type notMetError struct {
 	receipt policy.Receipt
 	cause   error // why the wait ended, when it was not the timeout
+
+	repeatable bool // the write has a request id
 }
 
 func (e *notMetError) Error() string {
@@ -26,9 +28,13 @@ func (e *notMetError) Error() string {
 		why = fmt.Sprintf("%s (%v)", why, e.cause)
 	}
 	t := e.receipt.Token
+	next := "Do not repeat the write; wait for the token instead"
+	if e.repeatable {
+		next = "Wait for the token, or repeat the write with the same " + metaRequestID
+	}
 	return fmt.Sprintf("the write is committed in %s as token %s and will still replicate, but policy %s was not met %s; "+
-		"it is committed in: %s. Do not repeat the write; wait for the token instead",
-		t.Origin, t, e.receipt.Policy, why, joinNames(e.receipt.AckedBy))
+		"it is committed in: %s. %s",
+		t.Origin, t, e.receipt.Policy, why, joinNames(e.receipt.AckedBy), next)
 }
 
 func (e *notMetError) Is(target error) bool { return target == ErrNotMet }

@@ -101,10 +101,13 @@ func commit[Q any, R response](ctx context.Context, s *Server, op *operation[Q, 
 	}
 	if r.policy != policy.Async && r.unreachable == UnreachableFail {
 		if err := s.replication.Check(r.policy); err != nil {
-			return none, s.unreachable(ctx, r.policy, err)
+			return none, s.unreachable(ctx, r, err)
 		}
 	}
 	commitCtx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	if r.request != "" {
+		commitCtx = dc.WithRequestID(commitCtx, r.request)
+	}
 	resp, made, err := op.local(s.dc, commitCtx, req)
 	cancel()
 	if err != nil {
@@ -120,14 +123,19 @@ func commit[Q any, R response](ctx context.Context, s *Server, op *operation[Q, 
 	return resp, nil
 }
 
-// unreachable words the refusal before anything is written.
-func (s *Server) unreachable(ctx context.Context, p policy.Policy, err error) error {
+// unreachable words the refusal before anything is written. Of an earlier attempt with the same request id it
+// knows nothing.
+func (s *Server) unreachable(ctx context.Context, r rule, err error) error {
 	if retryable(err) {
 		return err
 	}
-	s.metrics.policyFailed(p, failUnreachable)
-	_ = grpc.SetTrailer(ctx, metadata.Pairs(metaPolicy, p.String())) // fails only outside of a call
-	return fmt.Errorf("nothing was written: %w: %s: %w", ErrUnreachable, p, err)
+	s.metrics.policyFailed(r.policy, failUnreachable)
+	_ = grpc.SetTrailer(ctx, metadata.Pairs(metaPolicy, r.policy.String())) // fails only outside of a call
+	done := "nothing was written"
+	if r.request != "" {
+		done += " by this attempt"
+	}
+	return fmt.Errorf("%s: %w: %s: %w", done, ErrUnreachable, r.policy, err)
 }
 
 // settle waits for the peers as the policy asks and sends the receipt.
@@ -136,6 +144,12 @@ func (s *Server) settle(ctx context.Context, made dc.Commit, r rule) error {
 		Token:   policy.Token{Origin: s.name, Revision: made.Revision},
 		Policy:  r.policy,
 		AckedBy: s.onlyHere,
+	}
+	if made.Repeated {
+		setReplayed(ctx, made)
+		if made.Origin != "" {
+			return s.settleForeign(ctx, made, r)
+		}
 	}
 	if made.Revision == 0 { // nothing changed: the token names the newest write of this datacenter instead
 		receipt.Token.Revision = s.dc.Position(s.name).Revision
@@ -154,7 +168,12 @@ func (s *Server) settle(ctx context.Context, made dc.Commit, r rule) error {
 	if err == nil {
 		return nil
 	}
-	notMet := &notMetError{receipt: receipt}
+	return s.notMet(ctx, receipt, r, err)
+}
+
+// notMet words what is known when the wait for the peers ended without success.
+func (s *Server) notMet(ctx context.Context, receipt policy.Receipt, r rule, err error) error {
+	notMet := &notMetError{receipt: receipt, repeatable: r.request != ""}
 	if ctx.Err() != nil {
 		s.metrics.policyFailed(r.policy, failCanceled)
 		notMet.cause = ctx.Err()

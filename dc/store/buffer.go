@@ -11,6 +11,7 @@ type buffer struct {
 	state     map[string][]byte // nil: removed
 	origins   []origin
 	conflicts []conflict
+	requests  []request         // numbers ascending without a gap
 	chains    map[string]*chain // with frames to write or to delete
 
 	bytes   int64

@@ -79,7 +79,7 @@ func (s *Store) Check() error {
 	var errs []error
 	err := s.db.View(func(tx *bolt.Tx) error {
 		c := check{s: s, r: newReader(tx, s.originNames()), found: map[rev]string{}}
-		errs = append(errs, c.versions(), c.index(), c.graves(tx), c.garbage())
+		errs = append(errs, c.versions(), c.index(), c.graves(tx), c.garbage(), c.requests(tx))
 		return nil
 	})
 	return errors.Join(append(errs, err)...)
@@ -249,4 +249,35 @@ func (c *check) garbage() error {
 		last = d.revision
 	}
 	return nil
+}
+
+// requests compares the places of ids with what lies there.
+func (c *check) requests(tx *bolt.Tx) error {
+	var errs []error
+	l := &c.s.requests
+	if len(l.ids) != len(l.seqs) {
+		c.fail(&errs, "%d requests in order, %d ids", len(l.ids), len(l.seqs))
+	}
+	b := tx.Bucket(bucketRequests)
+	for i, id := range l.ids {
+		seq := l.first() + uint64(i)
+		if l.seqs[id] != seq {
+			c.fail(&errs, "request %q is number %d, listed as %d", id, seq, l.seqs[id])
+		}
+		var got []byte
+		if r := c.s.active.request(seq); r != nil {
+			got = r.id
+		} else if r := c.s.flushing.request(seq); r != nil {
+			got = r.id
+		} else {
+			var err error
+			if got, _, err = readRequest(b, seq); err != nil {
+				return errors.Join(append(errs, err)...)
+			}
+		}
+		if string(got) != id {
+			c.fail(&errs, "request %d is %q, listed as %q", seq, got, id)
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -34,17 +34,20 @@ var (
 	bucketGraves    = []byte("graves")
 	bucketChains    = []byte("chains")
 	bucketConflicts = []byte("conflicts")
+	bucketRequests  = []byte("requests") // made when the first is remembered
 
 	metaFormat    = []byte("format")
 	metaApplied   = []byte("applied")
 	metaRevision  = []byte("revision")
 	metaCompacted = []byte("compacted")
 	metaConflicts = []byte("conflicts")
+	metaRequests  = []byte("requests")
 
 	// chainHeadKey is shorter than a frame's key and greater than any: it stays behind them.
 	chainHeadKey = []byte{0xff, 'h', 'e', 'a', 'd'}
 )
 
+// buckets are those that every file has.
 func buckets() [][]byte {
 	return [][]byte{bucketMeta, bucketState, bucketOrigins, bucketVersions, bucketGraves, bucketChains, bucketConflicts}
 }

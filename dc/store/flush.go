@@ -18,6 +18,8 @@ type flight struct {
 	chains        []chainFlight
 	firstConflict uint64
 	conflictTotal uint64
+	firstRequest  uint64
+	requestTotal  uint64
 	dropConflicts bool
 
 	revision, compacted int64
@@ -75,6 +77,7 @@ func (s *Store) takeFlight() (f *flight, more bool, err error) {
 	f = &flight{
 		buffer: b, revision: s.revision, compacted: s.compacted, applied: s.applied,
 		firstConflict: s.conflicts.first(), conflictTotal: s.conflicts.total,
+		firstRequest: s.requests.first(), requestTotal: s.requests.total,
 	}
 	for _, c := range b.chains {
 		f.chains = append(f.chains, chainFlight{
@@ -144,6 +147,9 @@ func (s *Store) write(f *flight) (left []*chain, err error) {
 	}
 	if err := writeConflicts(tx, f); err != nil {
 		return nil, fmt.Errorf("conflicts: %w", err)
+	}
+	if err := writeRequests(tx, f); err != nil {
+		return nil, fmt.Errorf("requests: %w", err)
 	}
 	if err := writeState(tx, f); err != nil {
 		return nil, fmt.Errorf("state: %w", err)

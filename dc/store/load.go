@@ -20,6 +20,7 @@ type disk struct {
 	originIDs map[string]uint16
 	chains    map[string]*chain
 	conflicts conflictLog
+	requests  requestLog
 	garbage   garbage
 
 	revision, compacted int64
@@ -28,7 +29,10 @@ type disk struct {
 }
 
 func newDisk() *disk {
-	return &disk{index: newIndex(), state: map[string][]byte{}, originIDs: map[string]uint16{}, chains: map[string]*chain{}}
+	return &disk{
+		index: newIndex(), state: map[string][]byte{}, originIDs: map[string]uint16{}, chains: map[string]*chain{},
+		requests: newRequestLog(),
+	}
 }
 
 func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
@@ -60,6 +64,7 @@ func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
 		{"graves", func() error { return d.loadGraves(tx.Bucket(bucketGraves)) }},
 		{"chains", func() error { return d.loadChains(tx.Bucket(bucketChains)) }},
 		{"conflicts", func() error { return d.loadConflicts(tx.Bucket(bucketConflicts), cfg) }},
+		{"requests", func() error { return d.loadRequests(tx.Bucket(bucketRequests), m.Get(metaRequests)) }},
 	}
 	for _, s := range steps {
 		if err := s.run(); err != nil {

@@ -46,6 +46,7 @@ type Store struct {
 	originIDs map[string]uint16
 	chains    map[string]*chain
 	conflicts conflictLog
+	requests  requestLog
 	garbage   garbage
 	hasher    hasher
 
@@ -103,7 +104,7 @@ func Open(cfg Config) (*Store, error) {
 // adopt makes what was read from a file the state of the store.
 func (s *Store) adopt(d *disk) {
 	s.db, s.index, s.state, s.chains = d.db, d.index, d.state, d.chains
-	s.conflicts, s.garbage = d.conflicts, d.garbage
+	s.conflicts, s.requests, s.garbage = d.conflicts, d.requests, d.garbage
 	s.originIDs = d.originIDs
 	s.origins.Store(&d.origins)
 	s.revision, s.compacted, s.applied, s.digest = d.revision, d.compacted, d.applied, d.digest

@@ -79,10 +79,11 @@ type state struct {
 	index               uint64
 	digest              uint64
 	keys                int
+	requests            int
 }
 
 func stateOf(s *store.Store) state {
-	return state{revision: s.Revision(), compacted: s.Compacted(), index: s.Applied().Index, digest: s.Digest(), keys: s.Keys()}
+	return state{revision: s.Revision(), compacted: s.Compacted(), index: s.Applied().Index, digest: s.Digest(), keys: s.Keys(), requests: s.Requests()}
 }
 
 func check(t testing.TB, s *store.Store) bool {
