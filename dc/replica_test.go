@@ -26,8 +26,17 @@ type replica struct {
 
 func newReplica(t testing.TB, name string, peers ...string) *replica {
 	t.Helper()
+	r := openReplica(t, Config{Name: name, Peers: peers, Dir: t.TempDir()})
+	r.LeaderChanged(1, 1, true)
+	r.commitQueued()
+	return r
+}
+
+// openReplica opens one that has applied what its directory holds, and does not lead.
+func openReplica(t testing.TB, cfg Config) *replica {
+	t.Helper()
 	r := &replica{t: t, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
-	cfg := Config{Name: name, Peers: peers, Dir: t.TempDir(), Now: func() time.Time { return r.now }}
+	cfg.Now = func() time.Time { return r.now }
 	if err := cfg.validate(); err != nil {
 		t.Fatal(err)
 	}
@@ -40,10 +49,11 @@ func newReplica(t testing.TB, name string, peers ...string) *replica {
 			t.Errorf("close store: %v", err)
 		}
 	})
+	r.index = s.Applied().Index
 	clock := event.NewClock(cfg.Now)
 	r.DC = &DC{
 		cfg: cfg, log: cfg.Logger, clock: clock, store: s, metrics: newMetrics(nil),
-		origins: append([]string{name}, peers...),
+		origins: append([]string{cfg.Name}, cfg.Peers...),
 		queue:   newQueue(newID(), clock, cfg.MaxQueueBytes, cfg.MaxRequestBytes+requestSlackBytes),
 		signal:  newSignal(),
 	}
@@ -52,8 +62,6 @@ func newReplica(t testing.TB, name string, peers ...string) *replica {
 		t.Fatal(err)
 	}
 	r.publish()
-	r.LeaderChanged(1, 1, true)
-	r.commitQueued()
 	return r
 }
 
