@@ -1,12 +1,14 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
 	"sort"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	bolt "go.etcd.io/bbolt"
 
 	"geogate/replication/event"
@@ -205,7 +207,7 @@ func writeGraves(tx *bolt.Tx, graves map[string]*grave) error {
 		if g.none {
 			err = b.Delete([]byte(k))
 		} else {
-			err = b.Put([]byte(k), appendGrave(nil, &g.geo, g.origin))
+			err = b.Put([]byte(k), appendGrave(nil, []byte(k), &g.geo, g.origin))
 		}
 		if err != nil {
 			return err
@@ -303,7 +305,27 @@ func writeState(tx *bolt.Tx, f *flight) error {
 			return err
 		}
 	}
-	return nil
+	return m.Put(metaSum, appendSeq(nil, smallSum(tx)))
+}
+
+// smallSum is a checksum over everything small: what is not a version, a grave, a frame or a conflict.
+func smallSum(tx *bolt.Tx) uint64 {
+	d := xxhash.New()
+	var length [4]byte
+	for _, name := range [][]byte{bucketMeta, bucketState, bucketOrigins} {
+		c := tx.Bucket(name).Cursor()
+		for k, v := c.First(); k != nil; k, v = c.Next() {
+			if bytes.Equal(k, metaSum) && bytes.Equal(name, bucketMeta) {
+				continue
+			}
+			for _, b := range [][]byte{k, v} {
+				binary.BigEndian.PutUint32(length[:], uint32(len(b)))
+				_, _ = d.Write(length[:]) // never fails
+				_, _ = d.Write(b)
+			}
+		}
+	}
+	return d.Sum64()
 }
 
 // recordBound is at least the encoded size of a record.
