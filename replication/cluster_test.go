@@ -14,8 +14,9 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain looks for goroutines that are left. nats-server can leave these two behind when the files of a
-// stream are gone before the stream is; a server that was not shut down would leave many others as well.
+// TestMain looks for goroutines that are left. nats-server now and then leaves these two behind for a stream
+// that was deleted while its server shut down, or whose files went before it; a server that was not shut
+// down would leave many others as well.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"),
