@@ -41,6 +41,9 @@ var (
 	metaRevision  = []byte("revision")
 	metaCompacted = []byte("compacted")
 	metaConflicts = []byte("conflicts")
+	metaVersions  = []byte("versions")
+	metaGraves    = []byte("graves")
+	metaChains    = []byte("chains")
 	metaSum       = []byte("sum")
 
 	// chainHeadKey is shorter than a frame's key and greater than any: it stays behind them.
@@ -213,6 +216,9 @@ func create(cfg *Config) error {
 			m.Put(metaRevision, appendSeq(nil, firstRevision)),
 			m.Put(metaCompacted, appendSeq(nil, 0)),
 			m.Put(metaConflicts, appendSeq(nil, 0)),
+			m.Put(metaVersions, appendSeq(nil, 0)),
+			m.Put(metaGraves, appendSeq(nil, 0)),
+			m.Put(metaChains, appendSeq(nil, 0)),
 			m.Put(metaApplied, appendApplied(nil, Applied{})),
 		)
 		return errors.Join(err, m.Put(metaSum, appendSeq(nil, smallSum(tx))))

@@ -24,6 +24,9 @@ type flight struct {
 
 	revision, compacted int64
 	applied             Applied
+
+	// What the file will hold; Open compares, so that lost records are noticed.
+	totalVersions, totalGraves, totalChains int
 }
 
 // chainFlight is the part of a flush that belongs to one chain.
@@ -77,6 +80,8 @@ func (s *Store) takeFlight() (f *flight, more bool, err error) {
 	f = &flight{
 		buffer: b, revision: s.revision, compacted: s.compacted, applied: s.applied,
 		firstConflict: s.conflicts.first(), conflictTotal: s.conflicts.total,
+		// Every version is the live one of its key or listed as garbage to be.
+		totalVersions: s.index.live + s.garbage.len(), totalGraves: s.index.buried, totalChains: len(s.chains),
 	}
 	for _, c := range b.chains {
 		f.chains = append(f.chains, chainFlight{
@@ -300,6 +305,9 @@ func writeState(tx *bolt.Tx, f *flight) error {
 		{metaRevision, appendSeq(nil, uint64(f.revision))},
 		{metaCompacted, appendSeq(nil, uint64(f.compacted))},
 		{metaConflicts, appendSeq(nil, f.conflictTotal)},
+		{metaVersions, appendSeq(nil, uint64(f.totalVersions))},
+		{metaGraves, appendSeq(nil, uint64(f.totalGraves))},
+		{metaChains, appendSeq(nil, uint64(f.totalChains))},
 	} {
 		if err := m.Put(kv.key, kv.value); err != nil {
 			return err

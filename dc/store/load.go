@@ -74,6 +74,25 @@ func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
+	return d.compareCounts(m)
+}
+
+// compareCounts notices records that are missing without a trace.
+func (d *disk) compareCounts(m *bolt.Bucket) error {
+	for _, c := range []struct {
+		name []byte
+		got  int
+	}{
+		{metaVersions, d.index.live + d.garbage.len()}, {metaGraves, d.index.buried}, {metaChains, len(d.chains)},
+	} {
+		want, err := number(m, c.name)
+		if err != nil {
+			return err
+		}
+		if uint64(c.got) != want {
+			return fmt.Errorf("%d %s, want %d", c.got, c.name, want)
+		}
+	}
 	return nil
 }
 
