@@ -89,7 +89,7 @@ func TestFailedFlushIsSticky(t *testing.T) {
 		if b, err = x.s.Begin(); err == nil {
 			b.NextTxn()
 			x.op(b, fmt.Sprintf("k%d=%0100000d", i, i))
-			b.Commit(store.Applied{Index: uint64(i)})
+			b.Commit(store.Applied{Index: uint64(i + 2)})
 		}
 	}
 	if !errors.Is(err, store.ErrBroken) {
