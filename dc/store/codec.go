@@ -112,12 +112,10 @@ func appendBytes(b, v []byte) []byte {
 	return append(b, v...)
 }
 
-// appendGrave writes a grave's body. The checksum covers the key too.
-func appendGrave(b, key []byte, g *Geo, origin uint16) []byte {
-	start := len(b)
-	b = append(b, 0, 0, 0, 0)
-	b = appendGeo(b, g, origin)
-	binary.LittleEndian.PutUint32(b[start:], graveChecksum(key, b[start+sumBytes:]))
+// encodeGrave writes a grave's body. The checksum covers the key too.
+func encodeGrave(key []byte, g *Geo, origin uint16) []byte {
+	b := appendGeo(make([]byte, sumBytes), g, origin)
+	binary.LittleEndian.PutUint32(b, graveChecksum(key, b[sumBytes:]))
 	return b
 }
 
@@ -144,8 +142,8 @@ func decodeGrave(key, b []byte, g *Geo) (origin uint16, err error) {
 	return origin, nil
 }
 
-func appendApplied(b []byte, a Applied) []byte {
-	b = binary.BigEndian.AppendUint64(b, a.Index)
+func encodeApplied(a Applied) []byte {
+	b := binary.BigEndian.AppendUint64(nil, a.Index)
 	b = binary.BigEndian.AppendUint64(b, a.Term)
 	return append(b, a.Conf...)
 }

@@ -30,8 +30,8 @@ func TestGoldenRecords(t *testing.T) {
 		lines = append(lines, hex.EncodeToString(appendRevKey(nil, v.Mod, uint32(v.Sub)))+" "+hex.EncodeToString(appendRecord(nil, &v, 5)))
 	}
 	g := goldenVersions()[0].Geo
-	lines = append(lines, "grave "+hex.EncodeToString(appendGrave(nil, []byte("key"), &g, 5)))
-	lines = append(lines, "applied "+hex.EncodeToString(appendApplied(nil, Applied{Index: 9, Term: 2, Conf: []byte("conf")})))
+	lines = append(lines, "grave "+hex.EncodeToString(encodeGrave([]byte("key"), &g, 5)))
+	lines = append(lines, "applied "+hex.EncodeToString(encodeApplied(Applied{Index: 9, Term: 2, Conf: []byte("conf")})))
 	lines = append(lines, "head "+hex.EncodeToString(appendChainHead(nil, 0xabc, 9, 5)))
 	f := event.Frame{Origin: "fra", Incarnation: 0xabc, PrevRevision: 5, PrevHash: event.HashOf([]byte("before")), Txns: []event.Txn{
 		{Revision: 6, Stamp: 77, Ops: []event.Op{{Kind: event.OpPut, Key: []byte("k"), Value: []byte("v")}}},
@@ -117,7 +117,7 @@ func withChecksum(main int64, sub uint32, body []byte) []byte {
 
 func FuzzDecodeGrave(f *testing.F) {
 	g := goldenVersions()[0].Geo
-	f.Add([]byte("key"), appendGrave(nil, []byte("key"), &g, 5))
+	f.Add([]byte("key"), encodeGrave([]byte("key"), &g, 5))
 	f.Fuzz(func(t *testing.T, key, body []byte) {
 		sum := graveChecksum(key, body)
 		for _, b := range [][]byte{body, append([]byte{byte(sum), byte(sum >> 8), byte(sum >> 16), byte(sum >> 24)}, body...)} {
@@ -126,7 +126,7 @@ func FuzzDecodeGrave(f *testing.F) {
 			if err != nil {
 				continue
 			}
-			if o, err := decodeGrave(key, appendGrave(nil, key, &g, origin), &again); err != nil || o != origin || !reflect.DeepEqual(g, again) {
+			if o, err := decodeGrave(key, encodeGrave(key, &g, origin), &again); err != nil || o != origin || !reflect.DeepEqual(g, again) {
 				t.Fatalf("%+v came back as %+v, %v", g, again, err)
 			}
 		}

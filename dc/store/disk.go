@@ -54,7 +54,7 @@ func buckets() [][]byte {
 	return [][]byte{bucketMeta, bucketState, bucketOrigins, bucketVersions, bucketGraves, bucketChains, bucketConflicts}
 }
 
-func appendSeq(b []byte, n uint64) []byte { return binary.BigEndian.AppendUint64(b, n) }
+func encodeSeq(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
 // openDisk opens the file, creating it if need be, and reads it. bbolt itself ends the process when it
 // meets a damaged page while it opens for writing, so everything is read through a read-only handle first,
@@ -212,16 +212,16 @@ func create(cfg *Config) error {
 		}
 		m := tx.Bucket(bucketMeta)
 		err := errors.Join(
-			m.Put(metaFormat, appendSeq(nil, formatVersion)),
-			m.Put(metaRevision, appendSeq(nil, firstRevision)),
-			m.Put(metaCompacted, appendSeq(nil, 0)),
-			m.Put(metaConflicts, appendSeq(nil, 0)),
-			m.Put(metaVersions, appendSeq(nil, 0)),
-			m.Put(metaGraves, appendSeq(nil, 0)),
-			m.Put(metaChains, appendSeq(nil, 0)),
-			m.Put(metaApplied, appendApplied(nil, Applied{})),
+			m.Put(metaFormat, encodeSeq(formatVersion)),
+			m.Put(metaRevision, encodeSeq(firstRevision)),
+			m.Put(metaCompacted, encodeSeq(0)),
+			m.Put(metaConflicts, encodeSeq(0)),
+			m.Put(metaVersions, encodeSeq(0)),
+			m.Put(metaGraves, encodeSeq(0)),
+			m.Put(metaChains, encodeSeq(0)),
+			m.Put(metaApplied, encodeApplied(Applied{})),
 		)
-		return errors.Join(err, m.Put(metaSum, appendSeq(nil, smallSum(tx))))
+		return errors.Join(err, m.Put(metaSum, encodeSeq(smallSum(tx))))
 	})
 	if err := errors.Join(err, db.Close()); err != nil {
 		return err

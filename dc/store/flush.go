@@ -20,7 +20,6 @@ type flight struct {
 	chains        []chainFlight
 	firstConflict uint64
 	conflictTotal uint64
-	dropConflicts bool
 
 	revision, compacted int64
 	applied             Applied
@@ -212,7 +211,7 @@ func writeGraves(tx *bolt.Tx, graves map[string]*grave) error {
 		if g.none {
 			err = b.Delete([]byte(k))
 		} else {
-			err = b.Put([]byte(k), appendGrave(nil, []byte(k), &g.geo, g.origin))
+			err = b.Put([]byte(k), encodeGrave([]byte(k), &g.geo, g.origin))
 		}
 		if err != nil {
 			return err
@@ -241,7 +240,7 @@ func writeChain(tx *bolt.Tx, f *chainFlight, most int) (more bool, err error) {
 		}
 	}
 	for _, s := range f.frames {
-		if err := b.Put(appendSeq(nil, uint64(s.Last)), appendSealed(nil, s)); err != nil {
+		if err := b.Put(encodeSeq(uint64(s.Last)), appendSealed(nil, s)); err != nil {
 			return false, err
 		}
 	}
@@ -274,7 +273,7 @@ func writeConflicts(tx *bolt.Tx, f *flight) error {
 		if c.seq < f.firstConflict {
 			continue
 		}
-		if err := b.Put(appendSeq(nil, c.seq), c.bytes); err != nil {
+		if err := b.Put(encodeSeq(c.seq), c.bytes); err != nil {
 			return err
 		}
 	}
@@ -301,19 +300,19 @@ func writeState(tx *bolt.Tx, f *flight) error {
 	}
 	m := tx.Bucket(bucketMeta)
 	for _, kv := range []struct{ key, value []byte }{
-		{metaApplied, appendApplied(nil, f.applied)},
-		{metaRevision, appendSeq(nil, uint64(f.revision))},
-		{metaCompacted, appendSeq(nil, uint64(f.compacted))},
-		{metaConflicts, appendSeq(nil, f.conflictTotal)},
-		{metaVersions, appendSeq(nil, uint64(f.totalVersions))},
-		{metaGraves, appendSeq(nil, uint64(f.totalGraves))},
-		{metaChains, appendSeq(nil, uint64(f.totalChains))},
+		{metaApplied, encodeApplied(f.applied)},
+		{metaRevision, encodeSeq(uint64(f.revision))},
+		{metaCompacted, encodeSeq(uint64(f.compacted))},
+		{metaConflicts, encodeSeq(f.conflictTotal)},
+		{metaVersions, encodeSeq(uint64(f.totalVersions))},
+		{metaGraves, encodeSeq(uint64(f.totalGraves))},
+		{metaChains, encodeSeq(uint64(f.totalChains))},
 	} {
 		if err := m.Put(kv.key, kv.value); err != nil {
 			return err
 		}
 	}
-	return m.Put(metaSum, appendSeq(nil, smallSum(tx)))
+	return m.Put(metaSum, encodeSeq(smallSum(tx)))
 }
 
 // smallSum is a checksum over everything small: what is not a version, a grave, a frame or a conflict.

@@ -81,10 +81,10 @@ func (s *Store) receive(path string, at Applied, r io.Reader) error {
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
 		m := tx.Bucket(bucketMeta)
-		if err := m.Put(metaApplied, appendApplied(nil, at)); err != nil {
+		if err := m.Put(metaApplied, encodeApplied(at)); err != nil {
 			return err
 		}
-		return m.Put(metaSum, appendSeq(nil, smallSum(tx)))
+		return m.Put(metaSum, encodeSeq(smallSum(tx)))
 	})
 	return errors.Join(err, db.Close())
 }
