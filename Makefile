@@ -25,7 +25,7 @@ dev: build ## run three datacenters in one process; ARGS="--rtt 60ms" and so on
 	@exec bin/geogate dev $(ARGS)
 
 .PHONY: test
-test: fmt-check vet lint ## everything a change must pass: format, vet, lint, all tests with the race detector
+test: fmt-check tidy-check vet lint ## everything a change must pass: format, vet, lint, all tests with the race detector
 	$(GO) test -race -timeout $(TIMEOUT) $(PKG)
 
 .PHONY: unit

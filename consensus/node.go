@@ -86,7 +86,7 @@ func Open(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n := &Node{
-		cfg: cfg, log: cfg.Logger.With("node", cfg.NodeID), metrics: newMetrics(), queue: newApplyQueue(cfg.MaxApplyQueueBytes),
+		cfg: cfg, log: cfg.Logger.With("member", fmt.Sprintf("%016x", cfg.NodeID)), metrics: newMetrics(), queue: newApplyQueue(cfg.MaxApplyQueueBytes),
 		reads: newReads(cfg.NodeID, cfg.MaxWaitingReads), asked: make(chan *transfer),
 		always: make(chan struct{}), killed: make(chan struct{}), stopped: make(chan struct{}),
 	}

@@ -174,6 +174,10 @@ func (a *applier) seal() error {
 	if len(a.frame.Txns) == 0 {
 		return nil
 	}
+	if a.entry.alone {
+		a.skipFrame()
+		return nil
+	}
 	sealed, err := event.Seal(&a.frame)
 	if err != nil {
 		return fmt.Errorf("seal frame: %w", err)
@@ -182,6 +186,18 @@ func (a *applier) seal() error {
 	a.advance(&sealed)
 	a.dc.metrics.frameSealed(&sealed)
 	return nil
+}
+
+// skipFrame moves on without a frame: without peers nobody will ask for it, nor can an older write arrive that
+// a tombstone would have to stop. The chain begins anew behind it; a datacenter that joins later starts from
+// a snapshot.
+func (a *applier) skipFrame() {
+	own := a.frame.Origin
+	last := a.frame.Last()
+	a.setPosition(event.Position{Origin: own, Incarnation: a.frame.Incarnation, Revision: last})
+	a.batch.TrimFrames(own, last)
+	a.batch.DropGraves(event.Vector{own: last}, maxGravesPerEntry)
+	a.dc.metrics.writes.Add(float64(len(a.frame.Txns)))
 }
 
 func (a *applier) advance(s *event.Sealed) {

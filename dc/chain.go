@@ -2,6 +2,7 @@ package dc
 
 import (
 	"encoding/json"
+	"fmt"
 
 	"geogate/consensus"
 	"geogate/dc/store"
@@ -40,7 +41,12 @@ func (d *DC) Changed() <-chan struct{} { return d.signal.wait() }
 // Frames returns retained frames of origin behind a revision, in order, up to maxBytes but at least one if
 // there is any; store.ErrTrimmed when the next one is no longer kept.
 func (d *DC) Frames(origin string, after int64, maxBytes int) ([]event.Sealed, error) {
-	return d.store.Frames(origin, after, maxBytes)
+	at := d.Position(origin)
+	frames, err := d.store.Frames(origin, after, maxBytes)
+	if err == nil && len(frames) == 0 && after < at.Revision {
+		return nil, fmt.Errorf("%w: nothing of %s is kept between revisions %d and %d", store.ErrTrimmed, origin, after, at.Revision)
+	}
+	return frames, err
 }
 
 // Backlog measures the retained frames of origin behind a revision.

@@ -110,6 +110,7 @@ func Open(cfg Config) (*DC, error) {
 		queue:   newQueue(newID(), clock, cfg.MaxQueueBytes, cfg.MaxRequestBytes+requestSlackBytes),
 		signal:  newSignal(),
 	}
+	d.queue.alone = len(cfg.Peers) == 0
 	d.leadership.changed = make(chan struct{})
 	sc := cfg.Store
 	sc.Path = filepath.Join(cfg.Dir, "store", "db")

@@ -37,6 +37,7 @@ type entry struct {
 	proposer uint64      // random id of the replica process that packed it
 	first    uint64      // sequence number, at the proposer, of the first item
 	stamp    event.Stamp // the leader's clock; write i gets at least stamp+i
+	alone    bool        // the datacenter has no peers: no frame is kept for anyone
 	items    []item
 }
 
@@ -46,6 +47,7 @@ const (
 	entryFieldFirst    = 3
 	entryFieldStamp    = 4
 	entryFieldItem     = 5
+	entryFieldAlone    = 6
 
 	itemFieldKind    = 1
 	itemFieldPayload = 2
@@ -63,6 +65,10 @@ func (e *entry) marshal(size int) []byte {
 	b = protowire.AppendVarint(b, e.first)
 	b = protowire.AppendTag(b, entryFieldStamp, protowire.VarintType)
 	b = protowire.AppendVarint(b, uint64(e.stamp))
+	if e.alone {
+		b = protowire.AppendTag(b, entryFieldAlone, protowire.VarintType)
+		b = protowire.AppendVarint(b, 1)
+	}
 	for _, it := range e.items {
 		b = protowire.AppendTag(b, entryFieldItem, protowire.BytesType)
 		b = protowire.AppendVarint(b, uint64(2+1+protowire.SizeBytes(len(it.payload))))
@@ -106,6 +112,8 @@ func unmarshalEntry(b []byte) (*entry, error) {
 				e.first = v
 			case entryFieldStamp:
 				e.stamp = event.Stamp(v)
+			case entryFieldAlone:
+				e.alone = v != 0
 			}
 		default:
 			n = protowire.ConsumeFieldValue(num, typ, b)

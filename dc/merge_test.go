@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"geogate/dc/store"
 	"geogate/replication/event"
 )
 
@@ -301,4 +302,33 @@ func indexOf(names []string, n string) int {
 		}
 	}
 	return -1
+}
+
+// A datacenter without peers keeps neither frames nor tombstones; one that gets peers goes on with a chain
+// that says where it begins.
+func TestADatacenterAloneKeepsNothingForPeers(t *testing.T) {
+	r := newReplica(t, "a")
+	r.put("before", "v") // with peers in the topology
+	r.queue.alone = true
+	r.put("k", "v")
+	r.del("k")
+	if _, known := headOf(r, "k"); known {
+		t.Error("a tombstone is kept")
+	}
+	if frames, err := r.Frames("a", 0, 1<<20); !errors.Is(err, store.ErrTrimmed) {
+		t.Errorf("reading the chain from its beginning: %d frames, %v", len(frames), err)
+	}
+	if frames, err := r.Frames("a", r.Position("a").Revision, 1<<20); err != nil || len(frames) != 0 {
+		t.Errorf("reading at the head: %d frames, %v", len(frames), err)
+	}
+	r.queue.alone = false
+	at := r.Position("a")
+	r.put("after", "v")
+	frames, err := r.Frames("a", at.Revision, 1<<20)
+	if err != nil || len(frames) != 1 {
+		t.Fatalf("%d frames, %v", len(frames), err)
+	}
+	if step, err := at.Next(&frames[0]); err != nil || step != event.StepApply {
+		t.Errorf("the new chain does not begin where the old one ended: %v", err)
+	}
 }

@@ -47,8 +47,9 @@ type flight struct {
 type queue struct {
 	proposer uint64
 	clock    *event.Clock
-	maxBytes int // of payloads waiting; more are refused with ErrBusy
-	maxItem  int // of one payload
+	maxBytes int  // of payloads waiting; more are refused with ErrBusy
+	maxItem  int  // of one payload
+	alone    bool // the datacenter has no peers
 
 	waiting chan struct{} // capacity 1
 	room    signal        // fires when an entry was taken or the queue closed
@@ -149,7 +150,7 @@ func (q *queue) take(term uint64, limit int) []byte {
 	if !q.open {
 		return nil
 	}
-	e := entry{proposer: q.proposer, first: q.next}
+	e := entry{proposer: q.proposer, first: q.next, alone: q.alone}
 	f := &flight{term: term}
 	size := 0
 	pull := func(from []*pending) []*pending {

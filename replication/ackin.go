@@ -52,6 +52,7 @@ func (l *lead) countAcks(ctx context.Context, p *peer) {
 		select {
 		case b := <-p.acks:
 			l.countAck(p, b)
+			pause(ctx, l.cfg.AckMinInterval/2) // a flood must not keep a core busy with signatures
 		case <-ctx.Done():
 			return
 		}

@@ -14,8 +14,9 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain looks for goroutines that are left. nats-server leaves these two behind when the directory of a
-// stream is gone before the stream is; a server that was not shut down would leave many others as well.
+// TestMain looks for goroutines that are left. nats-server now and then leaves these two behind for a stream
+// that was deleted while its server shut down, or whose files went before it; a server that was not shut
+// down would leave many others as well.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"),
@@ -85,6 +86,7 @@ func prepareCluster(t testing.TB, tune func(*Config), names ...string) *cluster 
 		c.links[dc] = map[string]*proxy{}
 		c.addLink(dc, "n1")
 	}
+	t.TempDir() // so that directories go after the servers in them, not before
 	t.Cleanup(func() {
 		for _, nodes := range c.nodes {
 			for _, n := range nodes {

@@ -53,6 +53,8 @@ type Config struct {
 	DialTimeout time.Duration
 	// RequestTimeout bounds a handshake and any JetStream API call. 0 means 2 s. It must exceed the round trip.
 	RequestTimeout time.Duration
+	// SyncMinInterval spaces the answers to handshakes of one peer. 0 means 10 ms.
+	SyncMinInterval time.Duration
 	// RetryMin and RetryMax bound the pause before a pull that failed is tried again. 0 means 100 ms and 500 ms.
 	RetryMin, RetryMax time.Duration
 	// RefusedInterval is the pause after an answer that only an operator can change. 0 means 1 s.
@@ -168,6 +170,7 @@ func (c *Config) validate() error {
 	orDuration(&c.ConfirmInterval, time.Second)
 	orDuration(&c.DialTimeout, time.Second)
 	orDuration(&c.RequestTimeout, 2*time.Second)
+	orDuration(&c.SyncMinInterval, 10*time.Millisecond)
 	orDuration(&c.RetryMin, 100*time.Millisecond)
 	orDuration(&c.RetryMax, 500*time.Millisecond)
 	orDuration(&c.RefusedInterval, time.Second)
@@ -215,7 +218,7 @@ func (c *Config) validate() error {
 		return bad("index entries %d must be at least 16, health events %d at least 1", c.IndexEntries, c.HealthEvents)
 	}
 	for _, d := range []time.Duration{c.HeartbeatInterval, c.AckMinInterval, c.HealthInterval, c.ConfirmInterval, c.DialTimeout,
-		c.RequestTimeout, c.RetryMin, c.RefusedInterval, c.PullHeartbeat, c.StallAfter, c.PingInterval, c.ApplyTimeout, c.PublishTimeout} {
+		c.RequestTimeout, c.SyncMinInterval, c.RetryMin, c.RefusedInterval, c.PullHeartbeat, c.StallAfter, c.PingInterval, c.ApplyTimeout, c.PublishTimeout} {
 		if d <= 0 {
 			return bad("a duration is %s; all must be positive", d)
 		}

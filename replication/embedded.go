@@ -188,8 +188,8 @@ func (l *natsLogger) Warnf(format string, v ...any) {
 func (l *natsLogger) Errorf(format string, v ...any) {
 	l.log.Error("nats server", "text", fmt.Sprintf(format, v...))
 }
-func (l *natsLogger) Debugf(format string, v ...any) {}
-func (l *natsLogger) Tracef(format string, v ...any) {}
+func (l *natsLogger) Debugf(string, ...any) {}
+func (l *natsLogger) Tracef(string, ...any) {}
 
 func (l *natsLogger) Fatalf(format string, v ...any) {
 	text := fmt.Sprintf(format, v...)

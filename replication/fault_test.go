@@ -84,9 +84,9 @@ func TestStreamDeletedUnderLoad(t *testing.T) {
 	for range 3 {
 		before := c.dcs["b"].Position("a").Revision
 		eventually(t, 10*time.Second, "flow", func() bool { return c.dcs["b"].Position("a").Revision > before+50 })
-		if err := js.DeleteStream(context.Background(), streamName("a")); err != nil {
-			t.Fatal(err)
-		}
+		eventually(t, 5*time.Second, "there is a stream to delete", func() bool {
+			return js.DeleteStream(context.Background(), streamName("a")) == nil
+		})
 	}
 	stop()
 	c.settle(10 * time.Second)
@@ -180,6 +180,24 @@ func TestLeaderChangeAtTheOrigin(t *testing.T) {
 	c.nodes["a"]["n2"].lead(9)
 	stop()
 	c.settle(10 * time.Second)
+}
+
+// TestPullLeavesANodeThatNoLongerLeads: the old leader's server goes on beating, its engine says that it no
+// longer leads.
+func TestPullLeavesANodeThatNoLongerLeads(t *testing.T) {
+	c := newCluster(t, func(cfg *Config) { cfg.PingInterval = 50 * time.Millisecond }, "a", "b")
+	c.dcs["a"].write(t, []byte("x"))
+	c.settle(5 * time.Second)
+	a := c.engine("a")
+	l := a.current.Swap(nil)
+	eventually(t, 5*time.Second, "b looks for another node", func() bool {
+		return c.peer("b", "a").Receiver.State == ReceiverConnecting
+	})
+	a.current.Store(l)
+	rev := c.dcs["a"].write(t, []byte("y"))
+	if _, err := a.Wait(within(t, 5*time.Second), rev, policy.All); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func TestLeaderChangeAtTheReceiver(t *testing.T) {

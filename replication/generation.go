@@ -224,11 +224,11 @@ func (g *generation) hasBegun() bool {
 func (g *generation) plan(revision int64, firstSeq uint64) (seq uint64, until int64, live bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	newest, any := g.index.newest()
+	newest, known := g.index.newest()
 	switch {
 	case revision < g.floor:
 		until = g.floor
-	case !any:
+	case !known:
 		return 1, 0, true // nothing acknowledged yet, so all live frames will come
 	case revision >= newest.last:
 		return newest.end + 1, 0, true
@@ -239,7 +239,7 @@ func (g *generation) plan(revision int64, firstSeq uint64) (seq uint64, until in
 	// What the stream has discarded can't be read there any more.
 	if e, ok := g.index.from(firstSeq); ok {
 		until = max(until, e.prev)
-	} else if any {
+	} else if known {
 		until = newest.last
 	}
 	return 0, until, false

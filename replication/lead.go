@@ -75,8 +75,8 @@ func newLead(e *Engine, term uint64) *lead {
 // run returns when ctx has ended and every goroutine with it.
 func (l *lead) run(ctx context.Context) {
 	log := l.cfg.Logger.With("term", l.term)
-	log.Info("replication leads", "dc", l.cfg.Local, "peers", l.order)
-	defer log.Info("replication no longer leads", "dc", l.cfg.Local)
+	log.Info("replication leads", "peers", l.order)
+	defer log.Info("replication no longer leads")
 	defer l.running.Wait()
 	if len(l.peers) == 0 {
 		<-ctx.Done()

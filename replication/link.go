@@ -63,7 +63,7 @@ func (r *receiver) endpoint() Endpoint {
 func (r *receiver) connectTo(k *link, e Endpoint, more ...nats.Option) (*nats.Conn, error) {
 	opts := []nats.Option{
 		nats.Name("geogate " + r.cfg.Local + "/" + r.cfg.Node),
-		nats.NoReconnect(), nats.IgnoreDiscoveredServers(), nats.Timeout(r.cfg.DialTimeout),
+		nats.NoReconnect(), nats.IgnoreDiscoveredServers(), nats.Timeout(r.cfg.DialTimeout), nats.FlusherTimeout(r.cfg.RequestTimeout),
 		// Missed heartbeats of the pull find a dead connection sooner, and a PONG may have to queue behind data.
 		nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(2),
 		nats.ClosedHandler(func(*nats.Conn) { k.cancel(errDisconnect) }),

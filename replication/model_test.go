@@ -2,7 +2,6 @@ package replication
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -13,8 +12,6 @@ import (
 
 	"geogate/replication/event"
 )
-
-var errModelNotLeader = errors.New("model: not the leader")
 
 // model is a datacenter as replication sees it: a replicated state machine that never fails, shared by all
 // nodes of the DC. It applies frames with the chain check and keeps them all, or the suffix that not

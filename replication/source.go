@@ -56,6 +56,7 @@ func (s *source) run(ctx context.Context) {
 		select {
 		case j := <-s.jobs:
 			s.respond(j.msg, s.answer(ctx, j.req))
+			pause(ctx, s.cfg.SyncMinInterval)
 		case <-ctx.Done():
 			return
 		}

@@ -122,7 +122,6 @@ func BenchmarkReopen(b *testing.B) {
 	stop()
 	b.ReportMetric(float64(residentBytes(b))/(1<<20), "MiB-resident-after-puts")
 	closeBench(b, s)
-	s = nil
 	runtime.GC()
 	for b.Loop() {
 		start := time.Now()

@@ -238,7 +238,7 @@ func (c *check) garbage() error {
 		return true
 	})
 	g := &c.s.garbage
-	if got := len(g.queue) + len(g.held); got != want {
+	if got := g.len(); got != want {
 		return fmt.Errorf("%d versions to drop are listed, the index has %d", got, want)
 	}
 	last := int64(math.MinInt64)

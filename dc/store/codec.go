@@ -112,22 +112,38 @@ func appendBytes(b, v []byte) []byte {
 	return append(b, v...)
 }
 
-func appendGrave(b []byte, g *Geo, origin uint16) []byte { return appendGeo(b, g, origin) }
+// encodeGrave writes a grave's body. The checksum covers the key too.
+func encodeGrave(key []byte, g *Geo, origin uint16) []byte {
+	b := appendGeo(make([]byte, sumBytes), g, origin)
+	binary.LittleEndian.PutUint32(b, graveChecksum(key, b[sumBytes:]))
+	return b
+}
 
-func decodeGrave(b []byte, g *Geo) (origin uint16, err error) {
-	d := decoder{b: b}
+func graveChecksum(key, body []byte) uint32 {
+	return uint32(xxhash.Sum64(key)>>32) ^ uint32(xxhash.Sum64(body))
+}
+
+// decodeGrave reads a grave's body; seen is a slice of it.
+func decodeGrave(key, b []byte, g *Geo) (origin uint16, err error) {
+	if len(b) < sumBytes {
+		return 0, fmt.Errorf("grave of %q: %w", key, errShort)
+	}
+	if got, want := graveChecksum(key, b[sumBytes:]), binary.LittleEndian.Uint32(b); got != want {
+		return 0, fmt.Errorf("grave of %q has checksum %08x, want %08x", key, got, want)
+	}
+	d := decoder{b: b[sumBytes:]}
 	origin = d.geo(g)
 	if d.err == nil && len(d.b) != 0 {
 		d.err = fmt.Errorf("%d bytes too many", len(d.b))
 	}
 	if d.err != nil {
-		return 0, fmt.Errorf("grave: %w", d.err)
+		return 0, fmt.Errorf("grave of %q: %w", key, d.err)
 	}
 	return origin, nil
 }
 
-func appendApplied(b []byte, a Applied) []byte {
-	b = binary.BigEndian.AppendUint64(b, a.Index)
+func encodeApplied(a Applied) []byte {
+	b := binary.BigEndian.AppendUint64(nil, a.Index)
 	b = binary.BigEndian.AppendUint64(b, a.Term)
 	return append(b, a.Conf...)
 }

@@ -25,6 +25,8 @@ func (g *garbage) addTombstone(at int64, it *item) {
 	g.queue = append(g.queue, doomed{revision: at, item: it, tombstone: true})
 }
 
+func (g *garbage) len() int { return len(g.queue) + len(g.held) }
+
 // next takes an entry that is due at a compacted revision.
 func (g *garbage) next(compacted int64) (*item, bool) {
 	if len(g.held) > 0 && g.held[0].revision < compacted {

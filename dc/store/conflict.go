@@ -84,7 +84,7 @@ func (s *Store) Conflicts(limit int) ([][]byte, uint64) {
 }
 
 func readConflict(tx *bolt.Tx, seq uint64) []byte {
-	v := tx.Bucket(bucketConflicts).Get(appendSeq(nil, seq))
+	v := tx.Bucket(bucketConflicts).Get(encodeSeq(seq))
 	if v == nil {
 		return nil
 	}

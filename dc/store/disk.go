@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	bolt "go.etcd.io/bbolt"
@@ -42,6 +43,10 @@ var (
 	metaCompacted = []byte("compacted")
 	metaConflicts = []byte("conflicts")
 	metaRequests  = []byte("requests")
+	metaVersions  = []byte("versions")
+	metaGraves    = []byte("graves")
+	metaChains    = []byte("chains")
+	metaSum       = []byte("sum")
 
 	// chainHeadKey is shorter than a frame's key and greater than any: it stays behind them.
 	chainHeadKey = []byte{0xff, 'h', 'e', 'a', 'd'}
@@ -52,7 +57,7 @@ func buckets() [][]byte {
 	return [][]byte{bucketMeta, bucketState, bucketOrigins, bucketVersions, bucketGraves, bucketChains, bucketConflicts}
 }
 
-func appendSeq(b []byte, n uint64) []byte { return binary.BigEndian.AppendUint64(b, n) }
+func encodeSeq(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
 // openDisk opens the file, creating it if need be, and reads it. bbolt itself ends the process when it
 // meets a damaged page while it opens for writing, so everything is read through a read-only handle first,
@@ -92,10 +97,31 @@ func openDisk(cfg *Config) (*disk, error) {
 }
 
 func openBolt(path string, cfg *Config) (*bolt.DB, error) {
-	db, err := bolt.Open(path, fileMode, &bolt.Options{
+	return openOptions(path, &bolt.Options{
 		Timeout: lockTimeout, NoFreelistSync: true, FreelistType: bolt.FreelistMapType,
 		InitialMmapSize: cfg.MmapBytes, NoSync: cfg.NoSync, NoGrowSync: cfg.NoSync,
 	})
+}
+
+func openReadOnly(path string) (*bolt.DB, error) {
+	return openOptions(path, &bolt.Options{ReadOnly: true, Timeout: lockTimeout})
+}
+
+// openOptions closes the file, and so gives up its lock, also where bbolt panics: it does so when it looks
+// for free pages and the tree of pages is not consistent.
+func openOptions(path string, o *bolt.Options) (db *bolt.DB, err error) {
+	var file *os.File
+	o.OpenFile = func(name string, flag int, mode os.FileMode) (*os.File, error) {
+		file, err = os.OpenFile(name, flag, mode)
+		return file, err
+	}
+	err = guarded(func() error {
+		db, err = bolt.Open(path, fileMode, o)
+		return err
+	})
+	if errors.Is(err, errPanic) && file != nil {
+		err = errors.Join(err, unlock(file), file.Close())
+	}
 	return db, openError(path, err)
 }
 
@@ -107,7 +133,12 @@ func examine(path string, cfg *Config) (*disk, error) {
 	}
 	d := newDisk()
 	err = guarded(func() error {
-		return db.View(func(tx *bolt.Tx) error { return d.load(tx, cfg) })
+		return db.View(func(tx *bolt.Tx) error {
+			if err := checkPages(path, tx); err != nil {
+				return err
+			}
+			return d.load(tx, cfg)
+		})
 	})
 	if cerr := db.Close(); err == nil {
 		err = cerr
@@ -116,30 +147,27 @@ func examine(path string, cfg *Config) (*disk, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w: %w: restore it from a peer or a backup", path, ErrDamaged, err)
+		return nil, damage(path, err)
 	}
 	return d, nil
 }
 
-func openReadOnly(path string) (db *bolt.DB, err error) {
-	err = guarded(func() error {
-		db, err = bolt.Open(path, fileMode, &bolt.Options{ReadOnly: true, Timeout: lockTimeout})
-		return err
-	})
-	return db, openError(path, err)
-}
-
 func openError(path string, err error) error {
+	var refused *fs.PathError
+	var errno syscall.Errno
 	switch {
 	case err == nil:
 		return nil
 	case errors.Is(err, berrors.ErrTimeout):
 		return inUse(path)
-	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrChecksum), errors.Is(err, berrors.ErrVersionMismatch),
-		errors.Is(err, errPanic):
-		return fmt.Errorf("%s: %w: %w: restore it from a peer or a backup", path, ErrDamaged, err)
+	case errors.As(err, &refused), errors.As(err, &errno):
+		return fmt.Errorf("%s: %w", path, err)
 	}
-	return fmt.Errorf("%s: %w", path, err)
+	return damage(path, err) // bbolt did not like what it has read
+}
+
+func damage(path string, err error) error {
+	return fmt.Errorf("%s: %w: %w: restore it from a peer or a backup", path, ErrDamaged, err)
 }
 
 func inUse(path string) error {
@@ -186,13 +214,17 @@ func create(cfg *Config) error {
 			}
 		}
 		m := tx.Bucket(bucketMeta)
-		return errors.Join(
-			m.Put(metaFormat, appendSeq(nil, formatVersion)),
-			m.Put(metaRevision, appendSeq(nil, firstRevision)),
-			m.Put(metaCompacted, appendSeq(nil, 0)),
-			m.Put(metaConflicts, appendSeq(nil, 0)),
-			m.Put(metaApplied, appendApplied(nil, Applied{})),
+		err := errors.Join(
+			m.Put(metaFormat, encodeSeq(formatVersion)),
+			m.Put(metaRevision, encodeSeq(firstRevision)),
+			m.Put(metaCompacted, encodeSeq(0)),
+			m.Put(metaConflicts, encodeSeq(0)),
+			m.Put(metaVersions, encodeSeq(0)),
+			m.Put(metaGraves, encodeSeq(0)),
+			m.Put(metaChains, encodeSeq(0)),
+			m.Put(metaApplied, encodeApplied(Applied{})),
 		)
+		return errors.Join(err, m.Put(metaSum, encodeSeq(smallSum(tx))))
 	})
 	if err := errors.Join(err, db.Close()); err != nil {
 		return err

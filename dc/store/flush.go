@@ -1,12 +1,14 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"slices"
 	"sort"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	bolt "go.etcd.io/bbolt"
 
 	"geogate/replication/event"
@@ -20,10 +22,12 @@ type flight struct {
 	conflictTotal uint64
 	firstRequest  uint64
 	requestTotal  uint64
-	dropConflicts bool
 
 	revision, compacted int64
 	applied             Applied
+
+	// What the file will hold; Open compares, so that lost records are noticed.
+	totalVersions, totalGraves, totalChains int
 }
 
 // chainFlight is the part of a flush that belongs to one chain.
@@ -78,6 +82,8 @@ func (s *Store) takeFlight() (f *flight, more bool, err error) {
 		buffer: b, revision: s.revision, compacted: s.compacted, applied: s.applied,
 		firstConflict: s.conflicts.first(), conflictTotal: s.conflicts.total,
 		firstRequest: s.requests.first(), requestTotal: s.requests.total,
+		// Every version is the live one of its key or listed as garbage to be.
+		totalVersions: s.index.live + s.garbage.len(), totalGraves: s.index.buried, totalChains: len(s.chains),
 	}
 	for _, c := range b.chains {
 		f.chains = append(f.chains, chainFlight{
@@ -211,7 +217,7 @@ func writeGraves(tx *bolt.Tx, graves map[string]*grave) error {
 		if g.none {
 			err = b.Delete([]byte(k))
 		} else {
-			err = b.Put([]byte(k), appendGrave(nil, &g.geo, g.origin))
+			err = b.Put([]byte(k), encodeGrave([]byte(k), &g.geo, g.origin))
 		}
 		if err != nil {
 			return err
@@ -240,7 +246,7 @@ func writeChain(tx *bolt.Tx, f *chainFlight, most int) (more bool, err error) {
 		}
 	}
 	for _, s := range f.frames {
-		if err := b.Put(appendSeq(nil, uint64(s.Last)), appendSealed(nil, s)); err != nil {
+		if err := b.Put(encodeSeq(uint64(s.Last)), appendSealed(nil, s)); err != nil {
 			return false, err
 		}
 	}
@@ -273,7 +279,7 @@ func writeConflicts(tx *bolt.Tx, f *flight) error {
 		if c.seq < f.firstConflict {
 			continue
 		}
-		if err := b.Put(appendSeq(nil, c.seq), c.bytes); err != nil {
+		if err := b.Put(encodeSeq(c.seq), c.bytes); err != nil {
 			return err
 		}
 	}
@@ -300,16 +306,39 @@ func writeState(tx *bolt.Tx, f *flight) error {
 	}
 	m := tx.Bucket(bucketMeta)
 	for _, kv := range []struct{ key, value []byte }{
-		{metaApplied, appendApplied(nil, f.applied)},
-		{metaRevision, appendSeq(nil, uint64(f.revision))},
-		{metaCompacted, appendSeq(nil, uint64(f.compacted))},
-		{metaConflicts, appendSeq(nil, f.conflictTotal)},
+		{metaApplied, encodeApplied(f.applied)},
+		{metaRevision, encodeSeq(uint64(f.revision))},
+		{metaCompacted, encodeSeq(uint64(f.compacted))},
+		{metaConflicts, encodeSeq(f.conflictTotal)},
+		{metaVersions, encodeSeq(uint64(f.totalVersions))},
+		{metaGraves, encodeSeq(uint64(f.totalGraves))},
+		{metaChains, encodeSeq(uint64(f.totalChains))},
 	} {
 		if err := m.Put(kv.key, kv.value); err != nil {
 			return err
 		}
 	}
-	return nil
+	return m.Put(metaSum, encodeSeq(smallSum(tx)))
+}
+
+// smallSum is a checksum over everything small: what is not a version, a grave, a frame or a conflict.
+func smallSum(tx *bolt.Tx) uint64 {
+	d := xxhash.New()
+	var length [4]byte
+	for _, name := range [][]byte{bucketMeta, bucketState, bucketOrigins} {
+		c := tx.Bucket(name).Cursor()
+		for k, v := c.First(); k != nil; k, v = c.Next() {
+			if bytes.Equal(k, metaSum) && bytes.Equal(name, bucketMeta) {
+				continue
+			}
+			for _, b := range [][]byte{k, v} {
+				binary.BigEndian.PutUint32(length[:], uint32(len(b)))
+				_, _ = d.Write(length[:]) // never fails
+				_, _ = d.Write(b)
+			}
+		}
+	}
+	return d.Sum64()
 }
 
 // recordBound is at least the encoded size of a record.

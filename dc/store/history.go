@@ -35,14 +35,20 @@ func (w *Watcher) readHistory(ctx context.Context) (WatchEvents, error) {
 		return WatchEvents{}, err
 	}
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.taken = len(st.out.Events) > 0
-	if joined {
-		return WatchEvents{}, nil // from belongs to the hub now
+	if !joined { // else from belongs to the hub now
+		w.from = st.next
+		if !w.taken {
+			w.delivered = max(w.delivered, st.next-1)
+		}
 	}
-	w.from = st.next
-	if !w.taken {
-		w.delivered = max(w.delivered, st.next-1)
+	w.mu.Unlock()
+	if !joined {
+		// At the end of the history it joins at once, not when Next is called again: a compaction in between
+		// would find it behind.
+		w.s.mu.RLock()
+		w.joinLocked()
+		w.s.mu.RUnlock()
 	}
 	return st.out, nil
 }

@@ -13,6 +13,7 @@ import (
 type disk struct {
 	db   *bolt.DB
 	txid int
+	size int64 // of the file, as of that transaction
 
 	index     *index
 	state     map[string][]byte
@@ -36,7 +37,7 @@ func newDisk() *disk {
 }
 
 func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
-	d.txid = tx.ID()
+	d.txid, d.size = tx.ID(), tx.Size()
 	m := tx.Bucket(bucketMeta)
 	if m == nil {
 		return fmt.Errorf("%w: no bucket %q", ErrFormat, bucketMeta)
@@ -52,6 +53,13 @@ func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
 		if tx.Bucket(name) == nil {
 			return fmt.Errorf("no bucket %q", name)
 		}
+	}
+	sum, err := number(m, metaSum)
+	if err != nil {
+		return err
+	}
+	if got := smallSum(tx); got != sum {
+		return fmt.Errorf("small state has checksum %016x, want %016x", got, sum)
 	}
 	steps := []struct {
 		name string
@@ -69,6 +77,25 @@ func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
 	for _, s := range steps {
 		if err := s.run(); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	return d.compareCounts(m)
+}
+
+// compareCounts notices records that are missing without a trace.
+func (d *disk) compareCounts(m *bolt.Bucket) error {
+	for _, c := range []struct {
+		name []byte
+		got  int
+	}{
+		{metaVersions, d.index.live + d.garbage.len()}, {metaGraves, d.index.buried}, {metaChains, len(d.chains)},
+	} {
+		want, err := number(m, c.name)
+		if err != nil {
+			return err
+		}
+		if uint64(c.got) != want {
+			return fmt.Errorf("%d %s, want %d", c.got, c.name, want)
 		}
 	}
 	return nil
@@ -175,9 +202,9 @@ func (d *disk) replay(it *item, v *Version, origin uint16, h *hasher) {
 func (d *disk) loadGraves(b *bolt.Bucket) error {
 	return b.ForEach(func(k, v []byte) error {
 		var g Geo
-		origin, err := decodeGrave(v, &g)
+		origin, err := decodeGrave(k, v, &g)
 		if err != nil {
-			return fmt.Errorf("%q: %w", k, err)
+			return err
 		}
 		if int(origin) >= len(d.origins) {
 			return fmt.Errorf("%q: unknown origin %d", k, origin)

@@ -49,7 +49,7 @@ func (r *reader) grave(key []byte) (Geo, error) {
 	if v == nil {
 		return g, fmt.Errorf("no grave of %q", key)
 	}
-	origin, err := decodeGrave(slices.Clone(v), &g)
+	origin, err := decodeGrave(key, slices.Clone(v), &g)
 	if err != nil {
 		return g, err
 	}

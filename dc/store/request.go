@@ -120,7 +120,7 @@ func readRequest(b *bolt.Bucket, seq uint64) (id, record []byte, err error) {
 	if b == nil {
 		return nil, nil, errors.New("no bucket of requests")
 	}
-	return decodeRequest(seq, b.Get(appendSeq(nil, seq)))
+	return decodeRequest(seq, b.Get(encodeSeq(seq)))
 }
 
 func decodeRequest(seq uint64, v []byte) (id, record []byte, err error) {
@@ -153,7 +153,7 @@ func writeRequests(tx *bolt.Tx, f *flight) error {
 		if r.seq < f.firstRequest {
 			continue
 		}
-		if err := b.Put(appendSeq(nil, r.seq), appendRequest(nil, r)); err != nil {
+		if err := b.Put(encodeSeq(r.seq), appendRequest(nil, r)); err != nil {
 			return err
 		}
 	}
@@ -161,7 +161,7 @@ func writeRequests(tx *bolt.Tx, f *flight) error {
 	if _, err := deleteUpTo(b, f.firstRequest-1, len(f.requests)+conflictSweep); err != nil {
 		return err
 	}
-	bounds := appendSeq(appendSeq(nil, f.firstRequest), f.requestTotal)
+	bounds := append(encodeSeq(f.firstRequest), encodeSeq(f.requestTotal)...)
 	return tx.Bucket(bucketMeta).Put(metaRequests, bounds)
 }
 
@@ -181,7 +181,7 @@ func (d *disk) loadRequests(b *bolt.Bucket, bounds []byte) error {
 	l := &d.requests
 	l.total = first - 1
 	c := b.Cursor()
-	for k, v := c.Seek(appendSeq(nil, first)); k != nil; k, v = c.Next() {
+	for k, v := c.Seek(encodeSeq(first)); k != nil; k, v = c.Next() {
 		if len(k) != seqBytes || binary.BigEndian.Uint64(k) != l.total+1 {
 			return fmt.Errorf("entry %x where number %d belongs", k, l.total+1)
 		}

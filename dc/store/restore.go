@@ -60,13 +60,16 @@ func (s *Store) receive(path string, at Applied, r io.Reader) error {
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, r)
+	size, err := io.Copy(f, r)
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	d, err := examine(path, &s.cfg)
 	if err != nil {
 		return err
+	}
+	if d.size != size {
+		return fmt.Errorf("snapshot has %d bytes, its database %d", size, d.size)
 	}
 	if d.applied.Index != at.Index || d.applied.Term != at.Term {
 		return fmt.Errorf("snapshot holds index %d of term %d, not index %d of term %d", d.applied.Index, d.applied.Term, at.Index, at.Term)
@@ -77,7 +80,11 @@ func (s *Store) receive(path string, at Applied, r io.Reader) error {
 		return err
 	}
 	err = db.Update(func(tx *bolt.Tx) error {
-		return tx.Bucket(bucketMeta).Put(metaApplied, appendApplied(nil, at))
+		m := tx.Bucket(bucketMeta)
+		if err := m.Put(metaApplied, encodeApplied(at)); err != nil {
+			return err
+		}
+		return m.Put(metaSum, encodeSeq(smallSum(tx)))
 	})
 	return errors.Join(err, db.Close())
 }

@@ -54,7 +54,7 @@ func readFrame(tx *bolt.Tx, origin string, last int64) (event.Sealed, error) {
 	if b == nil {
 		return event.Sealed{}, fmt.Errorf("no chain of %s", origin)
 	}
-	v := b.Get(appendSeq(nil, uint64(last)))
+	v := b.Get(encodeSeq(uint64(last)))
 	if v == nil {
 		return event.Sealed{}, fmt.Errorf("chain of %s: no frame up to %d", origin, last)
 	}

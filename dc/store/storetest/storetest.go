@@ -1,4 +1,3 @@
-// Package storetest makes stores for tests, and checks at the end of each test that the store is sound.
 package storetest
 
 import (
