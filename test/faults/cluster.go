@@ -7,12 +7,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"net/http"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -59,6 +59,10 @@ func newCluster(cfg config, dir, bin string) (*cluster, error) {
 	file := filepath.Join(dir, "geogate.yaml")
 	topology := configs.Default()
 	topology.Cluster = "faults"
+	// Small enough to be met within a run: a follower that was away needs a snapshot, and a peer that was away
+	// finds that the stream does not reach back far enough.
+	topology.Limits.CatchUpBytes = 1 << 20
+	topology.Limits.OutboxAge = 4 * time.Second
 	for i, dc := range c.dcs {
 		d := configs.Datacenter{Name: dc, NATS: configs.NATS{Mode: configs.Embedded}, KeyFile: filepath.Join(dir, "keys", dc+".seed")}
 		if d.PublicKey, err = configs.NewKey(d.KeyFile); err != nil {
@@ -90,7 +94,9 @@ func newCluster(cfg config, dir, bin string) (*cluster, error) {
 	if err != nil {
 		return nil, errors.Join(err, c.close())
 	}
-	c.heal(slices.Collect(c.pairs())...)
+	for p := range c.pairs() {
+		c.heal(p)
+	}
 	return c, nil
 }
 
@@ -116,7 +122,7 @@ func (c *cluster) in(dc string) (out []*node) {
 type pair struct{ from, to *node }
 
 // pairs are all directions.
-func (c *cluster) pairs() func(func(pair) bool) {
+func (c *cluster) pairs() iter.Seq[pair] {
 	return func(yield func(pair) bool) {
 		for _, from := range c.nodes {
 			for _, to := range c.nodes {

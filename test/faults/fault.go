@@ -44,6 +44,7 @@ func kinds() []kind {
 		{"isolate-dc", isolateDC},
 		{"isolate-leader", isolateLeader},
 		{"slow-link", slowLink},
+		{"shaky-dc", shakyDC},
 		{"wipe-stream", wipeStream},
 		{"fill-disk", fillDisk},
 	}
@@ -186,6 +187,17 @@ func slowLink(c *cluster, rnd *rand.Rand) fault {
 	a, b := twoDCs(c, rnd)
 	slow := wan.Conditions{Delay: 150 * time.Millisecond, Jitter: 10 * time.Millisecond, Loss: 0.01, BitsPerSecond: 500_000}
 	return onLinks(c, a+" and "+b, slow, slices.Concat(c.between(a, b), c.between(b, a))...)
+}
+
+// shakyDC is a bad network within a datacenter: elections, and messages of Raft that are late or never come.
+func shakyDC(c *cluster, rnd *rand.Rand) fault {
+	groups := slices.DeleteFunc(slices.Clone(c.dcs), func(dc string) bool { return len(c.in(dc)) == 1 })
+	if len(groups) == 0 {
+		groups = c.dcs // there is no network within any
+	}
+	dc := pick(rnd, groups)
+	bad := wan.Conditions{Delay: 40 * time.Millisecond, Jitter: 40 * time.Millisecond, Loss: float64(5+rnd.IntN(20)) / 100}
+	return onLinks(c, "within "+dc, bad, c.between(dc, dc)...)
 }
 
 func flapLink(c *cluster, rnd *rand.Rand) fault {

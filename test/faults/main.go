@@ -14,8 +14,10 @@ import (
 )
 
 func main() {
-	// Whatever ends the run early, a closed pipe included, everything is stopped and removed.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	// Whatever ends the run early, everything is stopped and removed. A closed pipe is seen where it is written
+	// to: the signal of it must not kill, and it comes for every connection to a node that is killed too.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	err := newCommand().ExecuteContext(ctx)
 	stop()
 	switch {

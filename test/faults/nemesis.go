@@ -35,6 +35,7 @@ func newNemesis(c *cluster, seed uint64, only []string) *nemesis {
 func (m *nemesis) run(ctx context.Context, until time.Time) (problems []string, err error) {
 	// Every kind comes up before any comes up again, so that a short run is a mixed one too.
 	var deck []kind
+	var since []string // what happened since the cluster was last known to work
 	for ctx.Err() == nil && time.Now().Before(until) {
 		n := [...]int{1, 1, 1, 2, 2, 3}[m.rnd.IntN(6)]
 		var round []fault
@@ -50,8 +51,15 @@ func (m *nemesis) run(ctx context.Context, until time.Time) (problems []string, 
 		}
 		hold := time.Duration(1000+m.rnd.IntN(4500)) * time.Millisecond
 		quiet := time.Duration(500+m.rnd.IntN(1500)) * time.Millisecond
+		settle := m.rnd.IntN(3) != 0
+		for _, f := range round {
+			since = append(since, f.what)
+		}
 		if err := m.round(ctx, round, hold); err != nil {
 			return problems, err
+		}
+		if !settle && time.Now().Before(until) {
+			continue // into the next faults with whatever these have left behind
 		}
 		began := time.Now()
 		if err := m.recovered(ctx); err != nil {
@@ -59,14 +67,11 @@ func (m *nemesis) run(ctx context.Context, until time.Time) (problems []string, 
 				return problems, ctx.Err()
 			}
 			m.say("nemesis: NOT RECOVERED: %v", err)
-			var what []string
-			for _, f := range round {
-				what = append(what, f.what)
-			}
-			problems = append(problems, "after "+strings.Join(what, " + ")+": "+err.Error())
+			problems = append(problems, "after "+strings.Join(since, " + ")+": "+err.Error())
 		} else {
 			m.say("nemesis: all datacenters take ALL writes again after %.1fs", time.Since(began).Seconds())
 		}
+		since = nil
 		pauseFor(ctx, quiet)
 	}
 	return problems, nil

@@ -33,7 +33,9 @@ func run(ctx context.Context, cfg config, out io.Writer) (err error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, cfg.limit(), fmt.Errorf("took longer than %s", cfg.limit()))
 	defer cancel()
-	say := teller(out)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	say := teller(out, stop)
 	say("seed %d, %d s, nodes %v, commit %s", cfg.Seed, cfg.Seconds, cfg.Nodes, commit(ctx))
 	say("no clock is set off: the kernel has no clock of its own for a group of processes, and the machine's is not touched")
 	dir, err := makeWorkDir(cfg.Dir)
@@ -192,14 +194,16 @@ func (l *load) takesWrites(ctx context.Context, dc string) (last error) {
 	return last
 }
 
-// teller prints lines with the time since it was made.
-func teller(out io.Writer) func(format string, args ...any) {
+// teller prints lines with the time since it was made; when nobody reads them any more, it calls stop.
+func teller(out io.Writer, stop func(error)) func(format string, args ...any) {
 	begin := time.Now()
 	var mu sync.Mutex
 	return func(format string, args ...any) {
 		mu.Lock()
 		defer mu.Unlock()
-		_, _ = fmt.Fprintf(out, "%7.2fs "+format+"\n", append([]any{time.Since(begin).Seconds()}, args...)...)
+		if _, err := fmt.Fprintf(out, "%7.2fs "+format+"\n", append([]any{time.Since(begin).Seconds()}, args...)...); err != nil {
+			stop(err)
+		}
 	}
 }
 
