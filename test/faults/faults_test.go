@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -97,14 +98,21 @@ func (f writerFunc) Write(b []byte) (int, error) {
 
 func TestFoldersOfDeadRunsAreRemoved(t *testing.T) {
 	parent := t.TempDir()
-	gone := exec.Command("true")
-	if err := gone.Run(); err != nil {
+	gone := exec.Command("sleep", "600")
+	if err := gone.Start(); err != nil {
 		t.Skip("NOT TESTED: no coreutils: ", err)
 	}
+	if err := gone.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = gone.Wait() }() // until then it is a zombie
+	for alive(gone.Process.Pid) {
+		runtime.Gosched()
+	}
 	dead := filepath.Join(parent, fmt.Sprintf("%s%d-1", workPrefix, gone.Process.Pid))
-	alive := filepath.Join(parent, fmt.Sprintf("%s%d-1", workPrefix, os.Getppid()))
+	living := filepath.Join(parent, fmt.Sprintf("%s%d-1", workPrefix, os.Getppid()))
 	other := filepath.Join(parent, workPrefix+"notes")
-	for _, dir := range []string{filepath.Join(dead, "us-east", "n0"), alive, other} {
+	for _, dir := range []string{filepath.Join(dead, "us-east", "n0"), living, other} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -118,7 +126,7 @@ func TestFoldersOfDeadRunsAreRemoved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for dir, want := range map[string]bool{dead: false, alive: true, other: true, mine: true} {
+	for dir, want := range map[string]bool{dead: false, living: true, other: true, mine: true} {
 		if _, err := os.Stat(dir); (err == nil) != want {
 			t.Errorf("%s: %v, want it there: %t", dir, err, want)
 		}

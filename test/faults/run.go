@@ -140,7 +140,8 @@ func bench(ctx context.Context, cfg config, c *cluster, v *verdict, failures str
 		return err
 	}
 	if v.failed == 0 {
-		_ = os.Remove(failures) // empty
+		_ = os.Remove(failures) // empty, and the one around it unless another run failed
+		_ = os.Remove(cfg.Out)
 	}
 	return nil
 }

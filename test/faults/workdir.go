@@ -4,7 +4,6 @@ package main
 
 import (
 	"bufio"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,7 +29,7 @@ func makeWorkDir(parent string) (string, error) {
 	for _, dir := range stale {
 		text, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(dir), workPrefix), "-")
 		pid, err := strconv.Atoi(text)
-		if err != nil || !errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+		if err != nil || alive(pid) {
 			continue // not ours, or in use
 		}
 		if err := removeWorkDir(dir); err != nil {
@@ -38,6 +37,12 @@ func makeWorkDir(parent string) (string, error) {
 		}
 	}
 	return os.MkdirTemp(parent, fmt.Sprintf("%s%d-", workPrefix, os.Getpid()))
+}
+
+// alive says whether a process is there and is more than what its parent has yet to collect.
+func alive(pid int) bool {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	return err == nil && !strings.Contains(string(stat), ") Z ")
 }
 
 // removeWorkDir removes a run's folder, and the mounts in it first.
