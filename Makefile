@@ -60,6 +60,14 @@ vuln: ## look for known vulnerabilities; says so when the database can't be reac
 		echo "vuln: the vulnerability database can't be reached from here: nothing was checked"; exit 0; fi; \
 	exit $$code
 
+# Of `make faults`; seed 0 draws one.
+SECONDS  ?= 180
+SEED     ?= 0
+
+.PHONY: faults
+faults: build ## break a cluster under load and check what clients saw, needs root; SECONDS=60 SEED=7, ARGS="--nodes 3,3,3"
+	$(GO) run ./test/faults --geogate bin/geogate --seconds $(SECONDS) --seed $(SEED) $(ARGS)
+
 .PHONY: bench
 bench: build ## compare with etcd on this machine; ARGS="--help" lists the flags
 	$(GO) run ./test/bench $(ARGS)

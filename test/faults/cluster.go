@@ -1,0 +1,247 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
+
+	"geogate/configs"
+	"geogate/test/wan"
+)
+
+var dcNames = []string{"us-east", "eu-west", "ap-south", "sa-east", "af-south"}
+
+// smallDiskBytes is the size of the disk that one node has for itself, to be filled.
+const smallDiskBytes = 512 << 20
+
+// wide is the network between datacenters when nothing is wrong with it; within one it is perfect.
+var wide = wan.Conditions{Delay: 15 * time.Millisecond, Jitter: 2 * time.Millisecond}
+
+// cluster is all nodes and the network that joins them.
+type cluster struct {
+	net   *wan.Network
+	dcs   []string
+	nodes []*node // datacenter by datacenter
+	small *node   // has a small disk
+	http  *http.Client
+}
+
+// newCluster makes the network and writes the topology; nothing runs yet.
+func newCluster(cfg config, dir, bin string) (*cluster, error) {
+	c := &cluster{dcs: dcNames[:len(cfg.Nodes)]}
+	var sites []string
+	for i, dc := range c.dcs {
+		for j := range cfg.Nodes[i] {
+			sites = append(sites, fmt.Sprintf("%s/n%d", dc, j))
+		}
+	}
+	var err error
+	if c.net, err = wan.Open(wan.Config{Sites: sites, Seed: cfg.Seed}); err != nil {
+		return nil, err
+	}
+	c.http = &http.Client{Transport: &http.Transport{DialContext: c.dial, MaxIdleConnsPerHost: 2}}
+	file := filepath.Join(dir, "geogate.yaml")
+	topology := configs.Default()
+	topology.Cluster = "faults"
+	// Small enough to be met within a run: a follower that was away needs a snapshot, and a peer that was away
+	// finds that the stream does not reach back far enough.
+	topology.Limits.CatchUpBytes = 1 << 20
+	topology.Limits.OutboxAge = 4 * time.Second
+	for i, dc := range c.dcs {
+		d := configs.Datacenter{Name: dc, NATS: configs.NATS{Mode: configs.Embedded}, KeyFile: filepath.Join(dir, "keys", dc+".seed")}
+		if d.PublicKey, err = configs.NewKey(d.KeyFile); err != nil {
+			return nil, errors.Join(err, c.close())
+		}
+		for j := range cfg.Nodes[i] {
+			name := fmt.Sprintf("n%d", j)
+			site := c.net.Site(dc + "/" + name)
+			at := func(port string) string { return net.JoinHostPort(site.Addr.String(), port) }
+			spec := configs.Node{
+				Name: name, Client: at("2379"), Raft: at("2380"), Admin: at("2381"), NATS: at("4222"), Dir: filepath.Join(dir, dc, name),
+			}
+			d.Nodes = append(d.Nodes, spec)
+			c.nodes = append(c.nodes, &node{
+				dc: dc, spec: spec, site: site, log: filepath.Join(dir, dc+"-"+name+".log"),
+				args: []string{bin, "serve", "--config", file, "--dc", dc, "--node", name},
+			})
+		}
+		topology.Datacenters = append(topology.Datacenters, d)
+	}
+	text, err := topology.Encode()
+	if err == nil {
+		err = os.WriteFile(file, text, 0o600)
+	}
+	c.small = c.nodes[cfg.Nodes[0]-1]
+	if err == nil {
+		err = mountSmall(c.small.spec.Dir, smallDiskBytes)
+	}
+	if err != nil {
+		return nil, errors.Join(err, c.close())
+	}
+	for p := range c.pairs() {
+		c.heal(p)
+	}
+	return c, nil
+}
+
+// close kills every node and ends the network.
+func (c *cluster) close() error {
+	for _, n := range c.nodes {
+		n.kill()
+	}
+	return c.net.Close()
+}
+
+// in are the nodes of a datacenter.
+func (c *cluster) in(dc string) (out []*node) {
+	for _, n := range c.nodes {
+		if n.dc == dc {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// pair is a direction between two nodes.
+type pair struct{ from, to *node }
+
+// pairs are all directions.
+func (c *cluster) pairs() iter.Seq[pair] {
+	return func(yield func(pair) bool) {
+		for _, from := range c.nodes {
+			for _, to := range c.nodes {
+				if from != to && !yield(pair{from, to}) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// between are the directions from one datacenter to another.
+func (c *cluster) between(from, to string) (out []pair) {
+	for p := range c.pairs() {
+		if p.from.dc == from && p.to.dc == to {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// set changes the network in some directions.
+func (c *cluster) set(conditions wan.Conditions, pairs ...pair) {
+	for _, p := range pairs {
+		if err := c.net.Set(p.from.String(), p.to.String(), conditions); err != nil {
+			panic(err) // every node is a site
+		}
+	}
+}
+
+// heal puts directions back to what they are when nothing is wrong.
+func (c *cluster) heal(pairs ...pair) {
+	for _, p := range pairs {
+		if p.from.dc == p.to.dc {
+			c.set(wan.Conditions{}, p)
+		} else {
+			c.set(wide, p)
+		}
+	}
+}
+
+// dial connects to a node from within its own namespace, so that no fault of the network is between a client
+// and the node that it talks to.
+func (c *cluster) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	at, err := netip.ParseAddrPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range c.nodes {
+		if n.site.Addr == at.Addr() {
+			return n.site.DialContext(ctx, network, addr)
+		}
+	}
+	return nil, fmt.Errorf("%w: %s", wan.ErrUnknownSite, addr)
+}
+
+const maxMessageBytes = 64 << 20
+
+func (c *cluster) dialOptions() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) { return c.dial(ctx, "tcp4", addr) }),
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessageBytes)),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.5, MaxDelay: 500 * time.Millisecond},
+			MinConnectTimeout: time.Second,
+		}),
+	}
+}
+
+// client is an etcd client of some nodes.
+func (c *cluster) client(nodes ...*node) (*clientv3.Client, error) {
+	var ends []string
+	for _, n := range nodes {
+		ends = append(ends, "http://"+n.spec.Client)
+	}
+	return clientv3.New(clientv3.Config{
+		Endpoints: ends, DialOptions: c.dialOptions(), Logger: zap.NewNop(), MaxCallRecvMsgSize: maxMessageBytes,
+		DialKeepAliveTime: 2 * time.Second, DialKeepAliveTimeout: 2 * time.Second,
+	})
+}
+
+// nodeStatus is what a node's admin port tells.
+type nodeStatus struct {
+	Leader   string           `json:"leader"`
+	Revision int64            `json:"revision"`
+	Digest   string           `json:"digest"`
+	Vector   map[string]int64 `json:"vector"`
+	Peers    json.RawMessage  `json:"peers"`
+}
+
+func (c *cluster) status(ctx context.Context, n *node) (s nodeStatus, err error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+n.spec.Admin+"/v1/status", nil)
+	if err != nil {
+		return s, err
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return s, err
+	}
+	defer resp.Body.Close()
+	return s, json.NewDecoder(resp.Body).Decode(&s)
+}
+
+// leader is the node that leads a datacenter, or its first when none is known to.
+func (c *cluster) leader(ctx context.Context, dc string) *node {
+	nodes := c.in(dc)
+	for _, n := range nodes {
+		s, err := c.status(ctx, n)
+		if err != nil || s.Leader == "" {
+			continue
+		}
+		for _, l := range nodes {
+			if l.spec.Name == s.Leader {
+				return l
+			}
+		}
+	}
+	return nodes[0]
+}

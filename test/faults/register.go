@@ -1,0 +1,96 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"geogate/test/faults/check"
+)
+
+// register reads, sets and swaps the registers of a datacenter through one node, which may be the one that
+// is cut off from all others.
+func (l *load) register(ctx context.Context, rnd *rand.Rand, dc string, n *node) {
+	client, seen := l.newClient(), map[string]string{}
+	for i := 0; ctx.Err() == nil; i++ {
+		key := fmt.Sprintf("%s%s/%d", registersPrefix, dc, rnd.IntN(registersPerDC))
+		call := check.Call{Key: key, Op: check.Read}
+		if draw := rnd.IntN(10); draw >= 4 {
+			call.Op, call.Value = check.Set, fmt.Sprintf("%d.%d", client, i)
+			if draw >= 6 {
+				call.Op, call.Expect = check.Swap, seen[key]
+			}
+		}
+		op := porcupine.Operation{ClientId: client, Input: call, Call: int64(time.Since(l.start))}
+		answer, err := l.conns[n].do(context.WithoutCancel(ctx), call)
+		op.Output, op.Return = answer, int64(time.Since(l.start))
+		if err != nil {
+			if call.Op == check.Read || outcome(err) == check.Refused {
+				pauseFor(ctx, failurePause)
+				continue // it changed nothing and told nothing
+			}
+			// A client does one thing at a time, and this one may be at it for ever.
+			op.Output, op.Return = check.Answer{Open: true}, check.Never
+			client = l.newClient()
+		}
+		switch {
+		case err != nil:
+		case call.Op == check.Set || answer.Swapped:
+			seen[key] = call.Value
+		default:
+			seen[key] = answer.Value
+		}
+		l.mu.Lock()
+		l.registers[dc] = append(l.registers[dc], op)
+		l.mu.Unlock()
+		pauseFor(ctx, thinkTime)
+	}
+}
+
+func (l *load) newClient() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.clients++
+	return l.clients - 1
+}
+
+// do carries out a call. The answer to a swap that did not match has the value that was found instead, which
+// is not part of what is judged.
+func (k *kv) do(ctx context.Context, c check.Call) (check.Answer, error) {
+	ctx, cancel := context.WithTimeout(asyncPolicy(ctx), registerTimeout)
+	defer cancel()
+	put := &pb.PutRequest{Key: []byte(c.Key), Value: []byte(c.Value)}
+	switch c.Op {
+	case check.Set:
+		_, err := k.rpc.Put(ctx, put)
+		return check.Answer{}, err
+	case check.Swap:
+		cmp := &pb.Compare{Key: []byte(c.Key), Target: pb.Compare_VALUE, TargetUnion: &pb.Compare_Value{Value: []byte(c.Expect)}}
+		if c.Expect == "" {
+			cmp.Target, cmp.TargetUnion = pb.Compare_VERSION, &pb.Compare_Version{}
+		}
+		resp, err := k.rpc.Txn(ctx, &pb.TxnRequest{
+			Compare: []*pb.Compare{cmp},
+			Success: []*pb.RequestOp{{Request: &pb.RequestOp_RequestPut{RequestPut: put}}},
+			Failure: []*pb.RequestOp{{Request: &pb.RequestOp_RequestRange{RequestRange: &pb.RangeRequest{Key: put.Key}}}},
+		})
+		if err != nil {
+			return check.Answer{}, err
+		}
+		a := check.Answer{Swapped: resp.Succeeded}
+		if !a.Swapped {
+			for _, kv := range resp.Responses[0].GetResponseRange().Kvs {
+				a.Value = string(kv.Value)
+			}
+		}
+		return a, nil
+	}
+	value, _, _, err := k.get(ctx, c.Key, registerTimeout)
+	return check.Answer{Value: value}, err
+}
