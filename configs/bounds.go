@@ -70,6 +70,13 @@ type Limits struct {
 	OutboxBytes Bytes `yaml:"outbox_bytes"`
 	// OutboxAge bounds the age of frames in that stream.
 	OutboxAge time.Duration `yaml:"outbox_age"`
+	// RetentionBytes bounds, for each datacenter's chain, the frames that are kept because some datacenter has
+	// not confirmed them; one that is further behind needs a snapshot.
+	RetentionBytes Bytes `yaml:"retention_bytes"`
+	// RetentionAge bounds the age of such frames.
+	RetentionAge time.Duration `yaml:"retention_age"`
+	// SnapshotRate bounds what a node sends of snapshots, in bytes per second.
+	SnapshotRate Bytes `yaml:"snapshot_rate"`
 	// PublishWindowBytes bounds what is published to JetStream and not yet stored there.
 	PublishWindowBytes Bytes `yaml:"publish_window_bytes"`
 	// ReceiveWindowBytes bounds, per peer, what is pulled and not yet applied.

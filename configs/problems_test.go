@@ -119,6 +119,8 @@ func TestProblems(t *testing.T) {
 		"heartbeat": {pair + "timing: {heartbeat: 2s}\n", []string{`t.yaml:10: timing.suspect_after: is 1s, want more than timing.heartbeat (2s), or a healthy peer is suspected`}},
 		"down":      {pair + "timing:\n  down_after: 500ms\n", []string{`t.yaml:11: timing.down_after: is 500ms, want more than timing.suspect_after (1s)`}},
 		"election":  {pair + "timing: {election_ticks: 1}\n", []string{`t.yaml:10: timing.election_ticks: is 1, want more than timing.heartbeat_ticks (1)`}},
+		"retention": {pair + "limits: {retention_bytes: 1KiB}\n", []string{`t.yaml:10: limits.retention_bytes: is 1KiB, want at least limits.max_entry_bytes (512KiB)`}},
+		"rate":      {pair + "limits: {snapshot_rate: 1KiB}\n", []string{`t.yaml:10: limits.snapshot_rate: is 1KiB, want at least 1MiB`}},
 		"request":   {pair + "limits: {max_request_bytes: 1GiB}\n", []string{`t.yaml:10: limits.max_uncommitted_bytes: is 64MiB, want at least limits.max_request_bytes (1GiB)`}},
 		"flush":     {pair + "limits: {flush_bytes: 65MiB}\n", []string{`t.yaml:10: limits.pending_bytes: is 64MiB, want at least limits.flush_bytes (65MiB)`}},
 

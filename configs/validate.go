@@ -114,11 +114,21 @@ func (t *Topology) checkOrder(report reporter) {
 		report("limits.max_uncommitted_bytes", "is %s, want at least limits.max_request_bytes (%s), or the largest request never fits",
 			l.MaxUncommittedBytes, l.MaxRequestBytes)
 	}
+	if l.RetentionBytes < l.MaxEntryBytes {
+		report("limits.retention_bytes", "is %s, want at least limits.max_entry_bytes (%s), or a peer that is one frame behind needs a snapshot",
+			l.RetentionBytes, l.MaxEntryBytes)
+	}
+	if l.SnapshotRate < leastSnapshotRate {
+		report("limits.snapshot_rate", "is %s, want at least %s, or a peer gives up waiting", l.SnapshotRate, Bytes(leastSnapshotRate))
+	}
 	if l.PendingBytes < l.FlushBytes {
 		report("limits.pending_bytes", "is %s, want at least limits.flush_bytes (%s), or every write waits for the flush interval",
 			l.PendingBytes, l.FlushBytes)
 	}
 }
+
+// leastSnapshotRate is what it takes to send any message of a snapshot well within a peer's patience.
+const leastSnapshotRate = 1 << 20
 
 var dnsLabel = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$`)
 

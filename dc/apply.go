@@ -27,6 +27,8 @@ type state struct {
 	high        event.Stamp // highest stamp applied, local or remote
 	positions   map[string]event.Position
 	barrier     barrier
+	past        map[life]event.Position // of lives that have ended, this DC's own included
+	reach       map[life]int64          // see marks.go
 }
 
 func loadState(get func(string) []byte) (state, error) {
@@ -50,6 +52,12 @@ func loadState(get func(string) []byte) (state, error) {
 		if s.positions[o], err = decodePosition(o, get(metaPosition+o)); err != nil {
 			return s, err
 		}
+	}
+	if s.past, err = decodePast(get(metaPast)); err != nil {
+		return s, err
+	}
+	if s.reach, err = decodeReach(get(metaReach)); err != nil {
+		return s, err
 	}
 	s.barrier, err = decodeBarrier(get(metaBarrier))
 	return s, err
@@ -96,7 +104,7 @@ func (d *DC) applyEntry(raw *consensus.Entry) error {
 	}
 	b.Commit(at)
 	d.queue.supersede(raw.Term)
-	d.publish()
+	d.publish(raw.Index)
 	run.answer()
 	return nil
 }
@@ -127,7 +135,7 @@ func (a *applier) apply() error {
 	high := s.high
 	sealed := false
 	for i, it := range a.entry.items {
-		if (it.kind == kindFrame || it.kind == kindConfirm) && !sealed {
+		if it.kind.afterWrites() && !sealed {
 			// Frames and bookkeeping come last: the frame of the local writes is complete.
 			if err := a.seal(); err != nil {
 				return err
@@ -147,11 +155,15 @@ func (a *applier) apply() error {
 		case kindFrame:
 			a.results[i].err, err = a.receive(it.payload)
 		case kindConfirm:
-			err = a.confirm(it.payload)
+			err = a.confirm(it.payload, it.note)
+		case kindMerge:
+			err = a.merge(it.payload)
+		case kindAdopt:
+			err = a.adopt(it.payload)
 		default:
 			// A kind that this build does not know was proposed by a newer one; skipping it would make this
 			// replica differ from the others.
-			err = fmt.Errorf("%w: kind %d, this build knows up to %d: upgrade this node", ErrMalformed, it.kind, kindRequest)
+			err = fmt.Errorf("%w: kind %d, this build knows up to %d: upgrade this node", ErrMalformed, it.kind, lastKind)
 		}
 		if err != nil {
 			return fmt.Errorf("item %d of kind %d: %w", i, it.kind, err)
@@ -162,6 +174,7 @@ func (a *applier) apply() error {
 			return err
 		}
 	}
+	a.settle()
 	if s.high != high {
 		a.batch.SetMeta(metaHigh, encodeUint64(uint64(s.high)))
 		a.dc.clock.Observe(s.high)
@@ -344,10 +357,18 @@ func (a *applier) receive(payload []byte) (refusal, err error) {
 	return nil, nil
 }
 
-func (a *applier) confirm(payload []byte) error {
+func (a *applier) confirm(payload, rawNote []byte) error {
 	m, err := decodeMatrix(payload)
 	if err != nil {
 		return err
+	}
+	n, err := decodeNote(rawNote)
+	if err != nil {
+		return err
+	}
+	a.trim(n.Trim)
+	if len(m) == 0 || !a.dc.state.alive(n.Lives) {
+		return nil
 	}
 	low := m.lowest()
 	for origin, upTo := range low {
@@ -360,6 +381,10 @@ func (a *applier) confirm(payload []byte) error {
 	if stable != nil {
 		a.batch.DropGraves(stable, maxGravesPerEntry)
 	}
+	return a.saveBarrier()
+}
+
+func (a *applier) saveBarrier() error {
 	raw, err := encodeBarrier(a.dc.state.barrier)
 	if err != nil {
 		return err
@@ -403,7 +428,7 @@ func (d *DC) Restore(at consensus.Applied, r io.Reader) error {
 	d.state = s
 	d.clock.Observe(s.high)
 	d.queue.supersede(at.Term)
-	d.publish()
+	d.publish(at.Index)
 	return nil
 }
 

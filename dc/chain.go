@@ -25,11 +25,11 @@ func (d *DC) Position(origin string) event.Position {
 // Vector is the watermark of every origin. It must not be changed.
 func (d *DC) Vector() event.Vector { return d.published.Load().vector }
 
-// Digest is a sum over the live data, and the vector that it belongs to: DCs with equal vectors have equal
-// digests.
+// Digest is a sum over the live data, and what that holds: DCs that hold the same have equal digests. Beside
+// the vector it names lives of origins that have ended, and what a snapshot brought ahead of the vector.
 func (d *DC) Digest() (uint64, event.Vector) {
 	p := d.published.Load()
-	return p.digest, p.vector
+	return p.digest, p.holds
 }
 
 // Revision is the DC's current etcd revision on this node.

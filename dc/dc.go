@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,10 @@ const (
 	defaultMaxQueueBytes   = 64 << 20
 	defaultMaxRequestBytes = 1536 << 10
 	requestSlackBytes      = 512 << 10 // what etcd allows on top, for the encoding
+
+	defaultRetentionBytes    = 4 << 30
+	defaultRetentionAge      = 72 * time.Hour
+	defaultRetentionInterval = time.Second
 )
 
 // Config says where a replica keeps its data and with whom it forms its group.
@@ -33,6 +38,13 @@ type Config struct {
 	Dir       string           // holds the store ("store") and the log ("wal")
 	Consensus consensus.Config // StateMachine, Batcher, Dir, Logger and Registerer are filled in here
 	Store     store.Config     // Path, Logger and Registerer are filled in here
+
+	// RetentionBytes and RetentionAge bound what each chain keeps for a DC that has not confirmed it; a DC that
+	// comes back after more than that needs a snapshot. 0 means 4 GiB and 72 h. RetentionInterval is how often
+	// the leader looks; 0 means 1 s.
+	RetentionBytes    int64
+	RetentionAge      time.Duration
+	RetentionInterval time.Duration
 
 	MaxQueueBytes   int              // of writes that wait to be proposed; 0 means 64 MiB. More are refused with ErrBusy
 	MaxRequestBytes int              // of one write; 0 means 1.5 MiB, as etcd
@@ -60,6 +72,21 @@ func (c *Config) validate() error {
 	}
 	if c.MaxRequestBytes == 0 {
 		c.MaxRequestBytes = defaultMaxRequestBytes
+	}
+	if c.RetentionBytes == 0 {
+		c.RetentionBytes = defaultRetentionBytes
+	}
+	if c.RetentionAge == 0 {
+		c.RetentionAge = defaultRetentionAge
+	}
+	if c.RetentionInterval == 0 {
+		c.RetentionInterval = defaultRetentionInterval
+	}
+	if c.RetentionBytes < 0 || c.RetentionAge < 0 || c.RetentionInterval < 0 {
+		return errors.New("dc: negative retention")
+	}
+	if c.Now == nil {
+		c.Now = time.Now
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -95,6 +122,11 @@ type published struct {
 	vector      event.Vector
 	digest      uint64
 	revision    int64
+	index       uint64 // of the log
+	high        event.Stamp
+	marks       []event.Mark
+	reach       map[life]int64
+	holds       event.Vector // what the digest is of; see marks.go
 }
 
 // Open opens or creates the replica's data and reads the log. It starts nothing.
@@ -124,7 +156,7 @@ func Open(cfg Config) (*DC, error) {
 	}
 	d.conf = d.store.Durable().Conf
 	clock.Observe(d.state.high)
-	d.publish()
+	d.publish(d.store.Durable().Index)
 	cc := cfg.Consensus
 	cc.Dir, cc.StateMachine, cc.Batcher = cfg.Dir, d, batcher{d}
 	cc.Logger, cc.Registerer = cfg.Logger, cfg.Registerer
@@ -139,12 +171,18 @@ func (d *DC) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	// The store outlives consensus by a moment: what was applied last is still flushed.
 	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
+	retainCtx, stopRetaining := context.WithCancel(ctx)
 	g.Go(func() error {
 		defer stopStore()
+		defer stopRetaining()
 		defer d.queue.abort()
 		return d.node.Run(ctx)
 	})
 	g.Go(func() error { return d.store.Run(storeCtx) })
+	g.Go(func() error {
+		d.retain(retainCtx)
+		return nil
+	})
 	err := g.Wait()
 	return errors.Join(err, d.store.Close())
 }
@@ -158,8 +196,9 @@ func (d *DC) Kill() {
 	d.node.Kill()
 }
 
-func (d *DC) publish() {
+func (d *DC) publish(index uint64) {
 	p := &published{
+		index: index, high: d.state.high,
 		incarnation: d.state.incarnation,
 		positions:   make(map[string]event.Position, len(d.origins)),
 		vector:      event.Vector{},
@@ -174,6 +213,7 @@ func (d *DC) publish() {
 		p.positions[o] = pos
 		p.vector[o] = pos.Revision
 	}
+	p.marks, p.reach, p.holds = d.state.marks(), maps.Clone(d.state.reach), d.state.holds(p.vector)
 	d.published.Store(p)
 	d.signal.fire()
 }

@@ -15,20 +15,30 @@ const entryVersion = 1
 type kind uint8
 
 const (
-	kindInit    kind = 1 // incarnation of the DC's data; only the first one counts
-	kindPut     kind = 2 // etcdserverpb.PutRequest
-	kindDelete  kind = 3 // etcdserverpb.DeleteRangeRequest
-	kindTxn     kind = 4 // etcdserverpb.TxnRequest
-	kindCompact kind = 5 // etcdserverpb.CompactionRequest
-	kindFrame   kind = 6 // a frame of another DC, as received
-	kindConfirm kind = 7 // what every DC is known to have applied
-	kindRequest kind = 8 // a put, delete or txn with the id that its client gave it
+	kindInit    kind = 1  // incarnation of the DC's data; only the first one counts
+	kindPut     kind = 2  // etcdserverpb.PutRequest
+	kindDelete  kind = 3  // etcdserverpb.DeleteRangeRequest
+	kindTxn     kind = 4  // etcdserverpb.TxnRequest
+	kindCompact kind = 5  // etcdserverpb.CompactionRequest
+	kindFrame   kind = 6  // a frame of another DC, as received
+	kindConfirm kind = 7  // what every DC is known to have applied, and what goes past retention
+	kindRequest kind = 8  // a put, delete or txn with the id that its client gave it
+	kindMerge   kind = 9  // a chunk of another DC's state
+	kindAdopt   kind = 10 // the marks of a DC whose whole state was merged
+
+	lastKind = kindAdopt
 )
+
+// afterWrites says whether items of this kind come after the local writes of their entry.
+func (k kind) afterWrites() bool {
+	return k == kindFrame || k == kindConfirm || k == kindMerge || k == kindAdopt
+}
 
 // item is one proposal inside an entry.
 type item struct {
 	kind    kind
 	payload []byte
+	note    []byte // of a confirm: see note.go. Older builds skip it
 }
 
 // entry is what one Raft entry carries: the proposals that waited together. Local writes come before
@@ -51,8 +61,9 @@ const (
 
 	itemFieldKind    = 1
 	itemFieldPayload = 2
+	itemFieldNote    = 3
 
-	itemOverhead = 16 // bytes of tags and lengths around a payload, at most
+	itemOverhead = 24 // bytes of tags and lengths around a payload, at most
 )
 
 func (e *entry) marshal(size int) []byte {
@@ -71,11 +82,19 @@ func (e *entry) marshal(size int) []byte {
 	}
 	for _, it := range e.items {
 		b = protowire.AppendTag(b, entryFieldItem, protowire.BytesType)
-		b = protowire.AppendVarint(b, uint64(2+1+protowire.SizeBytes(len(it.payload))))
+		size := 2 + 1 + protowire.SizeBytes(len(it.payload))
+		if it.note != nil {
+			size += 1 + protowire.SizeBytes(len(it.note))
+		}
+		b = protowire.AppendVarint(b, uint64(size))
 		b = protowire.AppendTag(b, itemFieldKind, protowire.VarintType)
 		b = protowire.AppendVarint(b, uint64(it.kind))
 		b = protowire.AppendTag(b, itemFieldPayload, protowire.BytesType)
 		b = protowire.AppendBytes(b, it.payload)
+		if it.note != nil {
+			b = protowire.AppendTag(b, itemFieldNote, protowire.BytesType)
+			b = protowire.AppendBytes(b, it.note)
+		}
 	}
 	return b
 }
@@ -144,6 +163,8 @@ func unmarshalItem(b []byte) (item, error) {
 			it.kind = kind(v)
 		case num == itemFieldPayload && typ == protowire.BytesType:
 			it.payload, n = protowire.ConsumeBytes(b)
+		case num == itemFieldNote && typ == protowire.BytesType:
+			it.note, n = protowire.ConsumeBytes(b)
 		default:
 			n = protowire.ConsumeFieldValue(num, typ, b)
 		}

@@ -12,6 +12,9 @@ type metrics struct {
 	txns      *prometheus.CounterVec
 	conflicts *prometheus.CounterVec
 	requests  *prometheus.CounterVec
+	trims     *prometheus.CounterVec
+	merged    prometheus.Counter
+	adopted   *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -32,9 +35,18 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "geogate_dc_repeated_requests_total",
 			Help: "Writes with a known request id by result: repeated (answered as before) or reused (another request, refused).",
 		}, []string{"result"}),
+		trims: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "geogate_dc_retention_trims_total", Help: "Times that frames some datacenter has not confirmed were dropped, being too many or too old.",
+		}, []string{"origin"}),
+		merged: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "geogate_dc_snapshot_keys_total", Help: "Keys that changed here because of another datacenter's snapshot.",
+		}),
+		adopted: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "geogate_dc_snapshots_total", Help: "Snapshots of another datacenter that were merged completely.",
+		}, []string{"from"}),
 	}
 	if r != nil {
-		r.MustRegister(m.writes, m.frames, m.txns, m.conflicts, m.requests)
+		r.MustRegister(m.writes, m.frames, m.txns, m.conflicts, m.requests, m.trims, m.merged, m.adopted)
 	}
 	return m
 }

@@ -14,6 +14,8 @@ const (
 	metaPosition    = "position/"   // + origin: incarnation 8, revision 8, hash 32
 	metaOrigins     = "origins"     // names of all origins that have a position, JSON
 	metaBarrier     = "barrier"     // see stability.go
+	metaPast        = "past"        // see marks.go
+	metaReach       = "reach"       // see marks.go
 )
 
 func encodePosition(p event.Position) []byte {

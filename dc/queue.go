@@ -67,6 +67,9 @@ type queue struct {
 	last       uint64 // first sequence number of the entry taken last
 }
 
+// cost is at least what the item takes in an entry.
+func (it *item) cost() int { return len(it.payload) + len(it.note) + itemOverhead }
+
 func newQueue(proposer uint64, clock *event.Clock, maxBytes, maxItem int) *queue {
 	return &queue{
 		proposer: proposer, clock: clock, maxBytes: maxBytes, maxItem: maxItem,
@@ -88,9 +91,9 @@ func (q *queue) add(it item) (*pending, error) {
 	if q.bytes+len(it.payload) > q.maxBytes && q.bytes > 0 {
 		return nil, ErrBusy
 	}
-	q.bytes += len(it.payload) + itemOverhead
+	q.bytes += it.cost()
 	switch it.kind {
-	case kindFrame, kindConfirm:
+	case kindFrame, kindConfirm, kindMerge, kindAdopt:
 		q.others = append(q.others, p)
 	case kindInit:
 		q.writes = append([]*pending{p}, q.writes...) // the incarnation goes before any write
@@ -156,7 +159,7 @@ func (q *queue) take(term uint64, limit int) []byte {
 	pull := func(from []*pending) []*pending {
 		for len(from) > 0 {
 			p := from[0]
-			cost := len(p.item.payload) + itemOverhead
+			cost := p.item.cost()
 			if size > 0 && size+cost > limit {
 				break
 			}

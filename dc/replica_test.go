@@ -61,7 +61,7 @@ func openReplica(t testing.TB, cfg Config) *replica {
 	if r.state, err = loadState(s.Meta); err != nil {
 		t.Fatal(err)
 	}
-	r.publish()
+	r.publish(0)
 	return r
 }
 

@@ -73,8 +73,9 @@ func (d *DC) Propose(ctx context.Context, s event.Sealed) (<-chan error, error) 
 
 // Confirm records what every DC is known to have applied: rows are DCs, this one included. The chains are
 // trimmed to what all have, and tombstones that no late write can reach any more are collected. A matrix
-// in which a DC of the topology is missing changes nothing.
-func (d *DC) Confirm(ctx context.Context, matrix map[string]event.Vector) error {
+// in which a DC of the topology is missing changes nothing, nor does one whose revisions are not all of the
+// lives, by origin, that are the present ones when it is applied.
+func (d *DC) Confirm(ctx context.Context, matrix map[string]event.Vector, lives map[string]uint64) error {
 	m := matrixEntry{}
 	for _, name := range d.origins {
 		row, ok := matrix[name]
@@ -83,11 +84,19 @@ func (d *DC) Confirm(ctx context.Context, matrix map[string]event.Vector) error 
 		}
 		m[name] = row
 	}
+	return d.confirm(ctx, m, note{Lives: lives})
+}
+
+func (d *DC) confirm(ctx context.Context, m matrixEntry, n note) error {
 	payload, err := json.Marshal(m)
 	if err != nil {
 		return fmt.Errorf("encode confirmations: %w", err)
 	}
-	p, err := d.queue.add(item{kind: kindConfirm, payload: payload})
+	extra, err := json.Marshal(n)
+	if err != nil {
+		return fmt.Errorf("encode confirmations: %w", err)
+	}
+	p, err := d.queue.add(item{kind: kindConfirm, payload: payload, note: extra})
 	if err != nil {
 		return err
 	}

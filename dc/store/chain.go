@@ -116,6 +116,43 @@ func (b *Batch) TrimFrames(origin string, upTo int64) {
 	}
 }
 
+// ResetChain makes an origin's chain begin behind a revision of one of its incarnations, without any frame:
+// what came before did not arrive as frames, so there is a hole, and nobody can be served across it.
+func (b *Batch) ResetChain(origin string, incarnation uint64, revision int64) {
+	s := b.s
+	c := s.chains[origin]
+	if c == nil {
+		c = &chain{origin: origin}
+		s.chains[origin] = c
+	}
+	c.incarnation, c.head, c.floor, c.frames = incarnation, revision, revision, nil
+	c.gone.txns, c.gone.bytes = c.txns, c.bytes
+	c.reset = true
+	s.active.chains[origin] = c
+	s.active.bytes += overhead
+}
+
+// Excess is the revision up to which an origin's chain must be trimmed so that its frames take at most a
+// number of bytes and none was committed before a moment on its origin's clock. The newest frame stays in
+// any case. The incarnation is the chain's; ok is false when nothing is in excess.
+func (s *Store) Excess(origin string, maxBytes int64, oldest time.Time) (upTo int64, incarnation uint64, ok bool) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	c := s.chains[origin]
+	if c == nil || len(c.frames) < 2 {
+		return 0, 0, false
+	}
+	last := len(c.frames) - 1
+	n := sort.Search(last, func(i int) bool {
+		return c.bytes-c.frames[i].bytes <= maxBytes && !c.frames[i+1].stamp.Time().Before(oldest)
+	})
+	// Frame n is the last one to go, unless nothing is too much or too old as it is.
+	if c.bytes-c.gone.bytes <= maxBytes && !c.frames[0].stamp.Time().Before(oldest) {
+		return 0, 0, false
+	}
+	return c.frames[min(n, last-1)].last, c.incarnation, true
+}
+
 // Frames returns the retained frames of origin that follow the place after, in order: as many as fit into
 // maxBytes, and at least one if there is any. It fails with [ErrTrimmed] when the next frame is not kept.
 func (s *Store) Frames(origin string, after int64, maxBytes int) ([]event.Sealed, error) {

@@ -1,0 +1,134 @@
+package dc
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"geogate/dc/store"
+	"geogate/replication/event"
+)
+
+// adoption ends the merge of a snapshot: all that its sender held when the snapshot was begun is here now.
+type adoption struct {
+	From  string       `json:"from"`
+	High  uint64       `json:"high"`  // the highest stamp that the sender had applied
+	Marks []markRecord `json:"marks"` // where it stood
+}
+
+// merge applies a chunk of another DC's state. The later stamp of a key wins, as for frames; what loses is
+// no conflict, because both sides' writers were heard of when their frames came. All changes of a chunk
+// share a revision. A chunk may be applied any number of times, and without those before or behind it.
+func (a *applier) merge(payload []byte) error {
+	c, err := decodeChunk(payload)
+	if err != nil {
+		return err
+	}
+	a.batch.NextTxn()
+	changed := 0
+	for i := range c.versions {
+		v := &c.versions[i]
+		a.dc.state.high = max(a.dc.state.high, v.Geo.Stamp)
+		if mergeState(a.batch, v) {
+			changed++
+		}
+	}
+	a.extend(c.reach)
+	a.dc.metrics.merged.Add(float64(changed))
+	return nil
+}
+
+// mergeState says whether it changed anything.
+func mergeState(b *store.Batch, v *store.Version) bool {
+	head, known := b.Head(v.Key)
+	if known && !event.Later(v.Geo.Stamp, v.Geo.Origin, head.Geo.Stamp, head.Geo.Origin) {
+		return false
+	}
+	switch {
+	case !v.Deleted:
+		b.Put(v.Key, v.Value, v.Lease, v.Geo)
+	case known && head.Live:
+		b.Delete(v.Key, v.Geo)
+	default:
+		b.Bury(v.Key, v.Geo)
+	}
+	return true
+}
+
+// adopt moves the marks of this DC to what it holds after the merge: for each life, the further of its own
+// and the sender's. An origin's present life gives way to another one when the sender is that origin, or
+// has seen this one end.
+func (a *applier) adopt(payload []byte) error {
+	var p adoption
+	if err := json.Unmarshal(payload, &p); err != nil {
+		return fmt.Errorf("%w: adoption: %w", ErrMalformed, err)
+	}
+	marks := make([]event.Mark, len(p.Marks))
+	ended := map[life]bool{}
+	for i := range p.Marks {
+		var err error
+		if marks[i], err = p.Marks[i].mark(); err != nil {
+			return fmt.Errorf("%w: adoption: %w", ErrMalformed, err)
+		}
+		if marks[i].Past {
+			ended[life{marks[i].Origin, marks[i].Incarnation}] = true
+		}
+	}
+	s := &a.dc.state
+	for _, m := range marks {
+		if err := a.place(m, p.From, ended); err != nil {
+			return err
+		}
+	}
+	s.high = max(s.high, event.Stamp(p.High))
+	a.dc.metrics.adopted.WithLabelValues(p.From).Inc()
+	return nil
+}
+
+func (a *applier) place(m event.Mark, from string, ended map[life]bool) error {
+	s := &a.dc.state
+	own := s.positions[m.Origin]
+	switch {
+	case m.Incarnation == own.Incarnation:
+		if m.Revision > own.Revision && m.Origin != a.dc.cfg.Name {
+			a.jump(m.Position)
+		}
+	case m.Past || m.Origin == a.dc.cfg.Name:
+		a.remember(m.Position)
+	case own.Incarnation == 0:
+		return a.succeed(m.Position)
+	case m.Origin == from || ended[life{m.Origin, own.Incarnation}]:
+		a.remember(event.Position{Origin: m.Origin, Incarnation: own.Incarnation, Revision: own.Revision, Hash: own.Hash})
+		if l := (life{m.Origin, own.Incarnation}); s.reach[l] > own.Revision {
+			a.remember(fragment(l, s.incarnation))
+			delete(s.reach, l)
+			a.saveReach()
+		}
+		return a.succeed(m.Position)
+	default:
+		a.remember(m.Position) // which of the two is the later one, only the origin can say
+	}
+	return nil
+}
+
+// jump moves a position without the frames that lead there.
+func (a *applier) jump(p event.Position) {
+	a.setPosition(p)
+	a.batch.ResetChain(p.Origin, p.Incarnation, p.Revision)
+}
+
+// succeed makes a life the present one of its origin. What DCs were known to have of the one before says
+// nothing about this one, so the collection of tombstones starts over.
+func (a *applier) succeed(p event.Position) error {
+	s := &a.dc.state
+	l := life{p.Origin, p.Incarnation}
+	if held, ok := s.past[l]; ok {
+		if held.Revision > p.Revision {
+			p = held
+		}
+		delete(s.past, l)
+		a.savePast()
+	}
+	a.jump(p)
+	s.barrier = barrier{}
+	return a.saveBarrier()
+}
