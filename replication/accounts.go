@@ -30,6 +30,7 @@ func servicesOf(local, peer string) []service {
 		same(syncSubject(local, peer)),
 		same(pingSubject(local, peer)),
 		same(ackSubject(local, peer)),
+		same(fetchSubject(local, peer)),
 	}
 }
 

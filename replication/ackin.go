@@ -7,7 +7,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"geogate/replication/event"
 	"geogate/replication/wire"
 )
 
@@ -114,9 +113,8 @@ func (l *lead) takeAck(p *peer, ack *wire.Ack) error {
 	if hash, ok := l.outbox.hashOf(at.Revision); ok && hash != at.Hash {
 		return errAckHash
 	}
-	vector := l.vectorOf(p, ack)
 	p.mu.Lock()
-	p.vector, p.warned = vector, ""
+	p.marks, p.warned = ack.Vector, ""
 	p.mu.Unlock()
 	l.tracker.Ack(p.name, at.Revision)
 	return nil
@@ -135,7 +133,7 @@ func (l *lead) orderAck(p *peer, o ackOrder) error {
 		if !p.contact.IsZero() {
 			p.past = append(p.past, last.incarnation)
 			p.past = p.past[max(0, len(p.past)-pastIncarnations):]
-			p.vector = nil
+			p.marks = nil
 			l.tracker.Forget(p.name)
 			l.cfg.Logger.Warn("peer has begun a new incarnation", "peer", p.name)
 		}
@@ -144,24 +142,4 @@ func (l *lead) orderAck(p *peer, o ackOrder) error {
 	}
 	p.ack, p.contact = o, l.cfg.Clock()
 	return nil
-}
-
-// vectorOf reads the sender's vector. A watermark of an incarnation that is not the one known here says
-// nothing about the frames kept here, so it counts as none; of the sender's own chain, it makes the whole
-// row unknown.
-func (l *lead) vectorOf(p *peer, ack *wire.Ack) event.Vector {
-	v := event.Vector{}
-	for _, w := range ack.Vector {
-		known := l.cfg.Chain.Position(w.Origin).Incarnation
-		if w.Origin == l.cfg.Local {
-			known = l.cfg.Incarnation()
-		}
-		switch {
-		case w.Incarnation == known, w.Origin == p.name && known == 0:
-			v[w.Origin] = w.Revision
-		case w.Origin == p.name:
-			return nil
-		}
-	}
-	return v
 }

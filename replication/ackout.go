@@ -41,13 +41,7 @@ func (k *link) sendAck() error {
 		Seq: r.ackSeq.Add(1), SentUnixNano: r.cfg.Clock().UnixNano(),
 		Position: wire.FromPosition(chain.Position(r.peer.Name)),
 	}
-	for origin, revision := range r.ownVector() {
-		w := &wire.Watermark{Origin: origin, Revision: revision, Incarnation: chain.Position(origin).Incarnation}
-		if origin == r.cfg.Local {
-			w.Incarnation = ack.Incarnation
-		}
-		ack.Vector = append(ack.Vector, w)
-	}
+	ack.Vector = r.watermarks()
 	b, err := r.signer.Seal(wire.Kind_KIND_ACK, ack)
 	if err != nil {
 		return err
@@ -57,4 +51,21 @@ func (k *link) sendAck() error {
 	}
 	r.metrics.acksSent.WithLabelValues(r.peer.Name).Inc()
 	return nil
+}
+
+// watermarks is what this DC tells the others that it has applied.
+func (e *Engine) watermarks() []*wire.Watermark {
+	if e.cfg.Snapshots != nil {
+		marks, _, _ := e.cfg.Snapshots.Marks()
+		return wire.FromMarks(marks, false)
+	}
+	var out []*wire.Watermark
+	for origin, revision := range e.ownVector() {
+		w := &wire.Watermark{Origin: origin, Revision: revision, Incarnation: e.cfg.Chain.Position(origin).Incarnation}
+		if origin == e.cfg.Local {
+			w.Incarnation = e.cfg.Incarnation()
+		}
+		out = append(out, w)
+	}
+	return out
 }

@@ -18,7 +18,7 @@ type Chain interface {
 	// Frames returns retained frames of origin with PrevRevision >= after, in chain order, about maxBytes of
 	// them but at least one if there is any. [ErrTrimmed] when the frame right behind `after` is gone.
 	Frames(origin string, after int64, maxBytes int) ([]event.Sealed, error)
-	// Backlog measures the retained frames of origin behind a revision.
+	// Backlog measures the retained frames of origin behind a revision; [ErrTrimmed] when not all are kept.
 	Backlog(origin string, after int64) (Backlog, error)
 	// Changed is closed after the next entry is applied; take it before reading.
 	Changed() <-chan struct{}
@@ -42,6 +42,26 @@ type Applier interface {
 
 // Confirmer takes note of what every DC is known to have.
 type Confirmer interface {
-	// Confirm is told the vector of each DC, the local one included. The matrix belongs to the callee.
-	Confirm(ctx context.Context, matrix map[string]event.Vector) error
+	// Confirm is told the vector of each DC, the local one included, and by origin the incarnation that its
+	// revisions there are of: when one has ended by the time of the commit, the matrix must change nothing.
+	// Both maps belong to the callee.
+	Confirm(ctx context.Context, matrix map[string]event.Vector, lives map[string]uint64) error
+}
+
+// Snapshots gives and takes the whole state of a DC, key by key, for when frames no longer lead from one to
+// the other.
+type Snapshots interface {
+	// Marks is where this DC stands in each life of each origin, its own revision, and the highest stamp that
+	// it has applied, all of one moment. The marks are not changed by either side.
+	Marks() (marks []event.Mark, revision int64, high event.Stamp)
+	// Export encodes the newest state of the keys behind `after` (all when empty), tombstones included, about
+	// maxBytes of it: opaque to replication. Live keys that had that state at this DC's revision `since` are
+	// left out. Behind `last` there is more unless done.
+	Export(ctx context.Context, after []byte, since int64, maxBytes int) (chunk, last []byte, done bool, err error)
+	// Merge hands a chunk to this DC's Raft group, as [Applier.Propose] does a frame. Merging it again, or
+	// without the others, does no harm. It fails at once when the chunk can't be read.
+	Merge(ctx context.Context, chunk []byte) (<-chan error, error)
+	// Adopt moves the marks of this DC to cover those of another one whose chunks have all been merged, taken
+	// before the first of them was exported. It returns when that is committed and applied.
+	Adopt(ctx context.Context, from string, marks []event.Mark, high event.Stamp) error
 }

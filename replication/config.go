@@ -34,6 +34,8 @@ type Config struct {
 	Chain     Chain
 	Applier   Applier
 	Confirmer Confirmer
+	// Snapshots may be nil: then none are given or taken, and an origin stops where its frames are gone.
+	Snapshots Snapshots
 
 	// HeartbeatInterval is how often an ack is repeated. 0 means 250 ms.
 	HeartbeatInterval time.Duration
@@ -69,6 +71,8 @@ type Config struct {
 	PingInterval time.Duration
 	// ApplyTimeout bounds the wait for the oldest proposal of a received frame. 0 means 10 s.
 	ApplyTimeout time.Duration
+	// FetchTimeout bounds the wait for the next message of a snapshot or of a third DC's frames. 0 means 10 s.
+	FetchTimeout time.Duration
 	// PublishTimeout bounds the wait for JetStream's answer to a publish; then the stream is doubted. 0 means 3 s.
 	PublishTimeout time.Duration
 
@@ -87,6 +91,14 @@ type Config struct {
 	ReadBytes int
 	// DifferenceBytes is how far a difference may run ahead of what its peer has confirmed. 0 means 16 MiB.
 	DifferenceBytes int
+	// FetchWindowBytes is how much of a snapshot, or of a third DC's frames, one request asks for. 0 means 4 MiB.
+	FetchWindowBytes int
+	// ChunkBytes is about how much state goes into one chunk of a snapshot, which is one Raft entry where it is
+	// merged. 0 means 256 KiB.
+	ChunkBytes int
+	// SnapshotRate bounds what this node sends of snapshots and third DCs' frames, to all peers together, in
+	// bytes per second before compression. 0 means 64 MiB.
+	SnapshotRate int
 	// IndexEntries bounds the index from revision to stream sequence; beyond, it gets coarser. 0 means 65,536.
 	IndexEntries int
 
@@ -180,6 +192,7 @@ func (c *Config) validate() error {
 	orDuration(&c.PingInterval, time.Second)
 	orDuration(&c.ApplyTimeout, 10*time.Second)
 	orDuration(&c.PublishTimeout, 3*time.Second)
+	orDuration(&c.FetchTimeout, 10*time.Second)
 	c.HealthEvents = cmp.Or(c.HealthEvents, 64)
 	c.PartBytes = cmp.Or(c.PartBytes, 512<<10)
 	c.MaxFrameBytes = cmp.Or(c.MaxFrameBytes, 16<<20)
@@ -188,6 +201,9 @@ func (c *Config) validate() error {
 	c.PublishBytes = cmp.Or(c.PublishBytes, 16<<20)
 	c.ReadBytes = cmp.Or(c.ReadBytes, 1<<20)
 	c.DifferenceBytes = cmp.Or(c.DifferenceBytes, 16<<20)
+	c.FetchWindowBytes = cmp.Or(c.FetchWindowBytes, 4<<20)
+	c.ChunkBytes = cmp.Or(c.ChunkBytes, 256<<10)
+	c.SnapshotRate = cmp.Or(c.SnapshotRate, 64<<20)
 	c.IndexEntries = cmp.Or(c.IndexEntries, 1<<16)
 	if c.Clock == nil {
 		c.Clock = time.Now
@@ -218,12 +234,13 @@ func (c *Config) validate() error {
 		return bad("index entries %d must be at least 16, health events %d at least 1", c.IndexEntries, c.HealthEvents)
 	}
 	for _, d := range []time.Duration{c.HeartbeatInterval, c.AckMinInterval, c.HealthInterval, c.ConfirmInterval, c.DialTimeout,
-		c.RequestTimeout, c.SyncMinInterval, c.RetryMin, c.RefusedInterval, c.PullHeartbeat, c.StallAfter, c.PingInterval, c.ApplyTimeout, c.PublishTimeout} {
+		c.RequestTimeout, c.SyncMinInterval, c.RetryMin, c.RefusedInterval, c.PullHeartbeat, c.StallAfter, c.PingInterval, c.ApplyTimeout, c.PublishTimeout, c.FetchTimeout} {
 		if d <= 0 {
 			return bad("a duration is %s; all must be positive", d)
 		}
 	}
-	for _, n := range []int{c.MaxFrameBytes, c.ProposeBytes, c.PublishBytes, c.ReadBytes, c.DifferenceBytes} {
+	for _, n := range []int{c.MaxFrameBytes, c.ProposeBytes, c.PublishBytes, c.ReadBytes, c.DifferenceBytes,
+		c.FetchWindowBytes, c.ChunkBytes, c.SnapshotRate} {
 		if n <= 0 {
 			return bad("a size is %d bytes; all must be positive", n)
 		}

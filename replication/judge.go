@@ -2,6 +2,8 @@ package replication
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"geogate/replication/health"
@@ -31,6 +33,7 @@ func (l *lead) step(p *peer) {
 		At: l.cfg.Clock(), Contact: p.contact, Acked: acked, Behind: !known || acked < head,
 	})
 	p.machine = m
+	l.noteLostLocked(p, acked, known)
 	if changed != nil {
 		p.events.Add(*changed)
 	}
@@ -45,4 +48,29 @@ func (l *lead) step(p *peer) {
 	} else {
 		log.Info("peer health changed")
 	}
+}
+
+// noteLostLocked takes note of whether the peer stands behind what is retained for it: it needs a snapshot
+// then, which it asks for itself.
+func (l *lead) noteLostLocked(p *peer, acked int64, known bool) {
+	if !known {
+		return
+	}
+	_, err := l.cfg.Chain.Backlog(l.cfg.Local, acked)
+	lost := errors.Is(err, ErrTrimmed)
+	if lost == (p.lost != "") {
+		return
+	}
+	log := l.cfg.Logger.With("peer", p.name, "acked", acked)
+	now := health.Event{At: l.cfg.Clock(), From: p.machine.State, To: p.machine.State}
+	if lost {
+		p.lost = fmt.Sprintf("it has confirmed up to %d, and what is behind that is past retention", acked)
+		now.Reason = "needs a snapshot: " + p.lost
+		log.Error("peer needs a snapshot", "reason", p.lost)
+	} else {
+		p.lost = ""
+		now.Reason = "needs no snapshot any more"
+		log.Info("peer needs no snapshot any more")
+	}
+	p.events.Add(now)
 }

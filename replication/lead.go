@@ -3,16 +3,15 @@ package replication
 import (
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
-	"geogate/replication/event"
 	"geogate/replication/health"
 	"geogate/replication/policy"
 	"geogate/replication/progress"
+	"geogate/replication/wire"
 )
 
 // lead is what lives while this node leads its DC:
@@ -20,6 +19,7 @@ import (
 //	outbox     chain -> JetStream                     one goroutine, and one that awaits JetStream's answers
 //	source     handshakes of a peer, and its difference      one each, and one while a difference runs
 //	receiver   a peer's stream -> our Raft group             one each, and three per connection
+//	fetches    a peer's requests for a snapshot or a third DC's frames      one each
 //	countAcks  acks of a peer -> progress, health            one each
 //	judge      health of all peers                           one
 //	confirm    matrix -> Confirmer                           one
@@ -31,6 +31,8 @@ type lead struct {
 	peers   map[string]*peer
 	order   []string // peers' names, sorted
 	running sync.WaitGroup
+	merging chan struct{} // held while a snapshot is merged: one at a time
+	pace    *pace         // of what is sent of snapshots
 	retired chan struct{} // closed when this node is no longer known as the leader
 }
 
@@ -39,16 +41,18 @@ type peer struct {
 	name     string
 	source   *source
 	receiver *receiver
-	acks     chan []byte // capacity 1: the newest that has not been looked at
+	acks     chan []byte   // capacity 1: the newest that has not been looked at
+	fetches  chan fetchJob // capacity 1: the newest that is not being answered
 
 	mu      sync.Mutex
 	machine health.Machine // guarded by mu, as all below
 	events  health.Ring
 	contact time.Time // of the last ack that counted; zero for none
 	ack     ackOrder
-	past    []uint64 // incarnations of the peer that have ended, newest last
-	vector  event.Vector
-	warned  string // what was last said about its acks, to say it once
+	past    []uint64          // incarnations of the peer that have ended, newest last
+	marks   []*wire.Watermark // nil while unknown
+	warned  string            // what was last said about its acks, to say it once
+	lost    string            // why it needs a snapshot; empty while it does not
 }
 
 // ackOrder orders the acks of one incarnation of a peer.
@@ -57,10 +61,11 @@ type ackOrder struct {
 }
 
 func newLead(e *Engine, term uint64) *lead {
-	l := &lead{Engine: e, term: term, peers: map[string]*peer{}, retired: make(chan struct{})}
+	l := &lead{Engine: e, term: term, peers: map[string]*peer{}, merging: make(chan struct{}, 1), retired: make(chan struct{})}
+	l.pace = newPace(e.cfg.SnapshotRate)
 	for i := range e.cfg.Peers {
 		cfg := &e.cfg.Peers[i]
-		p := &peer{name: cfg.Name, acks: make(chan []byte, 1), machine: health.New(e.cfg.Clock()), events: health.Ring{Size: e.cfg.HealthEvents}}
+		p := &peer{name: cfg.Name, acks: make(chan []byte, 1), fetches: make(chan fetchJob, 1), machine: health.New(e.cfg.Clock()), events: health.Ring{Size: e.cfg.HealthEvents}}
 		p.source = newSource(l, cfg.Name)
 		p.receiver = newReceiver(l, cfg)
 		l.peers[cfg.Name] = p
@@ -96,6 +101,7 @@ func (l *lead) run(ctx context.Context) {
 		l.spawn(ctx, p.source.run)
 		l.spawn(ctx, p.receiver.run)
 		l.spawn(ctx, func(ctx context.Context) { l.countAcks(ctx, p) })
+		l.spawn(ctx, func(ctx context.Context) { l.serveFetches(ctx, p) })
 	}
 	l.spawn(ctx, l.judge)
 	l.spawn(ctx, l.confirm)
@@ -152,50 +158,4 @@ func (l *lead) check(p policy.Policy) error {
 		return fmt.Errorf("%w: %s needs %d datacenters, there are %d", ErrUnreachable, p, p.Needs(n), n)
 	}
 	return fmt.Errorf("%w: %s needs %d of %d, down: %s", ErrUnreachable, p, p.Needs(n), n, strings.Join(down, ", "))
-}
-
-// matrix is the vector of each DC that is known.
-func (l *lead) matrix() map[string]event.Vector {
-	m := map[string]event.Vector{l.cfg.Local: l.ownVector()}
-	for name, p := range l.peers {
-		p.mu.Lock()
-		if p.vector != nil {
-			m[name] = p.vector.Clone()
-		}
-		p.mu.Unlock()
-	}
-	return m
-}
-
-// confirm hands the matrix on when it has changed, and every row is known: a DC that is not heard from
-// might lack anything, so nothing may be dropped.
-func (l *lead) confirm(ctx context.Context) {
-	tick := time.NewTicker(l.cfg.ConfirmInterval)
-	defer tick.Stop()
-	var last map[string]event.Vector
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-		m := l.matrix()
-		if len(m) != 1+len(l.peers) || maps.EqualFunc(m, last, maps.Equal) {
-			continue
-		}
-		given := make(map[string]event.Vector, len(m))
-		for name, v := range m {
-			given[name] = v.Clone()
-		}
-		callCtx, cancel := context.WithTimeout(ctx, l.cfg.ApplyTimeout)
-		err := l.cfg.Confirmer.Confirm(callCtx, given)
-		cancel()
-		if err != nil {
-			if ctx.Err() == nil {
-				l.cfg.Logger.Warn("confirm what all datacenters have", "error", err)
-			}
-			continue
-		}
-		last = m
-	}
 }

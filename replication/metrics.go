@@ -27,6 +27,10 @@ type metrics struct {
 	acksReceived   *prometheus.CounterVec
 	acksRefused    *prometheus.CounterVec
 	transitions    *prometheus.CounterVec
+	snapshots      *prometheus.CounterVec
+	fetchSent      *prometheus.CounterVec
+	fetchReceived  *prometheus.CounterVec
+	relayed        *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
@@ -54,6 +58,10 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 	m.acksReceived = vec("acks_received_total", "Acks of a peer that counted.", "peer")
 	m.acksRefused = vec("acks_refused_total", "Acks of a peer that did not count.", "peer")
 	m.transitions = vec("health_changes_total", "Changes of a peer's health.", "peer", "to")
+	m.snapshots = vec("snapshots_total", "Snapshots of a peer by result: begun, merged.", "from", "result")
+	m.fetchSent = vec("fetch_sent_bytes_total", "Compressed bytes of snapshots and third datacenters' frames sent.", "peer")
+	m.fetchReceived = vec("fetch_received_bytes_total", "The same received.", "peer")
+	m.relayed = vec("frames_relayed_total", "Frames of an origin that another datacenter sent, and that were proposed here.", "origin", "from")
 	m.all = append(m.all, &gauges{e: e})
 	if reg == nil {
 		return m, nil
@@ -108,6 +116,10 @@ func descSkew() *prometheus.Desc {
 	return desc("clock_skew_seconds", "The peer's clock minus this one; no sample when unknown.", "peer")
 }
 
+func descNeedsSnapshot() *prometheus.Desc {
+	return desc("needs_snapshot", "1 while the peer stands behind the frames that are retained here.", "peer")
+}
+
 func descReceiver() *prometheus.Desc {
 	return desc("receiver_up", "1 while frames of the origin are pulled.", "origin")
 }
@@ -119,7 +131,7 @@ func descWaiting() *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descLagSeconds(), descLagTxns(), descLagBytes(), descHealth(), descRTT(), descSkew(), descReceiver(), descWaiting(),
+		descLagSeconds(), descLagTxns(), descLagBytes(), descHealth(), descRTT(), descSkew(), descReceiver(), descWaiting(), descNeedsSnapshot(),
 	} {
 		ch <- d
 	}
@@ -152,6 +164,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		for _, state := range health.States() {
 			send(descHealth(), is(s.Health == state.String()), name, state.String())
 		}
+		send(descNeedsSnapshot(), is(s.NeedsSnapshot != ""), name)
 		send(descReceiver(), is(s.Receiver.State == ReceiverPulling), name)
 	}
 }

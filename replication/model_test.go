@@ -190,7 +190,7 @@ func (m *model) block() (unblock func()) {
 }
 
 // Confirm trims the chains to what not everyone has.
-func (m *model) Confirm(_ context.Context, matrix map[string]event.Vector) error {
+func (m *model) Confirm(_ context.Context, matrix map[string]event.Vector, _ map[string]uint64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.matrix = matrix

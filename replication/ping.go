@@ -41,6 +41,9 @@ func (k *link) ping(ctx context.Context) {
 	skew := time.Unix(0, pong.ClockUnixNano).Sub(sent.Add(rtt / 2))
 	r.status.rtt, r.status.skew, r.status.heard = &rtt, &skew, now
 	r.status.head = &pong.Revision
+	if why, lacks := r.lacking(pong.Vector); lacks && pong.Leading {
+		r.lacks.Store(&why)
+	}
 	if !pong.Leading {
 		k.cancel(&redirect{leader: pong.Leader})
 	}

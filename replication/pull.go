@@ -202,6 +202,10 @@ func (p *pull) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 		case <-ctx.Done():
 			return
 		}
+		if why := p.lacks.Swap(nil); why != nil {
+			cancel(fmt.Errorf("%w: %s", errNeedsData, *why))
+			return
+		}
 		p.mu.Lock()
 		head := p.status.head
 		p.mu.Unlock()

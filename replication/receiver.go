@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"geogate/replication/wire"
@@ -20,6 +21,10 @@ type receiver struct {
 	next   int    // the endpoint to try next
 	prefer string // the node that was named as the leader
 	gap    bool   // the last pull ended with a gap
+	merge  *merge // nil while no snapshot is being merged
+	base   base
+
+	lacks atomic.Pointer[string] // set by pings: why a snapshot is needed although the pull goes well
 
 	mu     sync.Mutex
 	status receiverStatus // guarded by mu
@@ -85,12 +90,22 @@ func (r *receiver) follow(ctx context.Context, k *link) (moved bool, err error) 
 		}
 		k.lead() // from here on it gets acks and pings
 		moved = true
+		if why, needed := r.snapshotFor(reply); needed {
+			if err := r.snapshot(ctx, k, reply, why); err != nil {
+				if !k.up() || errors.Is(err, errRedirected) {
+					return moved, err
+				}
+				retry.wait(ctx)
+			}
+			continue
+		}
 		switch reply.Status {
 		case wire.SyncStatus_SYNC_OK:
 			reason := "live"
 			if reply.Source == wire.Source_SOURCE_DIFFERENCE {
 				reason = "catching up from the origin's chain"
 			}
+			r.merge = nil // if one had begun, it is not needed any more
 			r.set(ReceiverPulling, reason)
 			applied, err := r.pull(ctx, k, reply)
 			r.ended(err)
@@ -103,6 +118,9 @@ func (r *receiver) follow(ctx context.Context, k *link) (moved bool, err error) 
 		case wire.SyncStatus_SYNC_TOO_OLD, wire.SyncStatus_SYNC_INCARNATION, wire.SyncStatus_SYNC_DIVERGED:
 			r.refusedBy(reply)
 			pause(ctx, r.cfg.RefusedInterval)
+			if !k.up() {
+				return moved, context.Cause(k.lost)
+			}
 			continue
 		default:
 			r.set(ReceiverWaiting, reply.Detail)
@@ -127,6 +145,41 @@ func (r *receiver) ended(err error) {
 	r.cfg.Logger.Info("pull ended", "origin", r.peer.Name, "error", err)
 }
 
+// snapshotFor says whether the peer's answer means that frames no longer lead from here to it, and why.
+func (r *receiver) snapshotFor(reply *wire.SyncReply) (why string, needed bool) {
+	if r.cfg.Snapshots == nil {
+		return "", false
+	}
+	switch reply.Status {
+	case wire.SyncStatus_SYNC_TOO_OLD, wire.SyncStatus_SYNC_INCARNATION:
+		return reply.Detail, true
+	}
+	return r.lacking(reply.Vector)
+}
+
+// snapshot takes a snapshot when no other one is being taken. The handshake may be old by then, so it is
+// repeated when this had to wait.
+func (r *receiver) snapshot(ctx context.Context, k *link, reply *wire.SyncReply, why string) error {
+	select {
+	case r.merging <- struct{}{}:
+	default:
+		r.set(ReceiverWaiting, errMerging.Error())
+		pause(ctx, r.cfg.RetryMax)
+		if !k.up() {
+			return context.Cause(k.lost)
+		}
+		return nil
+	}
+	defer func() { <-r.merging }()
+	r.lacks.Store(nil)
+	if err := r.takeSnapshot(ctx, k, why); err != nil {
+		r.set(ReceiverWaiting, err.Error())
+		r.cfg.Logger.Warn("snapshot interrupted", "from", r.peer.Name, "status", reply.Status.String(), "error", err)
+		return err
+	}
+	return nil
+}
+
 // refusedBy stops this origin until something changes there.
 func (r *receiver) refusedBy(reply *wire.SyncReply) {
 	r.mu.Lock()
@@ -135,7 +188,7 @@ func (r *receiver) refusedBy(reply *wire.SyncReply) {
 	r.set(ReceiverStopped, errNeedsData.Error()+": "+reply.Detail)
 	if !known {
 		r.cfg.Logger.Error("replication from an origin has stopped", "origin", r.peer.Name,
-			"status", reply.Status.String(), "reason", reply.Detail, "advice", "a snapshot of the origin is needed")
+			"status", reply.Status.String(), "reason", reply.Detail)
 	}
 }
 
@@ -169,7 +222,7 @@ func (r *receiver) heard() {
 func endReason(err error) string {
 	for reason, e := range map[string]error{
 		"gap": errGap, "heartbeat": errHeartbeat, "stalled": errStalled, "ended": errEnded, "difference": errDifference,
-		"apply": errApplySlow, "disconnect": errDisconnect, "stopped": context.Canceled,
+		"apply": errApplySlow, "snapshot": errNeedsData, "disconnect": errDisconnect, "stopped": context.Canceled,
 	} {
 		if errors.Is(err, e) {
 			return reason

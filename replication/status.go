@@ -9,19 +9,21 @@ import (
 // PeerStatus is what this node knows of another DC. A nil pointer is unknown: on a node that does not lead,
 // almost everything is.
 type PeerStatus struct {
-	DC           string         `json:"dc"`
-	Health       string         `json:"health"` // healthy, suspected, down, recovering; unknown where this node does not lead
-	Since        *time.Time     `json:"since"`
-	Reason       string         `json:"reason"`
-	LastContact  *float64       `json:"last_contact_seconds"` // since its last ack
-	Acked        *int64         `json:"acked_revision"`       // of this DC's chain
-	LagTxns      *int64         `json:"lag_txns"`             // committed here, not confirmed there
-	LagBytes     *int64         `json:"lag_bytes"`
-	LagSeconds   *float64       `json:"lag_seconds"` // age of the oldest of them, on this DC's clock
-	RTTMillis    *float64       `json:"rtt_ms"`
-	SkewMillis   *float64       `json:"skew_ms"` // its clock minus this one
-	Receiver     ReceiverStatus `json:"receiver"`
-	HealthEvents []health.Event `json:"health_events,omitempty"` // newest last
+	DC          string     `json:"dc"`
+	Health      string     `json:"health"` // healthy, suspected, down, recovering; unknown where this node does not lead
+	Since       *time.Time `json:"since"`
+	Reason      string     `json:"reason"`
+	LastContact *float64   `json:"last_contact_seconds"` // since its last ack
+	Acked       *int64     `json:"acked_revision"`       // of this DC's chain
+	LagTxns     *int64     `json:"lag_txns"`             // committed here, not confirmed there
+	LagBytes    *int64     `json:"lag_bytes"`
+	LagSeconds  *float64   `json:"lag_seconds"` // age of the oldest of them, on this DC's clock
+	RTTMillis   *float64   `json:"rtt_ms"`
+	SkewMillis  *float64   `json:"skew_ms"` // its clock minus this one
+	// NeedsSnapshot says why frames no longer lead from this DC to the peer: it stands behind what is retained.
+	NeedsSnapshot string         `json:"needs_snapshot"` // empty when they do, or where that is unknown
+	Receiver      ReceiverStatus `json:"receiver"`
+	HealthEvents  []health.Event `json:"health_events,omitempty"` // newest last
 }
 
 // ReceiverState says how the way from another DC to this one is doing.
@@ -33,7 +35,8 @@ const (
 	ReceiverConnecting ReceiverState = "connecting" // no connection to the node that leads the origin
 	ReceiverWaiting    ReceiverState = "waiting"    // connected, between pulls
 	ReceiverPulling    ReceiverState = "pulling"    // frames flow, or there are none
-	ReceiverStopped    ReceiverState = "stopped"    // cannot continue without a snapshot or an operator
+	ReceiverMerging    ReceiverState = "merging"    // a snapshot of the origin is being merged
+	ReceiverStopped    ReceiverState = "stopped"    // cannot continue without an operator
 )
 
 // ReceiverStatus is the way from another DC to this one.
@@ -75,7 +78,7 @@ func (l *lead) status(p *peer) PeerStatus {
 	since := p.machine.Since
 	s := PeerStatus{
 		DC: p.name, Health: p.machine.State.String(), Since: &since, Reason: p.machine.Reason,
-		HealthEvents: p.events.Events(),
+		HealthEvents: p.events.Events(), NeedsSnapshot: p.lost,
 	}
 	if !p.contact.IsZero() {
 		s.LastContact = seconds(now.Sub(p.contact))

@@ -14,6 +14,7 @@ import (
 //	geogate.<origin>.sync.<peer>     handshake, request and reply
 //	geogate.<origin>.ping.<peer>     round trip, request and reply
 //	geogate.<origin>.ack.<peer>      acks of the peer
+//	geogate.<origin>.fetch.<peer>    snapshots and third DCs' frames, one request and many replies
 const root = "geogate"
 
 // peerAPIPrefix is where a peer of an embedded server finds the JetStream API: not at $JS.API, which the
@@ -27,6 +28,9 @@ func diffSubject(origin, peer string) string { return subject(origin, "diff", to
 func syncSubject(origin, peer string) string { return subject(origin, "sync", token(peer)) }
 func pingSubject(origin, peer string) string { return subject(origin, "ping", token(peer)) }
 func ackSubject(origin, peer string) string  { return subject(origin, "ack", token(peer)) }
+func fetchSubject(origin, peer string) string {
+	return subject(origin, "fetch", token(peer))
+}
 
 func subject(origin string, rest ...string) string {
 	return root + "." + token(origin) + "." + strings.Join(rest, ".")

@@ -14,6 +14,7 @@ var (
 	_ replication.Chain     = chain{}
 	_ replication.Applier   = (*dc.DC)(nil)
 	_ replication.Confirmer = (*dc.DC)(nil)
+	_ replication.Snapshots = (*dc.DC)(nil)
 )
 
 // chain shows a replica's chains in replication's own words.
@@ -29,5 +30,8 @@ func (c chain) Frames(origin string, after int64, maxBytes int) ([]event.Sealed,
 
 func (c chain) Backlog(origin string, after int64) (replication.Backlog, error) {
 	b, err := c.DC.Backlog(origin, after)
+	if errors.Is(err, store.ErrTrimmed) {
+		err = fmt.Errorf("%w: %w", replication.ErrTrimmed, err)
+	}
 	return replication.Backlog{Txns: b.Txns, Bytes: b.Bytes, Oldest: b.Oldest}, err
 }

@@ -110,6 +110,7 @@ func (n *Node) openDC() error {
 	}
 	n.dc, err = dc.Open(dc.Config{
 		Name: n.cfg.DC, Peers: n.peerNames(), Dir: n.spec.Dir, Now: n.cfg.Now,
+		RetentionBytes: int64(t.Limits.RetentionBytes), RetentionAge: t.Limits.RetentionAge,
 		MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxQueueBytes: int(t.Limits.QueueBytes),
 		Consensus: consensus.Config{
 			ClusterID: clusterID(t, n.cfg.DC), NodeID: nodeID(t, n.cfg.DC, n.cfg.Node), Members: members,
@@ -155,11 +156,11 @@ func (n *Node) openEngine() error {
 	}
 	rc := replication.Config{
 		Local: n.cfg.DC, Node: n.cfg.Node, Incarnation: n.dc.Incarnation, Key: key, DialTLS: tls,
-		Chain: chain{n.dc}, Applier: n.dc, Confirmer: n.dc,
+		Chain: chain{n.dc}, Applier: n.dc, Confirmer: n.dc, Snapshots: n.dc,
 		HeartbeatInterval: t.Timing.Heartbeat,
 		Health:            health.Limits{SuspectAfter: t.Timing.SuspectAfter, DownAfter: t.Timing.DownAfter},
 		PublishBytes:      int(t.Limits.PublishWindowBytes), ProposeBytes: int(t.Limits.ReceiveWindowBytes),
-		PullBytes: int(t.Limits.ReceiveWindowBytes),
+		PullBytes: int(t.Limits.ReceiveWindowBytes), SnapshotRate: int(t.Limits.SnapshotRate),
 		Clock:     n.cfg.Now, Logger: n.log, Registerer: n.registry,
 	}
 	for _, name := range n.peerNames() {

@@ -28,13 +28,15 @@ const (
 type Kind int32
 
 const (
-	Kind_KIND_UNSPECIFIED  Kind = 0
-	Kind_KIND_SHIPMENT     Kind = 1
-	Kind_KIND_ACK          Kind = 2
-	Kind_KIND_SYNC_REQUEST Kind = 3
-	Kind_KIND_SYNC_REPLY   Kind = 4
-	Kind_KIND_PING         Kind = 5
-	Kind_KIND_PONG         Kind = 6
+	Kind_KIND_UNSPECIFIED   Kind = 0
+	Kind_KIND_SHIPMENT      Kind = 1
+	Kind_KIND_ACK           Kind = 2
+	Kind_KIND_SYNC_REQUEST  Kind = 3
+	Kind_KIND_SYNC_REPLY    Kind = 4
+	Kind_KIND_PING          Kind = 5
+	Kind_KIND_PONG          Kind = 6
+	Kind_KIND_FETCH_REQUEST Kind = 7
+	Kind_KIND_FETCH_REPLY   Kind = 8
 )
 
 // Enum value maps for Kind.
@@ -47,15 +49,19 @@ var (
 		4: "KIND_SYNC_REPLY",
 		5: "KIND_PING",
 		6: "KIND_PONG",
+		7: "KIND_FETCH_REQUEST",
+		8: "KIND_FETCH_REPLY",
 	}
 	Kind_value = map[string]int32{
-		"KIND_UNSPECIFIED":  0,
-		"KIND_SHIPMENT":     1,
-		"KIND_ACK":          2,
-		"KIND_SYNC_REQUEST": 3,
-		"KIND_SYNC_REPLY":   4,
-		"KIND_PING":         5,
-		"KIND_PONG":         6,
+		"KIND_UNSPECIFIED":   0,
+		"KIND_SHIPMENT":      1,
+		"KIND_ACK":           2,
+		"KIND_SYNC_REQUEST":  3,
+		"KIND_SYNC_REPLY":    4,
+		"KIND_PING":          5,
+		"KIND_PONG":          6,
+		"KIND_FETCH_REQUEST": 7,
+		"KIND_FETCH_REPLY":   8,
 	}
 )
 
@@ -237,6 +243,64 @@ func (x Source) Number() protoreflect.EnumNumber {
 // Deprecated: Use Source.Descriptor instead.
 func (Source) EnumDescriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{3}
+}
+
+type FetchStatus int32
+
+const (
+	FetchStatus_FETCH_UNSPECIFIED FetchStatus = 0
+	FetchStatus_FETCH_OK          FetchStatus = 1
+	FetchStatus_FETCH_NOT_LEADER  FetchStatus = 2 // ask the node `leader`
+	FetchStatus_FETCH_RETRY       FetchStatus = 3 // not now; `detail` says why
+	FetchStatus_FETCH_INCARNATION FetchStatus = 4 // the sender's data has begun a new life: begin again
+	FetchStatus_FETCH_TRIMMED     FetchStatus = 5 // the frames behind the position are not retained here
+)
+
+// Enum value maps for FetchStatus.
+var (
+	FetchStatus_name = map[int32]string{
+		0: "FETCH_UNSPECIFIED",
+		1: "FETCH_OK",
+		2: "FETCH_NOT_LEADER",
+		3: "FETCH_RETRY",
+		4: "FETCH_INCARNATION",
+		5: "FETCH_TRIMMED",
+	}
+	FetchStatus_value = map[string]int32{
+		"FETCH_UNSPECIFIED": 0,
+		"FETCH_OK":          1,
+		"FETCH_NOT_LEADER":  2,
+		"FETCH_RETRY":       3,
+		"FETCH_INCARNATION": 4,
+		"FETCH_TRIMMED":     5,
+	}
+)
+
+func (x FetchStatus) Enum() *FetchStatus {
+	p := new(FetchStatus)
+	*p = x
+	return p
+}
+
+func (x FetchStatus) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FetchStatus) Descriptor() protoreflect.EnumDescriptor {
+	return file_wire_proto_enumTypes[4].Descriptor()
+}
+
+func (FetchStatus) Type() protoreflect.EnumType {
+	return &file_wire_proto_enumTypes[4]
+}
+
+func (x FetchStatus) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FetchStatus.Descriptor instead.
+func (FetchStatus) EnumDescriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{4}
 }
 
 // Signed carries every message. The signature is Ed25519 over
@@ -570,6 +634,8 @@ type Watermark struct {
 	Origin        string                 `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
 	Incarnation   uint64                 `protobuf:"fixed64,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
 	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	Past          bool                   `protobuf:"varint,4,opt,name=past,proto3" json:"past,omitempty"` // the incarnation has ended: nothing will be added to it
+	Hash          []byte                 `protobuf:"bytes,5,opt,name=hash,proto3" json:"hash,omitempty"`  // only in FetchReply: 32 bytes, or empty
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -623,6 +689,20 @@ func (x *Watermark) GetRevision() int64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *Watermark) GetPast() bool {
+	if x != nil {
+		return x.Past
+	}
+	return false
+}
+
+func (x *Watermark) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
 }
 
 // Ack says what a datacenter's Raft group has committed. It is cumulative; the latest one counts.
@@ -819,7 +899,8 @@ type SyncReply struct {
 	Consumer      string                 `protobuf:"bytes,11,opt,name=consumer,proto3" json:"consumer,omitempty"`
 	Sequence      uint64                 `protobuf:"varint,12,opt,name=sequence,proto3" json:"sequence,omitempty"` // the consumer's first sequence
 	Source        Source                 `protobuf:"varint,13,opt,name=source,proto3,enum=geogate.replication.wire.Source" json:"source,omitempty"`
-	Until         int64                  `protobuf:"varint,14,opt,name=until,proto3" json:"until,omitempty"` // of a difference: ask again from here
+	Until         int64                  `protobuf:"varint,14,opt,name=until,proto3" json:"until,omitempty"`  // of a difference: ask again from here
+	Vector        []*Watermark           `protobuf:"bytes,15,rep,name=vector,proto3" json:"vector,omitempty"` // of the origin
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -952,6 +1033,13 @@ func (x *SyncReply) GetUntil() int64 {
 	return 0
 }
 
+func (x *SyncReply) GetVector() []*Watermark {
+	if x != nil {
+		return x.Vector
+	}
+	return nil
+}
+
 // Ping measures the round trip on the puller's own connection.
 type Ping struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1023,6 +1111,7 @@ type Pong struct {
 	Revision      int64                  `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"` // the head of its chain
 	Leading       bool                   `protobuf:"varint,7,opt,name=leading,proto3" json:"leading,omitempty"`   // whether the answering node leads the origin
 	Leader        string                 `protobuf:"bytes,8,opt,name=leader,proto3" json:"leader,omitempty"`      // else the node that does, if it is known
+	Vector        []*Watermark           `protobuf:"bytes,9,rep,name=vector,proto3" json:"vector,omitempty"`      // of the answering node
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1113,6 +1202,426 @@ func (x *Pong) GetLeader() string {
 	return ""
 }
 
+func (x *Pong) GetVector() []*Watermark {
+	if x != nil {
+		return x.Vector
+	}
+	return nil
+}
+
+// FetchRequest asks for a window of data that no stream carries: of a full-state snapshot, or of the frames
+// of another origin that the asked datacenter retains.
+type FetchRequest struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	From        string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To          string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Nonce       uint64                 `protobuf:"fixed64,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	WindowBytes uint64                 `protobuf:"varint,4,opt,name=window_bytes,json=windowBytes,proto3" json:"window_bytes,omitempty"` // about how much to send for this request
+	// Types that are valid to be assigned to What:
+	//
+	//	*FetchRequest_Snapshot
+	//	*FetchRequest_Frames
+	What          isFetchRequest_What `protobuf_oneof:"what"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchRequest) Reset() {
+	*x = FetchRequest{}
+	mi := &file_wire_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchRequest) ProtoMessage() {}
+
+func (x *FetchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
+func (*FetchRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *FetchRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *FetchRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *FetchRequest) GetNonce() uint64 {
+	if x != nil {
+		return x.Nonce
+	}
+	return 0
+}
+
+func (x *FetchRequest) GetWindowBytes() uint64 {
+	if x != nil {
+		return x.WindowBytes
+	}
+	return 0
+}
+
+func (x *FetchRequest) GetWhat() isFetchRequest_What {
+	if x != nil {
+		return x.What
+	}
+	return nil
+}
+
+func (x *FetchRequest) GetSnapshot() *SnapshotCursor {
+	if x != nil {
+		if x, ok := x.What.(*FetchRequest_Snapshot); ok {
+			return x.Snapshot
+		}
+	}
+	return nil
+}
+
+func (x *FetchRequest) GetFrames() *FramesCursor {
+	if x != nil {
+		if x, ok := x.What.(*FetchRequest_Frames); ok {
+			return x.Frames
+		}
+	}
+	return nil
+}
+
+type isFetchRequest_What interface {
+	isFetchRequest_What()
+}
+
+type FetchRequest_Snapshot struct {
+	Snapshot *SnapshotCursor `protobuf:"bytes,5,opt,name=snapshot,proto3,oneof"`
+}
+
+type FetchRequest_Frames struct {
+	Frames *FramesCursor `protobuf:"bytes,6,opt,name=frames,proto3,oneof"`
+}
+
+func (*FetchRequest_Snapshot) isFetchRequest_What() {}
+
+func (*FetchRequest_Frames) isFetchRequest_What() {}
+
+// SnapshotCursor is a place in a full-state snapshot. The sender keeps nothing between requests.
+type SnapshotCursor struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	After         []byte                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`               // keys up to and including this one have been merged; empty at the beginning
+	Incarnation   uint64                 `protobuf:"fixed64,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of the sender, when the snapshot was begun; 0 at the beginning
+	Since         int64                  `protobuf:"varint,3,opt,name=since,proto3" json:"since,omitempty"`              // keys whose newest version the sender had at this revision of its own are left out
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotCursor) Reset() {
+	*x = SnapshotCursor{}
+	mi := &file_wire_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotCursor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotCursor) ProtoMessage() {}
+
+func (x *SnapshotCursor) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotCursor.ProtoReflect.Descriptor instead.
+func (*SnapshotCursor) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SnapshotCursor) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *SnapshotCursor) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *SnapshotCursor) GetSince() int64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+// FramesCursor is a place in the chain of a third datacenter.
+type FramesCursor struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Origin        string                 `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
+	Position      *Position              `protobuf:"bytes,2,opt,name=position,proto3" json:"position,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FramesCursor) Reset() {
+	*x = FramesCursor{}
+	mi := &file_wire_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FramesCursor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FramesCursor) ProtoMessage() {}
+
+func (x *FramesCursor) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FramesCursor.ProtoReflect.Descriptor instead.
+func (*FramesCursor) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *FramesCursor) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *FramesCursor) GetPosition() *Position {
+	if x != nil {
+		return x.Position
+	}
+	return nil
+}
+
+// FetchReply is one of the messages that answer a FetchRequest, in order of index.
+type FetchReply struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	From   string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To     string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Nonce  uint64                 `protobuf:"fixed64,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	Index  uint32                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"` // 0, 1, ...
+	Status FetchStatus            `protobuf:"varint,5,opt,name=status,proto3,enum=geogate.replication.wire.FetchStatus" json:"status,omitempty"`
+	Detail string                 `protobuf:"bytes,6,opt,name=detail,proto3" json:"detail,omitempty"`
+	Leader string                 `protobuf:"bytes,7,opt,name=leader,proto3" json:"leader,omitempty"`
+	Last   bool                   `protobuf:"varint,8,opt,name=last,proto3" json:"last,omitempty"` // of this window
+	Done   bool                   `protobuf:"varint,9,opt,name=done,proto3" json:"done,omitempty"` // with last: nothing follows this window
+	// A piece (a chunk of a snapshot, or a frame) is s2-compressed and split into parts.
+	Part     uint32 `protobuf:"varint,10,opt,name=part,proto3" json:"part,omitempty"`
+	Parts    uint32 `protobuf:"varint,11,opt,name=parts,proto3" json:"parts,omitempty"`
+	RawBytes uint64 `protobuf:"varint,12,opt,name=raw_bytes,json=rawBytes,proto3" json:"raw_bytes,omitempty"` // of the whole piece, decompressed
+	Data     []byte `protobuf:"bytes,13,opt,name=data,proto3" json:"data,omitempty"`
+	Key      []byte `protobuf:"bytes,14,opt,name=key,proto3" json:"key,omitempty"` // with the last part of a chunk: the cursor behind it
+	// With index 0 of a snapshot: where the sender stood when it began this window.
+	Incarnation   uint64       `protobuf:"fixed64,15,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Revision      int64        `protobuf:"varint,16,opt,name=revision,proto3" json:"revision,omitempty"` // the sender's own
+	High          uint64       `protobuf:"varint,17,opt,name=high,proto3" json:"high,omitempty"`         // the highest stamp that the sender had applied
+	Vector        []*Watermark `protobuf:"bytes,18,rep,name=vector,proto3" json:"vector,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FetchReply) Reset() {
+	*x = FetchReply{}
+	mi := &file_wire_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FetchReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FetchReply) ProtoMessage() {}
+
+func (x *FetchReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FetchReply.ProtoReflect.Descriptor instead.
+func (*FetchReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *FetchReply) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *FetchReply) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *FetchReply) GetNonce() uint64 {
+	if x != nil {
+		return x.Nonce
+	}
+	return 0
+}
+
+func (x *FetchReply) GetIndex() uint32 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *FetchReply) GetStatus() FetchStatus {
+	if x != nil {
+		return x.Status
+	}
+	return FetchStatus_FETCH_UNSPECIFIED
+}
+
+func (x *FetchReply) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *FetchReply) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *FetchReply) GetLast() bool {
+	if x != nil {
+		return x.Last
+	}
+	return false
+}
+
+func (x *FetchReply) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *FetchReply) GetPart() uint32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *FetchReply) GetParts() uint32 {
+	if x != nil {
+		return x.Parts
+	}
+	return 0
+}
+
+func (x *FetchReply) GetRawBytes() uint64 {
+	if x != nil {
+		return x.RawBytes
+	}
+	return 0
+}
+
+func (x *FetchReply) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *FetchReply) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *FetchReply) GetIncarnation() uint64 {
+	if x != nil {
+		return x.Incarnation
+	}
+	return 0
+}
+
+func (x *FetchReply) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *FetchReply) GetHigh() uint64 {
+	if x != nil {
+		return x.High
+	}
+	return 0
+}
+
+func (x *FetchReply) GetVector() []*Watermark {
+	if x != nil {
+		return x.Vector
+	}
+	return nil
+}
+
 var File_wire_proto protoreflect.FileDescriptor
 
 const file_wire_proto_rawDesc = "" +
@@ -1145,11 +1654,13 @@ const file_wire_proto_rawDesc = "" +
 	"\bPosition\x12 \n" +
 	"\vincarnation\x18\x01 \x01(\x06R\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x12\n" +
-	"\x04hash\x18\x03 \x01(\fR\x04hash\"a\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\"\x89\x01\n" +
 	"\tWatermark\x12\x16\n" +
 	"\x06origin\x18\x01 \x01(\tR\x06origin\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x03R\brevision\"\x94\x02\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x12\n" +
+	"\x04past\x18\x04 \x01(\bR\x04past\x12\x12\n" +
+	"\x04hash\x18\x05 \x01(\fR\x04hash\"\x94\x02\n" +
 	"\x03Ack\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12 \n" +
@@ -1164,7 +1675,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
 	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\x12>\n" +
 	"\bposition\x18\x04 \x01(\v2\".geogate.replication.wire.PositionR\bposition\x12\x10\n" +
-	"\x03gap\x18\x05 \x01(\bR\x03gap\"\xb0\x03\n" +
+	"\x03gap\x18\x05 \x01(\bR\x03gap\"\xed\x03\n" +
 	"\tSyncReply\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -1181,11 +1692,12 @@ const file_wire_proto_rawDesc = "" +
 	"\bconsumer\x18\v \x01(\tR\bconsumer\x12\x1a\n" +
 	"\bsequence\x18\f \x01(\x04R\bsequence\x128\n" +
 	"\x06source\x18\r \x01(\x0e2 .geogate.replication.wire.SourceR\x06source\x12\x14\n" +
-	"\x05until\x18\x0e \x01(\x03R\x05until\"@\n" +
+	"\x05until\x18\x0e \x01(\x03R\x05until\x12;\n" +
+	"\x06vector\x18\x0f \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\"@\n" +
 	"\x04Ping\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\xd8\x01\n" +
+	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\x95\x02\n" +
 	"\x04Pong\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -1194,7 +1706,44 @@ const file_wire_proto_rawDesc = "" +
 	"\vincarnation\x18\x05 \x01(\x06R\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x06 \x01(\x03R\brevision\x12\x18\n" +
 	"\aleading\x18\a \x01(\bR\aleading\x12\x16\n" +
-	"\x06leader\x18\b \x01(\tR\x06leader*\x87\x01\n" +
+	"\x06leader\x18\b \x01(\tR\x06leader\x12;\n" +
+	"\x06vector\x18\t \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\"\xfd\x01\n" +
+	"\fFetchRequest\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
+	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\x12!\n" +
+	"\fwindow_bytes\x18\x04 \x01(\x04R\vwindowBytes\x12F\n" +
+	"\bsnapshot\x18\x05 \x01(\v2(.geogate.replication.wire.SnapshotCursorH\x00R\bsnapshot\x12@\n" +
+	"\x06frames\x18\x06 \x01(\v2&.geogate.replication.wire.FramesCursorH\x00R\x06framesB\x06\n" +
+	"\x04what\"^\n" +
+	"\x0eSnapshotCursor\x12\x14\n" +
+	"\x05after\x18\x01 \x01(\fR\x05after\x12 \n" +
+	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12\x14\n" +
+	"\x05since\x18\x03 \x01(\x03R\x05since\"f\n" +
+	"\fFramesCursor\x12\x16\n" +
+	"\x06origin\x18\x01 \x01(\tR\x06origin\x12>\n" +
+	"\bposition\x18\x02 \x01(\v2\".geogate.replication.wire.PositionR\bposition\"\xef\x03\n" +
+	"\n" +
+	"FetchReply\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
+	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\rR\x05index\x12=\n" +
+	"\x06status\x18\x05 \x01(\x0e2%.geogate.replication.wire.FetchStatusR\x06status\x12\x16\n" +
+	"\x06detail\x18\x06 \x01(\tR\x06detail\x12\x16\n" +
+	"\x06leader\x18\a \x01(\tR\x06leader\x12\x12\n" +
+	"\x04last\x18\b \x01(\bR\x04last\x12\x12\n" +
+	"\x04done\x18\t \x01(\bR\x04done\x12\x12\n" +
+	"\x04part\x18\n" +
+	" \x01(\rR\x04part\x12\x14\n" +
+	"\x05parts\x18\v \x01(\rR\x05parts\x12\x1b\n" +
+	"\traw_bytes\x18\f \x01(\x04R\brawBytes\x12\x12\n" +
+	"\x04data\x18\r \x01(\fR\x04data\x12\x10\n" +
+	"\x03key\x18\x0e \x01(\fR\x03key\x12 \n" +
+	"\vincarnation\x18\x0f \x01(\x06R\vincarnation\x12\x1a\n" +
+	"\brevision\x18\x10 \x01(\x03R\brevision\x12\x12\n" +
+	"\x04high\x18\x11 \x01(\x04R\x04high\x12;\n" +
+	"\x06vector\x18\x12 \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector*\xb5\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rKIND_SHIPMENT\x10\x01\x12\f\n" +
@@ -1202,7 +1751,9 @@ const file_wire_proto_rawDesc = "" +
 	"\x11KIND_SYNC_REQUEST\x10\x03\x12\x13\n" +
 	"\x0fKIND_SYNC_REPLY\x10\x04\x12\r\n" +
 	"\tKIND_PING\x10\x05\x12\r\n" +
-	"\tKIND_PONG\x10\x06*%\n" +
+	"\tKIND_PONG\x10\x06\x12\x16\n" +
+	"\x12KIND_FETCH_REQUEST\x10\a\x12\x14\n" +
+	"\x10KIND_FETCH_REPLY\x10\b*%\n" +
 	"\x05Codec\x12\x0e\n" +
 	"\n" +
 	"CODEC_NONE\x10\x00\x12\f\n" +
@@ -1219,7 +1770,14 @@ const file_wire_proto_rawDesc = "" +
 	"\rSYNC_DIVERGED\x10\x06*0\n" +
 	"\x06Source\x12\x0f\n" +
 	"\vSOURCE_LIVE\x10\x00\x12\x15\n" +
-	"\x11SOURCE_DIFFERENCE\x10\x01B\x1aZ\x18geogate/replication/wireb\x06proto3"
+	"\x11SOURCE_DIFFERENCE\x10\x01*\x83\x01\n" +
+	"\vFetchStatus\x12\x15\n" +
+	"\x11FETCH_UNSPECIFIED\x10\x00\x12\f\n" +
+	"\bFETCH_OK\x10\x01\x12\x14\n" +
+	"\x10FETCH_NOT_LEADER\x10\x02\x12\x0f\n" +
+	"\vFETCH_RETRY\x10\x03\x12\x15\n" +
+	"\x11FETCH_INCARNATION\x10\x04\x12\x11\n" +
+	"\rFETCH_TRIMMED\x10\x05B\x1aZ\x18geogate/replication/wireb\x06proto3"
 
 var (
 	file_wire_proto_rawDescOnce sync.Once
@@ -1233,37 +1791,49 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_wire_proto_goTypes = []any{
-	(Kind)(0),           // 0: geogate.replication.wire.Kind
-	(Codec)(0),          // 1: geogate.replication.wire.Codec
-	(SyncStatus)(0),     // 2: geogate.replication.wire.SyncStatus
-	(Source)(0),         // 3: geogate.replication.wire.Source
-	(*Signed)(nil),      // 4: geogate.replication.wire.Signed
-	(*Shipment)(nil),    // 5: geogate.replication.wire.Shipment
-	(*Part)(nil),        // 6: geogate.replication.wire.Part
-	(*Position)(nil),    // 7: geogate.replication.wire.Position
-	(*Watermark)(nil),   // 8: geogate.replication.wire.Watermark
-	(*Ack)(nil),         // 9: geogate.replication.wire.Ack
-	(*SyncRequest)(nil), // 10: geogate.replication.wire.SyncRequest
-	(*SyncReply)(nil),   // 11: geogate.replication.wire.SyncReply
-	(*Ping)(nil),        // 12: geogate.replication.wire.Ping
-	(*Pong)(nil),        // 13: geogate.replication.wire.Pong
+	(Kind)(0),              // 0: geogate.replication.wire.Kind
+	(Codec)(0),             // 1: geogate.replication.wire.Codec
+	(SyncStatus)(0),        // 2: geogate.replication.wire.SyncStatus
+	(Source)(0),            // 3: geogate.replication.wire.Source
+	(FetchStatus)(0),       // 4: geogate.replication.wire.FetchStatus
+	(*Signed)(nil),         // 5: geogate.replication.wire.Signed
+	(*Shipment)(nil),       // 6: geogate.replication.wire.Shipment
+	(*Part)(nil),           // 7: geogate.replication.wire.Part
+	(*Position)(nil),       // 8: geogate.replication.wire.Position
+	(*Watermark)(nil),      // 9: geogate.replication.wire.Watermark
+	(*Ack)(nil),            // 10: geogate.replication.wire.Ack
+	(*SyncRequest)(nil),    // 11: geogate.replication.wire.SyncRequest
+	(*SyncReply)(nil),      // 12: geogate.replication.wire.SyncReply
+	(*Ping)(nil),           // 13: geogate.replication.wire.Ping
+	(*Pong)(nil),           // 14: geogate.replication.wire.Pong
+	(*FetchRequest)(nil),   // 15: geogate.replication.wire.FetchRequest
+	(*SnapshotCursor)(nil), // 16: geogate.replication.wire.SnapshotCursor
+	(*FramesCursor)(nil),   // 17: geogate.replication.wire.FramesCursor
+	(*FetchReply)(nil),     // 18: geogate.replication.wire.FetchReply
 }
 var file_wire_proto_depIdxs = []int32{
-	0, // 0: geogate.replication.wire.Signed.kind:type_name -> geogate.replication.wire.Kind
-	1, // 1: geogate.replication.wire.Shipment.codec:type_name -> geogate.replication.wire.Codec
-	7, // 2: geogate.replication.wire.Ack.position:type_name -> geogate.replication.wire.Position
-	8, // 3: geogate.replication.wire.Ack.vector:type_name -> geogate.replication.wire.Watermark
-	7, // 4: geogate.replication.wire.SyncRequest.position:type_name -> geogate.replication.wire.Position
-	2, // 5: geogate.replication.wire.SyncReply.status:type_name -> geogate.replication.wire.SyncStatus
-	3, // 6: geogate.replication.wire.SyncReply.source:type_name -> geogate.replication.wire.Source
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	0,  // 0: geogate.replication.wire.Signed.kind:type_name -> geogate.replication.wire.Kind
+	1,  // 1: geogate.replication.wire.Shipment.codec:type_name -> geogate.replication.wire.Codec
+	8,  // 2: geogate.replication.wire.Ack.position:type_name -> geogate.replication.wire.Position
+	9,  // 3: geogate.replication.wire.Ack.vector:type_name -> geogate.replication.wire.Watermark
+	8,  // 4: geogate.replication.wire.SyncRequest.position:type_name -> geogate.replication.wire.Position
+	2,  // 5: geogate.replication.wire.SyncReply.status:type_name -> geogate.replication.wire.SyncStatus
+	3,  // 6: geogate.replication.wire.SyncReply.source:type_name -> geogate.replication.wire.Source
+	9,  // 7: geogate.replication.wire.SyncReply.vector:type_name -> geogate.replication.wire.Watermark
+	9,  // 8: geogate.replication.wire.Pong.vector:type_name -> geogate.replication.wire.Watermark
+	16, // 9: geogate.replication.wire.FetchRequest.snapshot:type_name -> geogate.replication.wire.SnapshotCursor
+	17, // 10: geogate.replication.wire.FetchRequest.frames:type_name -> geogate.replication.wire.FramesCursor
+	8,  // 11: geogate.replication.wire.FramesCursor.position:type_name -> geogate.replication.wire.Position
+	4,  // 12: geogate.replication.wire.FetchReply.status:type_name -> geogate.replication.wire.FetchStatus
+	9,  // 13: geogate.replication.wire.FetchReply.vector:type_name -> geogate.replication.wire.Watermark
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -1271,13 +1841,17 @@ func file_wire_proto_init() {
 	if File_wire_proto != nil {
 		return
 	}
+	file_wire_proto_msgTypes[10].OneofWrappers = []any{
+		(*FetchRequest_Snapshot)(nil),
+		(*FetchRequest_Frames)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   10,
+			NumEnums:      5,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
