@@ -122,7 +122,8 @@ func (l *lead) serveFrames(ctx context.Context, w *window, at *wire.FramesCursor
 		return err
 	}
 	own := l.cfg.Chain.Position(at.Origin)
-	if at.Origin == w.req.From || own.Incarnation != from.Incarnation {
+	fresh := from.Incarnation == 0 && from.Revision == 0
+	if at.Origin == w.req.From || (own.Incarnation != from.Incarnation && !fresh) {
 		return fmt.Errorf("position %s, this datacenter stands at %s", from, own)
 	}
 	w.first = &wire.FetchReply{Incarnation: own.Incarnation, Revision: own.Revision}

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"geogate/replication/health"
@@ -43,6 +44,8 @@ type peer struct {
 	receiver *receiver
 	acks     chan []byte   // capacity 1: the newest that has not been looked at
 	fetches  chan fetchJob // capacity 1: the newest that is not being answered
+
+	relaying atomic.Bool // its frames are being taken from another DC
 
 	mu      sync.Mutex
 	machine health.Machine // guarded by mu, as all below

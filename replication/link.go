@@ -98,7 +98,7 @@ func (k *link) close() {
 	k.nc.Close()
 }
 
-// lead starts acks and pings, once it is known that the other side leads the origin.
+// lead starts acks, pings and relays, once it is known that the other side leads the origin.
 func (k *link) lead() {
 	if k.leads {
 		return
@@ -107,6 +107,7 @@ func (k *link) lead() {
 	k.r.next = 0 // after a loss, begin with the primary again
 	k.running.Go(func() { k.acknowledge(k.lost) })
 	k.running.Go(func() { k.measure(k.lost) })
+	k.running.Go(func() { k.relay(k.lost) })
 }
 
 // request asks the origin and verifies its answer.

@@ -40,7 +40,7 @@ func (k *link) ping(ctx context.Context) {
 	rtt := now.Sub(sent)
 	skew := time.Unix(0, pong.ClockUnixNano).Sub(sent.Add(rtt / 2))
 	r.status.rtt, r.status.skew, r.status.heard = &rtt, &skew, now
-	r.status.head = &pong.Revision
+	r.status.head, r.status.marks = &pong.Revision, pong.Vector
 	if why, lacks := r.lacking(pong.Vector); lacks && pong.Leading {
 		r.lacks.Store(&why)
 	}

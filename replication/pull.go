@@ -202,7 +202,7 @@ func (p *pull) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 		case <-ctx.Done():
 			return
 		}
-		if why := p.lacks.Swap(nil); why != nil {
+		if why := p.lacks.Load(); why != nil {
 			cancel(fmt.Errorf("%w: %s", errNeedsData, *why))
 			return
 		}

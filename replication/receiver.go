@@ -41,7 +41,8 @@ type receiverStatus struct {
 	pulls    uint64
 	rtt      *time.Duration
 	skew     *time.Duration
-	head     *int64    // of the origin's chain, as it last said
+	head     *int64 // of the origin's chain, as it last said
+	marks    []*wire.Watermark
 	heard    time.Time // when it last said anything
 }
 
@@ -154,6 +155,9 @@ func (r *receiver) snapshotFor(reply *wire.SyncReply) (why string, needed bool) 
 	case wire.SyncStatus_SYNC_TOO_OLD, wire.SyncStatus_SYNC_INCARNATION:
 		return reply.Detail, true
 	}
+	if why := r.lacks.Load(); why != nil && reply.Status == wire.SyncStatus_SYNC_OK {
+		return *why, true
+	}
 	return r.lacking(reply.Vector)
 }
 
@@ -171,8 +175,9 @@ func (r *receiver) snapshot(ctx context.Context, k *link, reply *wire.SyncReply,
 		return nil
 	}
 	defer func() { <-r.merging }()
-	r.lacks.Store(nil)
-	if err := r.takeSnapshot(ctx, k, why); err != nil {
+	err := r.takeSnapshot(ctx, k, why)
+	r.lacks.Store(nil) // what a ping saw meanwhile may be settled; the next one tells
+	if err != nil {
 		r.set(ReceiverWaiting, err.Error())
 		r.cfg.Logger.Warn("snapshot interrupted", "from", r.peer.Name, "status", reply.Status.String(), "error", err)
 		return err

@@ -161,7 +161,7 @@ func (n *Node) openEngine() error {
 		Health:            health.Limits{SuspectAfter: t.Timing.SuspectAfter, DownAfter: t.Timing.DownAfter},
 		PublishBytes:      int(t.Limits.PublishWindowBytes), ProposeBytes: int(t.Limits.ReceiveWindowBytes),
 		PullBytes: int(t.Limits.ReceiveWindowBytes), SnapshotRate: int(t.Limits.SnapshotRate),
-		Clock:     n.cfg.Now, Logger: n.log, Registerer: n.registry,
+		Clock: n.cfg.Now, Logger: n.log, Registerer: n.registry,
 	}
 	for _, name := range n.peerNames() {
 		peer, _ := t.Datacenter(name)

@@ -200,6 +200,7 @@ type Status struct {
 		DC            string   `json:"dc"`
 		Health        string   `json:"health"`
 		Reason        string   `json:"reason"`
+		NeedsSnapshot string   `json:"needs_snapshot"`
 		AckedRevision *int64   `json:"acked_revision"`
 		LagTxns       *int64   `json:"lag_txns"`
 		LagSeconds    *float64 `json:"lag_seconds"`
