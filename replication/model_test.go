@@ -94,6 +94,9 @@ func (m *model) Backlog(origin string, after int64) (Backlog, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	var b Backlog
+	if all := m.frames[origin]; after < m.positions[origin].Revision && (len(all) == 0 || all[0].PrevRevision > after) {
+		return b, fmt.Errorf("model: behind %d: %w", after, ErrTrimmed)
+	}
 	for _, f := range m.frames[origin] {
 		if f.PrevRevision >= after {
 			if b.Txns == 0 {

@@ -147,6 +147,10 @@ func TestDatacenterLosesItsDisk(t *testing.T) {
 		fill(t, c.Client(dc), dc, 200)
 	}
 	before := c.WaitEqual(30 * time.Second)
+	// The end of its first life reaches one of the others only.
+	c.Cut("us-east", "ap-south")
+	fill(t, c.Client("ap-south"), "tail", 50)
+	c.Eventually(20*time.Second, "eu-west to have the tail", func() string { return lacks(t, c, "eu-west", "tail/", 50) })
 	lost := c.Node("ap-south", "n0")
 	lost.Kill()
 	if err := os.RemoveAll(lost.Spec.Dir); err != nil {
@@ -157,13 +161,14 @@ func TestDatacenterLosesItsDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	lost.Start()
+	c.Heal("us-east", "ap-south")
 	south := c.Client("ap-south")
 	c.Eventually(60*time.Second, "the datacenter to have all data again", func() string {
 		r, err := south.Get(t.Context(), "", clientv3.WithPrefix(), clientv3.WithCountOnly())
 		if err != nil {
 			return err.Error()
 		}
-		if r.Count != 599 {
+		if r.Count != 649 {
 			return fmt.Sprintf("%d keys", r.Count)
 		}
 		return ""
@@ -172,6 +177,11 @@ func TestDatacenterLosesItsDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	after := c.WaitEqual(60 * time.Second)
+	for _, dc := range allDCs {
+		if problem := lacks(t, c, dc, "tail/", 50); problem != "" {
+			t.Error(problem)
+		}
+	}
 	t.Logf("held before %v, after %v", before, after)
 	c.WaitHealthy(30 * time.Second)
 }
