@@ -123,8 +123,8 @@ func (s *source) judgePosition(at event.Position, reply *wire.SyncReply) error {
 	case len(frames) > 0 && (frames[0].PrevRevision != at.Revision || frames[0].PrevHash != at.Hash),
 		len(frames) == 0 && at.Revision == own.Revision && at.Hash != own.Hash:
 		return refuse(wire.SyncStatus_SYNC_DIVERGED, "position %d#%s is not in this chain", at.Revision, at.Hash)
-	case len(frames) == 0 && at.Revision != own.Revision:
-		return fmt.Errorf("the frames behind %d cannot be read yet", at.Revision)
+	case len(frames) == 0 && at.Revision != own.Revision: // as when this datacenter had no peers
+		return refuse(wire.SyncStatus_SYNC_TOO_OLD, "no frames behind %d are retained", at.Revision)
 	}
 	return nil
 }
