@@ -10,8 +10,8 @@ const (
 	Embedded = "embedded" // NATS.Mode: a NATS server inside each node
 	External = "external" // NATS.Mode: a NATS cluster that somebody runs
 
-	Fail  = "fail"  // OnUnreachable: refuse before anything is committed
-	Wait  = "wait"  // OnUnreachable: commit locally and wait up to the timeout
+	Fail  = "fail"  // OnUnreachable, OnExceed: refuse before anything is committed
+	Wait  = "wait"  // OnUnreachable: commit locally and wait up to the timeout. OnExceed: wait before the commit
 	Error = "error" // OnTimeout: an error that says the write is committed locally
 )
 
@@ -24,7 +24,10 @@ var policies = []string{"ALL", "QUORUM", "ANY", "ASYNC"}
 func Default() *Topology {
 	return &Topology{
 		Cluster: "geogate",
-		Policy:  Policy{Default: "QUORUM", Timeout: 5 * time.Second, OnUnreachable: Fail, OnTimeout: Error},
+		Policy: Policy{
+			Default: "QUORUM", Timeout: 5 * time.Second, OnUnreachable: Fail, OnTimeout: Error,
+			MaxLag: MaxLag{OnExceed: Fail},
+		},
 		Limits: Limits{
 			MaxRequestBytes:     3 << 19, // 1.5 MiB, as etcd's --max-request-bytes
 			MaxTxnOps:           128,     // as etcd's --max-txn-ops

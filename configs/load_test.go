@@ -59,13 +59,19 @@ keyspaces:
 		t.Errorf("limits %+v", l)
 	}
 	for key, want := range map[string]Keyspace{
-		"/a/x":   {Prefix: "/a/", Mode: MultiWriter, Policy: "ALL", Timeout: 2 * time.Second, OnUnreachable: Wait, OnTimeout: Error},
-		"/a/b/x": {Prefix: "/a/b/", Mode: MultiWriter, Policy: "ASYNC", Timeout: 90 * time.Second, OnUnreachable: Wait, OnTimeout: Error},
-		"/a":     {Prefix: "", Mode: MultiWriter, Policy: "QUORUM", Timeout: 90 * time.Second, OnUnreachable: Wait, OnTimeout: Error},
+		"/a/x":   {Prefix: "/a/", Mode: MultiWriter, Policy: "ALL", Timeout: 2 * time.Second, OnUnreachable: Wait, OnTimeout: Error, MaxLag: MaxLag{OnExceed: Fail}},
+		"/a/b/x": {Prefix: "/a/b/", Mode: MultiWriter, Policy: "ASYNC", Timeout: 90 * time.Second, OnUnreachable: Wait, OnTimeout: Error, MaxLag: MaxLag{OnExceed: Fail}},
+		"/a":     {Prefix: "", Mode: MultiWriter, Policy: "QUORUM", Timeout: 90 * time.Second, OnUnreachable: Wait, OnTimeout: Error, MaxLag: MaxLag{OnExceed: Fail}},
 	} {
 		if k := got.Keyspace(key); k != want {
 			t.Errorf("keyspace of %q: %+v, want %+v", key, k, want)
 		}
+	}
+	lag := parse(t, pair+`policy: {max_lag: {age: 30s, bytes: 1MiB}}
+keyspaces: [{prefix: /a/, max_lag: {age: 1s, transactions: 5, on_exceed: wait}}]
+`).Keyspace("/a/x").MaxLag
+	if want := (MaxLag{Age: time.Second, Transactions: 5, Bytes: 1 << 20, OnExceed: Wait}); lag != want {
+		t.Errorf("max_lag %+v, want %+v", lag, want)
 	}
 	all := got.AllKeyspaces()
 	if len(all) != 3 || all[0].Prefix != "/a/b/" || all[2].Prefix != "" || all[2].Policy != "QUORUM" {

@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -38,7 +39,25 @@ type Policy struct {
 	OnUnreachable string `yaml:"on_unreachable"`
 	// OnTimeout is what a write answers whose policy was not met in time; error is the only choice.
 	OnTimeout string `yaml:"on_timeout"`
+	// MaxLag is how far the peers may be behind before writes are held back.
+	MaxLag MaxLag `yaml:"max_lag"`
 }
+
+// MaxLag is the RPO budget: how much may be committed here that the peers have not confirmed. A bound of
+// zero is none; of a keyspace it is the cluster's.
+type MaxLag struct {
+	// Age bounds the age of the oldest transaction that is not confirmed.
+	Age time.Duration `yaml:"age,omitempty"`
+	// Transactions bounds their number.
+	Transactions int `yaml:"transactions,omitempty"`
+	// Bytes bounds their size.
+	Bytes Bytes `yaml:"bytes,omitempty"`
+	// OnExceed is what happens to a write over the budget: fail, or wait up to its timeout.
+	OnExceed string `yaml:"on_exceed,omitempty"`
+}
+
+// Bounded says whether there is any bound.
+func (m MaxLag) Bounded() bool { return m.Age != 0 || m.Transactions != 0 || m.Bytes != 0 }
 
 // Datacenter is one site: a Raft group, its nodes and its NATS.
 type Datacenter struct {
@@ -99,6 +118,8 @@ type Keyspace struct {
 	Timeout       time.Duration `yaml:"timeout,omitempty"`
 	OnUnreachable string        `yaml:"on_unreachable,omitempty"`
 	OnTimeout     string        `yaml:"on_timeout,omitempty"`
+	// MaxLag is as in [Policy], each of its settings by itself.
+	MaxLag MaxLag `yaml:"max_lag,omitempty"`
 }
 
 // Link says how the nodes of From reach the NATS of To: NAT, port forwarding, a proxy.
@@ -178,6 +199,13 @@ func (t *Topology) AllKeyspaces() []Keyspace {
 	return out
 }
 
+func (m MaxLag) over(d MaxLag) MaxLag {
+	return MaxLag{
+		Age: cmp.Or(m.Age, d.Age), Transactions: cmp.Or(m.Transactions, d.Transactions),
+		Bytes: cmp.Or(m.Bytes, d.Bytes), OnExceed: cmp.Or(m.OnExceed, d.OnExceed),
+	}
+}
+
 func (t *Topology) inherit(k Keyspace) Keyspace {
 	if k.Mode == "" {
 		k.Mode = MultiWriter
@@ -194,6 +222,7 @@ func (t *Topology) inherit(k Keyspace) Keyspace {
 	if k.OnTimeout == "" {
 		k.OnTimeout = t.Policy.OnTimeout
 	}
+	k.MaxLag = k.MaxLag.over(t.Policy.MaxLag)
 	return k
 }
 

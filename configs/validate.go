@@ -28,6 +28,7 @@ func (t *Topology) validate(report reporter) {
 	checkTLS(report, "security.client", t.Security.Client, false)
 	checkTLS(report, "security.raft", t.Security.Raft, true)
 	checkTLS(report, "security.nats", t.Security.NATS, true)
+	t.checkMaxLag(report, "policy.max_lag", t.Policy.MaxLag, true)
 	t.checkDatacenters(report)
 	t.checkKeyspaces(report)
 	t.checkLinks(report)
@@ -86,6 +87,27 @@ func (t *Topology) checkKeyspaces(report reporter) {
 			checkWord(report, path+".mode", k.Mode, MultiWriter)
 		}
 		t.checkPolicy(report, path, &k.Policy, k.Timeout, k.OnUnreachable, k.OnTimeout, false)
+		t.checkMaxLag(report, path+".max_lag", k.MaxLag, false)
+	}
+}
+
+// checkMaxLag checks an RPO budget; of a keyspace on_exceed may be empty.
+func (t *Topology) checkMaxLag(report reporter, path string, m MaxLag, required bool) {
+	const fix = "want 0 or more; 0 is no bound"
+	if m.Age < 0 {
+		report(join(path, "age"), "is %s, %s", m.Age, fix)
+	}
+	if m.Transactions < 0 {
+		report(join(path, "transactions"), "is %d, %s", m.Transactions, fix)
+	}
+	if m.Bytes < 0 {
+		report(join(path, "bytes"), "is %s, %s", m.Bytes, fix)
+	}
+	if m.OnExceed != "" || required {
+		checkWord(report, join(path, "on_exceed"), m.OnExceed, Fail, Wait)
+	}
+	if m.Bounded() && len(t.Datacenters) == 1 {
+		report(path, "needs a second datacenter to lag behind, and this cluster has one; remove it, or add a datacenter")
 	}
 }
 

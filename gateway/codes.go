@@ -50,6 +50,7 @@ var worded = []struct {
 }{
 	{ErrMetadata, codes.InvalidArgument},
 	{ErrUnreachable, codes.Unavailable},
+	{ErrOverBudget, codes.Unavailable},
 	{ErrForeignToken, codes.FailedPrecondition},
 	{ErrFutureToken, codes.OutOfRange},
 }

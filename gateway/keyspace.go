@@ -43,6 +43,7 @@ type Keyspace struct {
 	Timeout       time.Duration  // for the peers, from the local commit on; the default of "" is 5 s
 	OnUnreachable OnUnreachable  // the default of "" is fail
 	OnTimeout     OnTimeout      // error
+	MaxLag        MaxLag         // the RPO budget, each bound inherited by itself
 }
 
 // rule is what a write must do: the rules of a keyspace, or the strictest of several.
@@ -50,18 +51,29 @@ type rule struct {
 	policy      policy.Policy
 	timeout     time.Duration
 	unreachable OnUnreachable
+	lag         MaxLag
+}
+
+// patience is how long a write may wait beside its commit: for the peers, and for the RPO budget before.
+func (r *rule) patience() time.Duration {
+	if r.lag.bounded() {
+		return 2 * r.timeout
+	}
+	return r.timeout
 }
 
 // weakest is what a sum of rules begins with.
 var weakest = rule{unreachable: UnreachableWait}
 
-// add makes r as strict as o: the stronger policy, the longer timeout, and "fail" rather than "wait".
+// add makes r as strict as o: the stronger policy, the longer timeout, "fail" rather than "wait", and the
+// smaller RPO budget.
 func (r *rule) add(o rule) {
 	r.policy = max(r.policy, o.policy)
 	r.timeout = max(r.timeout, o.timeout)
 	if o.unreachable == UnreachableFail {
 		r.unreachable = UnreachableFail
 	}
+	r.lag.add(o.lag)
 }
 
 type space struct {
@@ -77,7 +89,10 @@ type keyspaces struct {
 
 // newKeyspaces checks the configured keyspaces and fills in what they inherit.
 func newKeyspaces(config []Keyspace, maxTimeout time.Duration) (*keyspaces, error) {
-	root := rule{policy: policy.Async, timeout: min(defaultPolicyTimeout, maxTimeout), unreachable: UnreachableFail}
+	root := rule{
+		policy: policy.Async, timeout: min(defaultPolicyTimeout, maxTimeout), unreachable: UnreachableFail,
+		lag: MaxLag{OnExceed: ExceedFail},
+	}
 	seen := map[string]bool{}
 	for _, k := range config {
 		if seen[k.Prefix] {
@@ -128,6 +143,9 @@ func (k Keyspace) validate(maxTimeout time.Duration) error {
 	default:
 		return fmt.Errorf("keyspace %q: on_timeout %q is not supported by this version; use %s", k.Prefix, k.OnTimeout, TimeoutError)
 	}
+	if err := k.MaxLag.validate(); err != nil {
+		return fmt.Errorf("keyspace %q: %w", k.Prefix, err)
+	}
 	return nil
 }
 
@@ -141,7 +159,22 @@ func (k Keyspace) over(r rule) rule {
 	if k.OnUnreachable != "" {
 		r.unreachable = k.OnUnreachable
 	}
+	r.lag = k.MaxLag.over(r.lag)
 	return r
+}
+
+// each calls fn for every keyspace, "" first.
+func (ks *keyspaces) each(fn func(prefix string, r rule)) {
+	fn("", ks.root)
+	for i := range ks.nested {
+		fn(ks.nested[i].prefix, ks.nested[i].rule)
+	}
+}
+
+// watchesPeers says whether any rule depends on what the peers' lag is.
+func (ks *keyspaces) watchesPeers() (needed bool) {
+	ks.each(func(_ string, r rule) { needed = needed || r.lag.bounded() })
+	return needed
 }
 
 // ofKey is the rule of the longest prefix that matches.

@@ -72,10 +72,10 @@ func TestKeyspaceOfRange(t *testing.T) {
 
 func TestKeyspaceInherits(t *testing.T) {
 	ks := testKeyspaces(t, Keyspace{Policy: new(policy.Quorum), OnUnreachable: UnreachableWait}, Keyspace{Prefix: "a/", Timeout: time.Second})
-	if got, want := ks.ofKey([]byte("a/1")), (rule{policy.Quorum, time.Second, UnreachableWait}); got != want {
+	if got, want := ks.ofKey([]byte("a/1")), (rule{policy: policy.Quorum, timeout: time.Second, unreachable: UnreachableWait, lag: MaxLag{OnExceed: ExceedFail}}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if got, want := testKeyspaces(t).ofKey([]byte("k")), (rule{policy.Async, 5 * time.Second, UnreachableFail}); got != want {
+	if got, want := testKeyspaces(t).ofKey([]byte("k")), (rule{policy: policy.Async, timeout: 5 * time.Second, unreachable: UnreachableFail, lag: MaxLag{OnExceed: ExceedFail}}); got != want {
 		t.Errorf("nothing configured: got %+v, want %+v", got, want)
 	}
 }
@@ -86,11 +86,11 @@ func TestRuleOfTxnIsTheStrictest(t *testing.T) {
 		Success: ops(opPutOf("a/1"), opRangeOf("z/1")),
 		Failure: ops(opTxnOf(ops(opDeleteOf("a/b/", "a/b0")), nil)),
 	})
-	if want := (rule{policy.Quorum, 4 * time.Second, UnreachableFail}); got != want {
+	if want := (rule{policy: policy.Quorum, timeout: 4 * time.Second, unreachable: UnreachableFail}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 	got = s.ruleOfTxn(&pb.TxnRequest{Success: ops(opPutOf("a/1"))})
-	if want := (rule{policy.Any, 4 * time.Second, UnreachableWait}); got != want {
+	if want := (rule{policy: policy.Any, timeout: 4 * time.Second, unreachable: UnreachableWait}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }

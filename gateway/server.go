@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -34,7 +35,12 @@ type Server struct {
 	forward     *forwarder
 	leaders     *leaderWatch
 	health      *health.Server
-	grpc        *grpc.Server
+	standing    atomic.Pointer[standing] // what is known of the peers; never nil
+	held        atomic.Int64             // writes that the RPO budget holds back now
+
+	inflightTxns, inflightBytes atomic.Int64 // admitted by the RPO budget and not committed yet
+
+	grpc *grpc.Server
 
 	stopping   chan struct{} // closed when Run is told to stop
 	stopOnce   sync.Once
@@ -66,6 +72,7 @@ func New(config Config) (*Server, error) {
 	for _, member := range cfg.Members {
 		s.members[member.ID] = member
 	}
+	s.standing.Store(newStanding())
 	s.leaders = newLeaderWatch(s.dc, cfg.LeaderLoss, func(known bool) {
 		s.health.SetServingStatus("", servingStatus(known))
 		s.log.Info("leadership", "known", known, "leader", s.dc.Leader())
@@ -117,6 +124,9 @@ func (s *Server) Run(ctx context.Context) error {
 	watchCtx, stopWatch := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	group.Go(func() { s.leaders.run(watchCtx) })
+	if s.keyspaces.watchesPeers() {
+		group.Go(func() { s.watchPeers(watchCtx) })
+	}
 	served := make(chan error, 1)
 	go func() { served <- s.grpc.Serve(s.cfg.Listener) }()
 

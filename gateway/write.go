@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/protobuf/proto"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -17,7 +18,7 @@ import (
 )
 
 // operation is one kind of write: how it is committed here, and how it is handed to another gateway.
-type operation[Q any, R response] struct {
+type operation[Q proto.Message, R response] struct {
 	method method
 	local  func(Writer, context.Context, Q) (R, dc.Commit, error)
 	remote func(pb.KVClient, context.Context, Q, ...grpc.CallOption) (R, error)
@@ -50,7 +51,7 @@ var (
 
 // write takes a request that has been checked through to its receipt: here, when this node leads, else at
 // the leader's gateway. The error may be of the domain.
-func write[Q any, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule) (R, error) {
+func write[Q proto.Message, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule) (R, error) {
 	forwarded := isForwarded(ctx)
 	if forwarded {
 		s.markServed(ctx)
@@ -64,7 +65,7 @@ func write[Q any, R response](ctx context.Context, s *Server, op *operation[Q, R
 	return writeRouted(ctx, s, op, req, r, forwarded)
 }
 
-func writeRouted[Q any, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule, forwarded bool) (R, error) {
+func writeRouted[Q proto.Message, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule, forwarded bool) (R, error) {
 	var resp R
 	err := s.route(ctx, forwarded,
 		func() (err error) {
@@ -73,7 +74,7 @@ func writeRouted[Q any, R response](ctx context.Context, s *Server, op *operatio
 		},
 		func(conn *grpc.ClientConn) (fate, error) {
 			s.metrics.forwarded.Inc()
-			fctx, cancel := context.WithTimeout(s.forward.outgoing(ctx), s.cfg.RequestTimeout+r.timeout+time.Second)
+			fctx, cancel := context.WithTimeout(s.forward.outgoing(ctx), s.cfg.RequestTimeout+r.patience()+time.Second)
 			defer cancel()
 			var trailer metadata.MD
 			var reached peer.Peer
@@ -94,7 +95,7 @@ func writeRouted[Q any, R response](ctx context.Context, s *Server, op *operatio
 
 // commit makes the write in this datacenter and waits until its policy is met. An error that is not
 // retryable is final; [ErrNotMet] is the only one after which the write is known to be committed.
-func commit[Q any, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule) (R, error) {
+func commit[Q proto.Message, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule) (R, error) {
 	var none R
 	if op.exempt {
 		r.policy = policy.Async
@@ -104,9 +105,16 @@ func commit[Q any, R response](ctx context.Context, s *Server, op *operation[Q, 
 			return none, s.unreachable(ctx, r.policy, err)
 		}
 	}
+	held, err := admission{}, error(nil)
+	if !op.exempt && r.lag.bounded() {
+		if held, err = s.withinBudget(ctx, r, proto.Size(req)); err != nil {
+			return none, err
+		}
+	}
 	commitCtx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
 	resp, made, err := op.local(s.dc, commitCtx, req)
 	cancel()
+	held.done()
 	if err != nil {
 		return none, err
 	}

@@ -49,7 +49,7 @@ func (n *Node) openAdmin() error {
 	}
 	n.admin, err = admin.New(admin.Config{
 		Listener: l, DC: n.cfg.DC, MemberID: nodeID(n.cfg.Topology, n.cfg.DC, n.cfg.Node), Members: n.members(),
-		Inspector: gateway.Local{DC: n.dc}, Leadership: n.dc, Peers: n.engine, Conflicts: n.dc,
+		Inspector: gateway.Local{DC: n.dc}, Leadership: n.dc, Peers: n.engine, Conflicts: n.dc, Keyspaces: n.gateway,
 		Ready: n.dc.Linearize, Gatherer: n.registry, Logger: n.log,
 	})
 	return closeOnError(l, err)
@@ -92,6 +92,10 @@ func keyspaces(t *configs.Topology) (out []gateway.Keyspace, err error) {
 		}
 		out = append(out, gateway.Keyspace{
 			Prefix: k.Prefix, Mode: gateway.Mode(k.Mode), Policy: &p, Timeout: k.Timeout,
+			MaxLag: gateway.MaxLag{
+				Age: k.MaxLag.Age, Transactions: int64(k.MaxLag.Transactions), Bytes: int64(k.MaxLag.Bytes),
+				OnExceed: gateway.OnExceed(k.MaxLag.OnExceed),
+			},
 			OnUnreachable: gateway.OnUnreachable(k.OnUnreachable), OnTimeout: gateway.OnTimeout(k.OnTimeout),
 		})
 	}
