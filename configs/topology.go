@@ -35,12 +35,29 @@ type Policy struct {
 	Default string `yaml:"default"`
 	// Timeout bounds the wait for other datacenters, from the local commit on.
 	Timeout time.Duration `yaml:"timeout"`
-	// OnUnreachable is what happens when the policy can't be met by the peers that are up: fail or wait.
+	// OnUnreachable is what happens when the policy can't be met by the peers that are up: fail, wait or degrade.
 	OnUnreachable string `yaml:"on_unreachable"`
 	// OnTimeout is what a write answers whose policy was not met in time; error is the only choice.
 	OnTimeout string `yaml:"on_timeout"`
+	// Degrade bounds what on_unreachable: degrade may do.
+	Degrade Degrade `yaml:"degrade"`
 	// MaxLag is how far the peers may be behind before writes are held back.
 	MaxLag MaxLag `yaml:"max_lag"`
+}
+
+// Degrade says how writes go on under a weaker policy when theirs can't be met, and for how long. Of a
+// keyspace, what is zero is the cluster's.
+type Degrade struct {
+	// To is the weaker policy: QUORUM, ANY or ASYNC.
+	To string `yaml:"to,omitempty"`
+	// MaxSeconds bounds the time, from the first such write until the policy can be met again.
+	MaxSeconds int `yaml:"max_seconds,omitempty"`
+	// MaxBytes bounds what is written meanwhile.
+	MaxBytes Bytes `yaml:"max_bytes,omitempty"`
+	// RecoverAfter is for how long the peers must have been back and close before the policy holds again.
+	RecoverAfter time.Duration `yaml:"recover_after,omitempty"`
+	// RecoverLag is what counts as close: the age of the oldest transaction that a peer has not confirmed.
+	RecoverLag time.Duration `yaml:"recover_lag,omitempty"`
 }
 
 // MaxLag is the RPO budget: how much may be committed here that the peers have not confirmed. A bound of
@@ -118,8 +135,9 @@ type Keyspace struct {
 	Timeout       time.Duration `yaml:"timeout,omitempty"`
 	OnUnreachable string        `yaml:"on_unreachable,omitempty"`
 	OnTimeout     string        `yaml:"on_timeout,omitempty"`
-	// MaxLag is as in [Policy], each of its settings by itself.
-	MaxLag MaxLag `yaml:"max_lag,omitempty"`
+	// Degrade and MaxLag are as in [Policy], each of their settings by itself.
+	Degrade Degrade `yaml:"degrade,omitempty"`
+	MaxLag  MaxLag  `yaml:"max_lag,omitempty"`
 }
 
 // Link says how the nodes of From reach the NATS of To: NAT, port forwarding, a proxy.
@@ -199,6 +217,13 @@ func (t *Topology) AllKeyspaces() []Keyspace {
 	return out
 }
 
+func (g Degrade) over(d Degrade) Degrade {
+	return Degrade{
+		To: cmp.Or(g.To, d.To), MaxSeconds: cmp.Or(g.MaxSeconds, d.MaxSeconds), MaxBytes: cmp.Or(g.MaxBytes, d.MaxBytes),
+		RecoverAfter: cmp.Or(g.RecoverAfter, d.RecoverAfter), RecoverLag: cmp.Or(g.RecoverLag, d.RecoverLag),
+	}
+}
+
 func (m MaxLag) over(d MaxLag) MaxLag {
 	return MaxLag{
 		Age: cmp.Or(m.Age, d.Age), Transactions: cmp.Or(m.Transactions, d.Transactions),
@@ -222,6 +247,7 @@ func (t *Topology) inherit(k Keyspace) Keyspace {
 	if k.OnTimeout == "" {
 		k.OnTimeout = t.Policy.OnTimeout
 	}
+	k.Degrade = k.Degrade.over(t.Policy.Degrade)
 	k.MaxLag = k.MaxLag.over(t.Policy.MaxLag)
 	return k
 }

@@ -129,6 +129,6 @@ func (s *Server) waitForBudget(ctx context.Context, r rule, a admission) (admiss
 // overBudget words the refusal before anything is written.
 func (s *Server) overBudget(ctx context.Context, r rule, why string) error {
 	s.metrics.rpoRefused.Inc()
-	_ = grpc.SetTrailer(ctx, metadata.Pairs(metaPolicy, r.policy.String())) // fails only outside of a call
+	_ = grpc.SetTrailer(ctx, metadata.Pairs(metaPolicy, r.asked.String())) // fails only outside of a call
 	return fmt.Errorf("nothing was written: %w: %s", ErrOverBudget, why)
 }

@@ -43,6 +43,8 @@ func (p *fakePeers) update(fn func()) {
 func (p *fakePeers) ack(name string, revision int64) { p.update(func() { p.acked[name] = revision }) }
 func (p *fakePeers) fail(name, why string)           { p.update(func() { p.down[name] = why }) }
 
+func (p *fakePeers) restore(name string) { p.update(func() { delete(p.down, name) }) }
+
 // lags sets what is known of a peer's lag.
 func (p *fakePeers) lags(name string, age time.Duration, txns, bytes int64) {
 	p.update(func() {

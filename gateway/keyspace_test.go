@@ -103,7 +103,7 @@ func TestKeyspaceRefused(t *testing.T) {
 	}{
 		{"single-writer", Keyspace{Prefix: "a/", Mode: SingleWriter}, "single-writer is not supported by this version; use multi-writer"},
 		{"mode", Keyspace{Prefix: "a/", Mode: "x"}, "use multi-writer"},
-		{"degrade", Keyspace{Prefix: "a/", OnUnreachable: "degrade"}, "use fail or wait"},
+		{"degrade", Keyspace{Prefix: "a/", OnUnreachable: "ignore"}, "use fail, wait or degrade"},
 		{"on timeout", Keyspace{OnTimeout: "ok"}, "use error"},
 		{"timeout", Keyspace{Timeout: time.Hour}, "not between 0 and 1m0s"},
 		{"policy", Keyspace{Policy: new(policy.Policy(9))}, "use ALL, QUORUM, ANY or ASYNC"},

@@ -24,7 +24,9 @@ const (
 	trailerToken   = "geogate-token"
 	trailerAckedBy = "geogate-acked-by"
 	trailerAckMS   = "geogate-ack-ms"
-	trailerChanged = "geogate-changed" // "false" when the write changed nothing
+	// trailerDegraded is the weaker policy that took the place of geogate-policy.
+	trailerDegraded = "geogate-degraded"
+	trailerChanged  = "geogate-changed" // "false" when the write changed nothing
 
 	// trailerServedBy marks the answers to forwarded calls, with the id of the member that answered. It does
 	// not reach clients.

@@ -56,6 +56,9 @@ type metrics struct {
 	rpoRefused prometheus.Counter
 	rpoDelay   prometheus.Histogram
 
+	degraded        *prometheus.GaugeVec
+	degradedSeconds *prometheus.CounterVec
+
 	watchStreams prometheus.Gauge
 	watches      prometheus.Gauge
 	watchEvents  prometheus.Counter
@@ -88,6 +91,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		rpoRefused: prometheus.NewCounter(counter("rpo_refused_total", "Writes that were refused because the RPO budget was used up; nothing was written.")),
 		rpoDelay: prometheus.NewHistogram(histogram("rpo_delay_seconds",
 			"Time for which the RPO budget held a write back, whether it was written then or refused.")),
+		degraded: prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("policy_degraded",
+			"1 from the first write of the keyspace that was taken under a weaker policy until the peers are back, at the leader.")), []string{"keyspace"}),
+		degradedSeconds: prometheus.NewCounterVec(counter("policy_degraded_seconds_total",
+			"Time for which policy_degraded was 1."), []string{"keyspace"}),
 		watchStreams: prometheus.NewGauge(gauge("watch_streams", "Open watch streams.")),
 		watches:      prometheus.NewGauge(gauge("watches", "Open watches.")),
 		watchEvents:  prometheus.NewCounter(counter("watch_events_total", "Events sent to watches.")),
@@ -109,7 +116,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{
 		m.requests, seconds, m.failures, wait, m.forwarded,
-		m.rpoUsed, m.rpoDelayed, m.rpoRefused, m.rpoDelay, m.watchStreams, m.watches, m.watchEvents,
+		m.rpoUsed, m.rpoDelayed, m.rpoRefused, m.rpoDelay, m.degraded, m.degradedSeconds, m.watchStreams, m.watches, m.watchEvents,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err

@@ -36,7 +36,8 @@ type Server struct {
 	leaders     *leaderWatch
 	health      *health.Server
 	standing    atomic.Pointer[standing] // what is known of the peers; never nil
-	held        atomic.Int64             // writes that the RPO budget holds back now
+	events      policyEvents
+	held        atomic.Int64 // writes that the RPO budget holds back now
 
 	inflightTxns, inflightBytes atomic.Int64 // admitted by the RPO budget and not committed yet
 
@@ -73,6 +74,12 @@ func New(config Config) (*Server, error) {
 		s.members[member.ID] = member
 	}
 	s.standing.Store(newStanding())
+	spaces.each(func(prefix string, r rule) {
+		if r.degrade != nil {
+			m.degraded.WithLabelValues(prefix)
+			m.degradedSeconds.WithLabelValues(prefix)
+		}
+	})
 	s.leaders = newLeaderWatch(s.dc, cfg.LeaderLoss, func(known bool) {
 		s.health.SetServingStatus("", servingStatus(known))
 		s.log.Info("leadership", "known", known, "leader", s.dc.Leader())

@@ -65,5 +65,10 @@ func (s *Server) lookAtPeers(now time.Time) {
 	}
 	s.standing.Store(st)
 	close(old.next)
-	s.keyspaces.each(func(prefix string, r rule) { s.metrics.showBudget(prefix, r, st) })
+	s.keyspaces.each(func(prefix string, r rule) {
+		s.metrics.showBudget(prefix, r, st)
+		if r.degrade != nil {
+			s.lookAt(r.degrade.of[0], st)
+		}
+	})
 }

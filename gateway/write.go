@@ -100,14 +100,24 @@ func commit[Q proto.Message, R response](ctx context.Context, s *Server, op *ope
 	if op.exempt {
 		r.policy = policy.Async
 	}
-	if r.policy != policy.Async && r.unreachable == UnreachableFail {
-		if err := s.replication.Check(r.policy); err != nil {
-			return none, s.unreachable(ctx, r.policy, err)
+	r.asked = r.policy
+	var err error
+	if r.policy != policy.Async {
+		switch r.unreachable {
+		case UnreachableFail:
+			if err := s.replication.Check(r.policy); err != nil {
+				return none, s.unreachable(ctx, r.policy, err)
+			}
+		case UnreachableDegrade:
+			if r.policy, err = s.weaken(ctx, r, proto.Size(req)); err != nil {
+				return none, err
+			}
 		}
 	}
-	held, err := admission{}, error(nil)
+	var held admission
 	if !op.exempt && r.lag.bounded() {
 		if held, err = s.withinBudget(ctx, r, proto.Size(req)); err != nil {
+			s.notWritten(r, req)
 			return none, err
 		}
 	}
@@ -116,6 +126,9 @@ func commit[Q proto.Message, R response](ctx context.Context, s *Server, op *ope
 	cancel()
 	held.done()
 	if err != nil {
+		if retryable(err) {
+			s.notWritten(r, req)
+		}
 		return none, err
 	}
 	s.fill(resp.GetHeader())
@@ -126,6 +139,13 @@ func commit[Q proto.Message, R response](ctx context.Context, s *Server, op *ope
 		return none, err
 	}
 	return resp, nil
+}
+
+// notWritten gives back what a degraded write would have used up.
+func (s *Server) notWritten(r rule, req proto.Message) {
+	if r.policy != r.asked {
+		s.giveBack(r.degrade.of, int64(proto.Size(req)))
+	}
 }
 
 // unreachable words the refusal before anything is written.
@@ -142,8 +162,11 @@ func (s *Server) unreachable(ctx context.Context, p policy.Policy, err error) er
 func (s *Server) settle(ctx context.Context, made dc.Commit, r rule) error {
 	receipt := policy.Receipt{
 		Token:   policy.Token{Origin: s.name, Revision: made.Revision},
-		Policy:  r.policy,
+		Policy:  r.asked,
 		AckedBy: s.onlyHere,
+	}
+	if r.policy != r.asked {
+		_ = grpc.SetTrailer(ctx, metadata.Pairs(trailerDegraded, r.policy.String())) // fails only outside of a call
 	}
 	if made.Revision == 0 { // nothing changed: the token names the newest write of this datacenter instead
 		receipt.Token.Revision = s.dc.Position(s.name).Revision
@@ -162,6 +185,7 @@ func (s *Server) settle(ctx context.Context, made dc.Commit, r rule) error {
 	if err == nil {
 		return nil
 	}
+	receipt.Policy = r.policy
 	notMet := &notMetError{receipt: receipt}
 	if ctx.Err() != nil {
 		s.metrics.policyFailed(r.policy, failCanceled)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"geogate/configs"
 	"geogate/gateway"
@@ -90,7 +91,15 @@ func keyspaces(t *configs.Topology) (out []gateway.Keyspace, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("keyspace %q: %w", k.Prefix, err)
 		}
+		to, err := policy.Parse(strings.TrimSpace(k.Degrade.To))
+		if err != nil {
+			return nil, fmt.Errorf("keyspace %q: degrade: %w", k.Prefix, err)
+		}
 		out = append(out, gateway.Keyspace{
+			Degrade: gateway.Degrade{
+				To: &to, MaxTime: time.Duration(k.Degrade.MaxSeconds) * time.Second, MaxBytes: int64(k.Degrade.MaxBytes),
+				RecoverAfter: k.Degrade.RecoverAfter, RecoverLag: k.Degrade.RecoverLag,
+			},
 			Prefix: k.Prefix, Mode: gateway.Mode(k.Mode), Policy: &p, Timeout: k.Timeout,
 			MaxLag: gateway.MaxLag{
 				Age: k.MaxLag.Age, Transactions: int64(k.MaxLag.Transactions), Bytes: int64(k.MaxLag.Bytes),

@@ -36,6 +36,8 @@ type Peers interface {
 // Keyspaces is how the keyspaces are doing while this node leads. [gateway.Server] is one.
 type Keyspaces interface {
 	Keyspaces() []gateway.KeyspaceStatus
+	// PolicyEvents are the newest changes of the policies under which writes are taken, the newest last.
+	PolicyEvents() []gateway.PolicyEvent
 }
 
 // Conflicts is the log of writes that lost against a later one of another datacenter. [dc.DC] is one.
