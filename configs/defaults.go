@@ -10,9 +10,10 @@ const (
 	Embedded = "embedded" // NATS.Mode: a NATS server inside each node
 	External = "external" // NATS.Mode: a NATS cluster that somebody runs
 
-	Fail  = "fail"  // OnUnreachable: refuse before anything is committed
-	Wait  = "wait"  // OnUnreachable: commit locally and wait up to the timeout
-	Error = "error" // OnTimeout: an error that says the write is committed locally
+	Fail     = "fail"    // OnUnreachable, OnExceed: refuse before anything is committed
+	Wait     = "wait"    // OnUnreachable: commit locally and wait up to the timeout. OnExceed: wait before the commit
+	Degraded = "degrade" // OnUnreachable: go on under a weaker policy, within bounds
+	Error    = "error"   // OnTimeout: an error that says the write is committed locally
 )
 
 // maxPolicyTimeout is the longest wait for other datacenters.
@@ -24,7 +25,11 @@ var policies = []string{"ALL", "QUORUM", "ANY", "ASYNC"}
 func Default() *Topology {
 	return &Topology{
 		Cluster: "geogate",
-		Policy:  Policy{Default: "QUORUM", Timeout: 5 * time.Second, OnUnreachable: Fail, OnTimeout: Error},
+		Policy: Policy{
+			Default: "QUORUM", Timeout: 5 * time.Second, OnUnreachable: Fail, OnTimeout: Error,
+			Degrade: Degrade{To: "ASYNC", MaxSeconds: 300, MaxBytes: 64 << 20, RecoverAfter: 5 * time.Second, RecoverLag: time.Second},
+			MaxLag:  MaxLag{OnExceed: Fail},
+		},
 		Limits: Limits{
 			MaxRequestBytes:     3 << 19, // 1.5 MiB, as etcd's --max-request-bytes
 			MaxTxnOps:           128,     // as etcd's --max-txn-ops

@@ -59,13 +59,25 @@ keyspaces:
 		t.Errorf("limits %+v", l)
 	}
 	for key, want := range map[string]Keyspace{
-		"/a/x":   {Prefix: "/a/", Mode: MultiWriter, Policy: "ALL", Timeout: 2 * time.Second, OnUnreachable: Wait, OnTimeout: Error},
-		"/a/b/x": {Prefix: "/a/b/", Mode: MultiWriter, Policy: "ASYNC", Timeout: 90 * time.Second, OnUnreachable: Wait, OnTimeout: Error},
-		"/a":     {Prefix: "", Mode: MultiWriter, Policy: "QUORUM", Timeout: 90 * time.Second, OnUnreachable: Wait, OnTimeout: Error},
+		"/a/x":   {Prefix: "/a/", Mode: MultiWriter, Policy: "ALL", Timeout: 2 * time.Second, OnUnreachable: Wait, OnTimeout: Error, MaxLag: MaxLag{OnExceed: Fail}, Degrade: Default().Policy.Degrade},
+		"/a/b/x": {Prefix: "/a/b/", Mode: MultiWriter, Policy: "ASYNC", Timeout: 90 * time.Second, OnUnreachable: Wait, OnTimeout: Error, MaxLag: MaxLag{OnExceed: Fail}, Degrade: Default().Policy.Degrade},
+		"/a":     {Prefix: "", Mode: MultiWriter, Policy: "QUORUM", Timeout: 90 * time.Second, OnUnreachable: Wait, OnTimeout: Error, MaxLag: MaxLag{OnExceed: Fail}, Degrade: Default().Policy.Degrade},
 	} {
 		if k := got.Keyspace(key); k != want {
 			t.Errorf("keyspace of %q: %+v, want %+v", key, k, want)
 		}
+	}
+	lag := parse(t, pair+`policy: {max_lag: {age: 30s, bytes: 1MiB}}
+keyspaces: [{prefix: /a/, max_lag: {age: 1s, transactions: 5, on_exceed: wait}}]
+`).Keyspace("/a/x").MaxLag
+	if want := (MaxLag{Age: time.Second, Transactions: 5, Bytes: 1 << 20, OnExceed: Wait}); lag != want {
+		t.Errorf("max_lag %+v, want %+v", lag, want)
+	}
+	down := parse(t, pair+`policy: {on_unreachable: degrade, degrade: {to: any, max_seconds: 60}}
+keyspaces: [{prefix: /a/, degrade: {max_bytes: 1KiB, recover_after: 1s}}]
+`).Keyspace("/a/x").Degrade
+	if want := (Degrade{To: "ANY", MaxSeconds: 60, MaxBytes: 1 << 10, RecoverAfter: time.Second, RecoverLag: time.Second}); down != want {
+		t.Errorf("degrade %+v, want %+v", down, want)
 	}
 	all := got.AllKeyspaces()
 	if len(all) != 3 || all[0].Prefix != "/a/b/" || all[2].Prefix != "" || all[2].Policy != "QUORUM" {

@@ -85,12 +85,20 @@ func TestProblems(t *testing.T) {
 		"same key":       {sub(keyB, keyA), []string{`t.yaml:6: datacenters[1].public_key: "` + keyA + `" is used by datacenters[0].public_key already`}},
 
 		// Words.
-		"unknown policy":   {pair + "policy: {default: MOST}\n", []string{`t.yaml:10: policy.default: found "MOST", want one of ALL, QUORUM, ANY, ASYNC`}},
-		"ANY alone":        {minimal + "policy: {default: any}\n", []string{`t.yaml:5: policy.default: ANY needs a second datacenter and this cluster has one; use ASYNC, or add a datacenter`}},
-		"no timeout":       {pair + "policy: {timeout: 0s}\n", []string{`t.yaml:10: policy.timeout: is 0s, want a duration above 0, such as 5s`}},
-		"endless timeout":  {pair + "policy: {timeout: 1h}\n", []string{`t.yaml:10: policy.timeout: is 1h0m0s, want at most 10m0s`}},
-		"on_unreachable":   {pair + "policy: {on_unreachable: degrade}\n", []string{`t.yaml:10: policy.on_unreachable: found "degrade", want one of fail, wait`}},
-		"on_timeout":       {pair + "policy: {on_timeout: ok}\n", []string{`t.yaml:10: policy.on_timeout: found "ok", want error`}},
+		"unknown policy":  {pair + "policy: {default: MOST}\n", []string{`t.yaml:10: policy.default: found "MOST", want one of ALL, QUORUM, ANY, ASYNC`}},
+		"ANY alone":       {minimal + "policy: {default: any}\n", []string{`t.yaml:5: policy.default: ANY needs a second datacenter and this cluster has one; use ASYNC, or add a datacenter`}},
+		"no timeout":      {pair + "policy: {timeout: 0s}\n", []string{`t.yaml:10: policy.timeout: is 0s, want a duration above 0, such as 5s`}},
+		"endless timeout": {pair + "policy: {timeout: 1h}\n", []string{`t.yaml:10: policy.timeout: is 1h0m0s, want at most 10m0s`}},
+		"on_unreachable":  {pair + "policy: {on_unreachable: ignore}\n", []string{`t.yaml:10: policy.on_unreachable: found "ignore", want one of fail, wait, degrade`}},
+		"on_timeout":      {pair + "policy: {on_timeout: ok}\n", []string{`t.yaml:10: policy.on_timeout: found "ok", want error`}},
+		"negative lag": {pair + "policy: {max_lag: {age: -1s, transactions: -1}}\n", []string{
+			`t.yaml:10: policy.max_lag.age: is -1s, want 0 or more; 0 is no bound`, `t.yaml:10: policy.max_lag.transactions: is -1, want 0 or more`}},
+		"on_exceed": {pair + "keyspaces: [{prefix: /k, max_lag: {on_exceed: no way}}]\n", []string{`t.yaml:10: keyspaces[0].max_lag.on_exceed: found "no way", want one of fail, wait`}},
+		"lag alone": {minimal + "policy: {max_lag: {bytes: 1MiB}}\n", []string{`t.yaml:5: policy.max_lag: needs a second datacenter to lag behind`}},
+		"degrade": {pair + "policy: {degrade: {to: ALL, max_seconds: 0, recover_lag: -1s}}\n", []string{`t.yaml:10: policy.degrade.to: found "ALL", want one of QUORUM, ANY, ASYNC`,
+			`t.yaml:10: policy.degrade.max_seconds: is 0, want more than 0`, `t.yaml:10: policy.degrade.recover_lag: is -1s, want more than 0`}},
+		"degrade upwards": {pair + "keyspaces: [{prefix: /k, policy: ANY, on_unreachable: degrade, degrade: {to: quorum}}]\n", []string{
+			`t.yaml:10: keyspaces[0].degrade.to: is QUORUM, want a policy weaker than the keyspace's own, ANY`}},
 		"single-writer":    {pair + "keyspaces:\n  - {prefix: /k, mode: single-writer}\n", []string{`t.yaml:11: keyspaces[0].mode: single-writer is not supported by this version; use multi-writer, where the later write of a key wins`}},
 		"unknown mode":     {pair + "keyspaces:\n  - {prefix: /k, mode: both}\n", []string{`t.yaml:11: keyspaces[0].mode: found "both", want multi-writer`}},
 		"same prefix":      {pair + "keyspaces: [{prefix: /k}, {prefix: /k}]\n", []string{`t.yaml:10: keyspaces[1].prefix: "/k" is the prefix of keyspaces[0] already; merge the two`}},

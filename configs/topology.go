@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -34,11 +35,46 @@ type Policy struct {
 	Default string `yaml:"default"`
 	// Timeout bounds the wait for other datacenters, from the local commit on.
 	Timeout time.Duration `yaml:"timeout"`
-	// OnUnreachable is what happens when the policy can't be met by the peers that are up: fail or wait.
+	// OnUnreachable is what happens when the policy can't be met by the peers that are up: fail, wait or degrade.
 	OnUnreachable string `yaml:"on_unreachable"`
 	// OnTimeout is what a write answers whose policy was not met in time; error is the only choice.
 	OnTimeout string `yaml:"on_timeout"`
+	// Degrade bounds what on_unreachable: degrade may do.
+	Degrade Degrade `yaml:"degrade"`
+	// MaxLag is how far the peers may be behind before writes are held back.
+	MaxLag MaxLag `yaml:"max_lag"`
 }
+
+// Degrade says how writes go on under a weaker policy when theirs can't be met, and for how long. Of a
+// keyspace, what is zero is the cluster's.
+type Degrade struct {
+	// To is the weaker policy: QUORUM, ANY or ASYNC.
+	To string `yaml:"to,omitempty"`
+	// MaxSeconds bounds the time, from the first such write until the policy can be met again.
+	MaxSeconds int `yaml:"max_seconds,omitempty"`
+	// MaxBytes bounds what is written meanwhile.
+	MaxBytes Bytes `yaml:"max_bytes,omitempty"`
+	// RecoverAfter is for how long the peers must have been back and close before the policy holds again.
+	RecoverAfter time.Duration `yaml:"recover_after,omitempty"`
+	// RecoverLag is what counts as close: the age of the oldest transaction that a peer has not confirmed.
+	RecoverLag time.Duration `yaml:"recover_lag,omitempty"`
+}
+
+// MaxLag is the RPO budget: how much may be committed here that the peers have not confirmed. A bound of
+// zero is none; of a keyspace it is the cluster's.
+type MaxLag struct {
+	// Age bounds the age of the oldest transaction that is not confirmed.
+	Age time.Duration `yaml:"age,omitempty"`
+	// Transactions bounds their number.
+	Transactions int `yaml:"transactions,omitempty"`
+	// Bytes bounds their size.
+	Bytes Bytes `yaml:"bytes,omitempty"`
+	// OnExceed is what happens to a write over the budget: fail, or wait up to its timeout.
+	OnExceed string `yaml:"on_exceed,omitempty"`
+}
+
+// Bounded says whether there is any bound.
+func (m MaxLag) Bounded() bool { return m.Age != 0 || m.Transactions != 0 || m.Bytes != 0 }
 
 // Datacenter is one site: a Raft group, its nodes and its NATS.
 type Datacenter struct {
@@ -99,6 +135,9 @@ type Keyspace struct {
 	Timeout       time.Duration `yaml:"timeout,omitempty"`
 	OnUnreachable string        `yaml:"on_unreachable,omitempty"`
 	OnTimeout     string        `yaml:"on_timeout,omitempty"`
+	// Degrade and MaxLag are as in [Policy], each of their settings by itself.
+	Degrade Degrade `yaml:"degrade,omitempty"`
+	MaxLag  MaxLag  `yaml:"max_lag,omitempty"`
 }
 
 // Link says how the nodes of From reach the NATS of To: NAT, port forwarding, a proxy.
@@ -178,6 +217,20 @@ func (t *Topology) AllKeyspaces() []Keyspace {
 	return out
 }
 
+func (g Degrade) over(d Degrade) Degrade {
+	return Degrade{
+		To: cmp.Or(g.To, d.To), MaxSeconds: cmp.Or(g.MaxSeconds, d.MaxSeconds), MaxBytes: cmp.Or(g.MaxBytes, d.MaxBytes),
+		RecoverAfter: cmp.Or(g.RecoverAfter, d.RecoverAfter), RecoverLag: cmp.Or(g.RecoverLag, d.RecoverLag),
+	}
+}
+
+func (m MaxLag) over(d MaxLag) MaxLag {
+	return MaxLag{
+		Age: cmp.Or(m.Age, d.Age), Transactions: cmp.Or(m.Transactions, d.Transactions),
+		Bytes: cmp.Or(m.Bytes, d.Bytes), OnExceed: cmp.Or(m.OnExceed, d.OnExceed),
+	}
+}
+
 func (t *Topology) inherit(k Keyspace) Keyspace {
 	if k.Mode == "" {
 		k.Mode = MultiWriter
@@ -194,6 +247,8 @@ func (t *Topology) inherit(k Keyspace) Keyspace {
 	if k.OnTimeout == "" {
 		k.OnTimeout = t.Policy.OnTimeout
 	}
+	k.Degrade = k.Degrade.over(t.Policy.Degrade)
+	k.MaxLag = k.MaxLag.over(t.Policy.MaxLag)
 	return k
 }
 

@@ -28,6 +28,9 @@ func (t *Topology) validate(report reporter) {
 	checkTLS(report, "security.client", t.Security.Client, false)
 	checkTLS(report, "security.raft", t.Security.Raft, true)
 	checkTLS(report, "security.nats", t.Security.NATS, true)
+	checkDegrade(report, "policy.degrade", &t.Policy.Degrade, true)
+	t.checkWeaker(report, "policy.degrade.to", t.inherit(Keyspace{}))
+	t.checkMaxLag(report, "policy.max_lag", t.Policy.MaxLag, true)
 	t.checkDatacenters(report)
 	t.checkKeyspaces(report)
 	t.checkLinks(report)
@@ -61,7 +64,7 @@ func (t *Topology) checkPolicy(report reporter, path string, policy *string, tim
 		report(join(path, "timeout"), "is %s, want at most %s: a client would not wait so long; use on_unreachable: fail", timeout, maxPolicyTimeout)
 	}
 	if unreachable != "" || required {
-		checkWord(report, join(path, "on_unreachable"), unreachable, Fail, Wait)
+		checkWord(report, join(path, "on_unreachable"), unreachable, Fail, Wait, Degraded)
 	}
 	if late != "" || required {
 		checkWord(report, join(path, "on_timeout"), late, Error)
@@ -86,6 +89,56 @@ func (t *Topology) checkKeyspaces(report reporter) {
 			checkWord(report, path+".mode", k.Mode, MultiWriter)
 		}
 		t.checkPolicy(report, path, &k.Policy, k.Timeout, k.OnUnreachable, k.OnTimeout, false)
+		checkDegrade(report, path+".degrade", &k.Degrade, false)
+		t.checkWeaker(report, path+".degrade.to", t.inherit(*k))
+		t.checkMaxLag(report, path+".max_lag", k.MaxLag, false)
+	}
+}
+
+// checkDegrade checks the bounds of a degradation; of a keyspace they may be empty.
+func checkDegrade(report reporter, path string, d *Degrade, required bool) {
+	if upper := strings.ToUpper(d.To); slices.Contains(policies, upper) {
+		d.To = upper
+	}
+	if d.To != "" || required {
+		checkWord(report, join(path, "to"), d.To, policies[1:]...)
+	}
+	v := reflect.ValueOf(*d)
+	for i, f := range fields(v.Type()) {
+		if f.key == "to" {
+			continue
+		}
+		if n := v.Field(i).Int(); n < 0 || n == 0 && required {
+			report(join(path, f.key), "is %v, want more than 0; leave the key out to get its default", v.Field(i).Interface())
+		}
+	}
+}
+
+// checkWeaker wants that a policy can be degraded at all.
+func (t *Topology) checkWeaker(report reporter, path string, k Keyspace) {
+	from, to := slices.Index(policies, k.Policy), slices.Index(policies, k.Degrade.To)
+	if k.OnUnreachable == Degraded && k.Policy != "ASYNC" && from >= 0 && to >= 0 && to <= from {
+		report(path, "is %s, want a policy weaker than the keyspace's own, %s", k.Degrade.To, k.Policy)
+	}
+}
+
+// checkMaxLag checks an RPO budget; of a keyspace on_exceed may be empty.
+func (t *Topology) checkMaxLag(report reporter, path string, m MaxLag, required bool) {
+	const fix = "want 0 or more; 0 is no bound"
+	if m.Age < 0 {
+		report(join(path, "age"), "is %s, %s", m.Age, fix)
+	}
+	if m.Transactions < 0 {
+		report(join(path, "transactions"), "is %d, %s", m.Transactions, fix)
+	}
+	if m.Bytes < 0 {
+		report(join(path, "bytes"), "is %s, %s", m.Bytes, fix)
+	}
+	if m.OnExceed != "" || required {
+		checkWord(report, join(path, "on_exceed"), m.OnExceed, Fail, Wait)
+	}
+	if m.Bounded() && len(t.Datacenters) == 1 {
+		report(path, "needs a second datacenter to lag behind, and this cluster has one; remove it, or add a datacenter")
 	}
 }
 

@@ -51,6 +51,7 @@ var worded = []struct {
 	{ErrMetadata, codes.InvalidArgument},
 	{dc.ErrRequestReused, codes.InvalidArgument},
 	{ErrUnreachable, codes.Unavailable},
+	{ErrOverBudget, codes.Unavailable},
 	{ErrForeignToken, codes.FailedPrecondition},
 	{ErrFutureToken, codes.OutOfRange},
 }

@@ -18,6 +18,8 @@ var (
 	ErrUnauthenticated = errors.New("credentials are not valid")
 	// ErrUnreachable means that the policy can't be met at present and nothing was written.
 	ErrUnreachable = errors.New("policy can't be met")
+	// ErrOverBudget means that the peers are too far behind for another write, and nothing was written.
+	ErrOverBudget = errors.New("the RPO budget (max_lag) is used up")
 	// ErrNoLeader means that no leader was found within the bound.
 	ErrNoLeader = errors.New("no leader")
 	// ErrForwardedAstray means that a request came from another gateway to a node that does not lead.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"geogate/replication"
 	"geogate/replication/event"
@@ -19,12 +20,13 @@ type fakePeers struct {
 	mu      sync.Mutex
 	acked   map[string]int64 // guarded by mu, as all below
 	down    map[string]string
+	lag     map[string]replication.PeerStatus // what Peers says of the lag; unknown where it is not set
 	changed chan struct{}
 	waits   int // calls of Wait that have begun
 }
 
 func newFakePeers(d *fakeData, names ...string) *fakePeers {
-	p := &fakePeers{data: d, acked: map[string]int64{}, down: map[string]string{}, changed: make(chan struct{})}
+	p := &fakePeers{data: d, acked: map[string]int64{}, down: map[string]string{}, lag: map[string]replication.PeerStatus{}, changed: make(chan struct{})}
 	for _, n := range names {
 		p.acked[n] = 0
 	}
@@ -41,6 +43,15 @@ func (p *fakePeers) update(fn func()) {
 
 func (p *fakePeers) ack(name string, revision int64) { p.update(func() { p.acked[name] = revision }) }
 func (p *fakePeers) fail(name, why string)           { p.update(func() { p.down[name] = why }) }
+
+func (p *fakePeers) restore(name string) { p.update(func() { delete(p.down, name) }) }
+
+// lags sets what is known of a peer's lag.
+func (p *fakePeers) lags(name string, age time.Duration, txns, bytes int64) {
+	p.update(func() {
+		p.lag[name] = replication.PeerStatus{LagSeconds: new(age.Seconds()), LagTxns: &txns, LagBytes: &bytes}
+	})
+}
 
 // fakeReplication is the view of one node.
 type fakeReplication struct {
@@ -112,7 +123,10 @@ func (r fakeReplication) Peers() []replication.PeerStatus {
 	defer r.mu.Unlock()
 	var out []replication.PeerStatus
 	for n, acked := range r.acked {
-		out = append(out, replication.PeerStatus{DC: n, Health: "healthy", Acked: &acked})
+		lag := r.lag[n]
+		out = append(out, replication.PeerStatus{
+			DC: n, Health: "healthy", Acked: &acked, LagTxns: lag.LagTxns, LagBytes: lag.LagBytes, LagSeconds: lag.LagSeconds,
+		})
 	}
 	slices.SortFunc(out, func(a, b replication.PeerStatus) int { return strings.Compare(a.DC, b.DC) })
 	return out

@@ -26,6 +26,8 @@ type OnUnreachable string
 const (
 	UnreachableFail OnUnreachable = "fail" // refuse before anything is committed
 	UnreachableWait OnUnreachable = "wait" // commit, and wait until the timeout
+	// UnreachableDegrade takes it under a weaker policy, within bounds.
+	UnreachableDegrade OnUnreachable = "degrade"
 )
 
 // OnTimeout says how a write is answered that was committed here and whose policy was not met in time.
@@ -43,6 +45,8 @@ type Keyspace struct {
 	Timeout       time.Duration  // for the peers, from the local commit on; the default of "" is 5 s
 	OnUnreachable OnUnreachable  // the default of "" is fail
 	OnTimeout     OnTimeout      // error
+	Degrade       Degrade        // bounds of UnreachableDegrade, each inherited by itself
+	MaxLag        MaxLag         // the RPO budget, each bound inherited by itself
 }
 
 // rule is what a write must do: the rules of a keyspace, or the strictest of several.
@@ -51,18 +55,32 @@ type rule struct {
 	timeout     time.Duration
 	unreachable OnUnreachable
 	request     string // id that the client gave the write; empty for none
+	lag         MaxLag
+	degrade     *degradations // where unreachable is degrade; else not used
+	asked       policy.Policy // once a write is under way: policy before any degradation
+}
+
+// patience is how long a write may wait beside its commit: for the peers, and for the RPO budget before.
+func (r *rule) patience() time.Duration {
+	if r.lag.bounded() {
+		return 2 * r.timeout
+	}
+	return r.timeout
 }
 
 // weakest is what a sum of rules begins with.
-var weakest = rule{unreachable: UnreachableWait}
+var weakest = rule{unreachable: UnreachableDegrade}
 
-// add makes r as strict as o: the stronger policy, the longer timeout, and "fail" rather than "wait".
+// add makes r as strict as o: the stronger policy, the longer timeout, "fail" rather than "wait" rather
+// than "degrade", and the smaller RPO budget.
 func (r *rule) add(o rule) {
 	r.policy = max(r.policy, o.policy)
 	r.timeout = max(r.timeout, o.timeout)
-	if o.unreachable == UnreachableFail {
-		r.unreachable = UnreachableFail
+	if o.unreachable == UnreachableFail || r.unreachable == UnreachableDegrade {
+		r.unreachable = o.unreachable
 	}
+	r.degrade = r.degrade.with(o.degrade)
+	r.lag.add(o.lag)
 }
 
 type space struct {
@@ -78,7 +96,11 @@ type keyspaces struct {
 
 // newKeyspaces checks the configured keyspaces and fills in what they inherit.
 func newKeyspaces(config []Keyspace, maxTimeout time.Duration) (*keyspaces, error) {
-	root := rule{policy: policy.Async, timeout: min(defaultPolicyTimeout, maxTimeout), unreachable: UnreachableFail}
+	limits := defaultDegrade
+	root := rule{
+		policy: policy.Async, timeout: min(defaultPolicyTimeout, maxTimeout), unreachable: UnreachableFail,
+		lag: MaxLag{OnExceed: ExceedFail},
+	}
 	seen := map[string]bool{}
 	for _, k := range config {
 		if seen[k.Prefix] {
@@ -89,13 +111,20 @@ func newKeyspaces(config []Keyspace, maxTimeout time.Duration) (*keyspaces, erro
 			return nil, err
 		}
 		if k.Prefix == "" {
-			root = k.over(root)
+			root, limits = k.over(root), k.Degrade.over(limits)
 		}
+	}
+	if root.unreachable == UnreachableDegrade {
+		root.degrade = newDegradation("", limits)
 	}
 	ks := &keyspaces{root: root}
 	for _, k := range config {
 		if k.Prefix != "" {
-			ks.nested = append(ks.nested, space{k.Prefix, k.over(root)})
+			r := k.over(root)
+			if r.degrade = nil; r.unreachable == UnreachableDegrade {
+				r.degrade = newDegradation(k.Prefix, k.Degrade.over(limits))
+			}
+			ks.nested = append(ks.nested, space{k.Prefix, r})
 		}
 	}
 	slices.SortFunc(ks.nested, func(a, b space) int {
@@ -119,15 +148,21 @@ func (k Keyspace) validate(maxTimeout time.Duration) error {
 		return fmt.Errorf("keyspace %q: timeout %s is not between 0 and %s", k.Prefix, k.Timeout, maxTimeout)
 	}
 	switch k.OnUnreachable {
-	case "", UnreachableFail, UnreachableWait:
+	case "", UnreachableFail, UnreachableWait, UnreachableDegrade:
 	default:
-		return fmt.Errorf("keyspace %q: on_unreachable %q is not supported by this version; use %s or %s",
-			k.Prefix, k.OnUnreachable, UnreachableFail, UnreachableWait)
+		return fmt.Errorf("keyspace %q: on_unreachable %q is not supported by this version; use %s, %s or %s",
+			k.Prefix, k.OnUnreachable, UnreachableFail, UnreachableWait, UnreachableDegrade)
 	}
 	switch k.OnTimeout {
 	case "", TimeoutError:
 	default:
 		return fmt.Errorf("keyspace %q: on_timeout %q is not supported by this version; use %s", k.Prefix, k.OnTimeout, TimeoutError)
+	}
+	if err := k.Degrade.validate(); err != nil {
+		return fmt.Errorf("keyspace %q: %w", k.Prefix, err)
+	}
+	if err := k.MaxLag.validate(); err != nil {
+		return fmt.Errorf("keyspace %q: %w", k.Prefix, err)
 	}
 	return nil
 }
@@ -142,7 +177,22 @@ func (k Keyspace) over(r rule) rule {
 	if k.OnUnreachable != "" {
 		r.unreachable = k.OnUnreachable
 	}
+	r.lag = k.MaxLag.over(r.lag)
 	return r
+}
+
+// each calls fn for every keyspace, "" first.
+func (ks *keyspaces) each(fn func(prefix string, r rule)) {
+	fn("", ks.root)
+	for i := range ks.nested {
+		fn(ks.nested[i].prefix, ks.nested[i].rule)
+	}
+}
+
+// watchesPeers says whether any rule depends on what the peers' lag is.
+func (ks *keyspaces) watchesPeers() (needed bool) {
+	ks.each(func(_ string, r rule) { needed = needed || r.lag.bounded() || r.degrade != nil })
+	return needed
 }
 
 // ofKey is the rule of the longest prefix that matches.

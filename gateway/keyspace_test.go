@@ -72,10 +72,10 @@ func TestKeyspaceOfRange(t *testing.T) {
 
 func TestKeyspaceInherits(t *testing.T) {
 	ks := testKeyspaces(t, Keyspace{Policy: new(policy.Quorum), OnUnreachable: UnreachableWait}, Keyspace{Prefix: "a/", Timeout: time.Second})
-	if got, want := ks.ofKey([]byte("a/1")), (rule{policy: policy.Quorum, timeout: time.Second, unreachable: UnreachableWait}); got != want {
+	if got, want := ks.ofKey([]byte("a/1")), (rule{policy: policy.Quorum, timeout: time.Second, unreachable: UnreachableWait, lag: MaxLag{OnExceed: ExceedFail}}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if got, want := testKeyspaces(t).ofKey([]byte("k")), (rule{policy: policy.Async, timeout: 5 * time.Second, unreachable: UnreachableFail}); got != want {
+	if got, want := testKeyspaces(t).ofKey([]byte("k")), (rule{policy: policy.Async, timeout: 5 * time.Second, unreachable: UnreachableFail, lag: MaxLag{OnExceed: ExceedFail}}); got != want {
 		t.Errorf("nothing configured: got %+v, want %+v", got, want)
 	}
 }
@@ -103,7 +103,7 @@ func TestKeyspaceRefused(t *testing.T) {
 	}{
 		{"single-writer", Keyspace{Prefix: "a/", Mode: SingleWriter}, "single-writer is not supported by this version; use multi-writer"},
 		{"mode", Keyspace{Prefix: "a/", Mode: "x"}, "use multi-writer"},
-		{"degrade", Keyspace{Prefix: "a/", OnUnreachable: "degrade"}, "use fail or wait"},
+		{"degrade", Keyspace{Prefix: "a/", OnUnreachable: "ignore"}, "use fail, wait or degrade"},
 		{"on timeout", Keyspace{OnTimeout: "ok"}, "use error"},
 		{"timeout", Keyspace{Timeout: time.Hour}, "not between 0 and 1m0s"},
 		{"policy", Keyspace{Policy: new(policy.Policy(9))}, "use ALL, QUORUM, ANY or ASYNC"},

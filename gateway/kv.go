@@ -100,7 +100,7 @@ func (s *Server) admit(ctx context.Context, checked error, req proto.Message, lo
 }
 
 // finish makes the write unless it was refused, and turns the outcome into an answer.
-func finish[Q any, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule, start time.Time, refused error) (R, error) {
+func finish[Q proto.Message, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule, start time.Time, refused error) (R, error) {
 	var resp R
 	err := refused
 	if err == nil {

@@ -26,7 +26,9 @@ const (
 	trailerToken   = "geogate-token"
 	trailerAckedBy = "geogate-acked-by"
 	trailerAckMS   = "geogate-ack-ms"
-	trailerChanged = "geogate-changed" // "false" when the write changed nothing
+	// trailerDegraded is the weaker policy that took the place of geogate-policy.
+	trailerDegraded = "geogate-degraded"
+	trailerChanged  = "geogate-changed" // "false" when the write changed nothing
 
 	trailerReplayed = "geogate-replayed" // "true" when a write with this request id was made before
 	trailerReduced  = "geogate-reduced"  // "true" when a replayed response lacks something of the first one

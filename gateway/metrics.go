@@ -51,6 +51,14 @@ type metrics struct {
 	policyWait [policies]prometheus.Observer
 	forwarded  prometheus.Counter
 
+	rpoUsed    *prometheus.GaugeVec
+	rpoDelayed prometheus.Counter
+	rpoRefused prometheus.Counter
+	rpoDelay   prometheus.Histogram
+
+	degraded        *prometheus.GaugeVec
+	degradedSeconds *prometheus.CounterVec
+
 	watchStreams prometheus.Gauge
 	watches      prometheus.Gauge
 	watchEvents  prometheus.Counter
@@ -76,7 +84,17 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		failures: prometheus.NewCounterVec(counter("policy_failures_total",
 			"Writes whose policy was not met: unreachable (refused, nothing written), timeout and canceled (written here)."),
 			[]string{"policy", "reason"}),
-		forwarded:    prometheus.NewCounter(counter("forwarded_total", "Requests that were handed to the leader's gateway.")),
+		forwarded: prometheus.NewCounter(counter("forwarded_total", "Requests that were handed to the leader's gateway.")),
+		rpoUsed: prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("rpo_used_ratio",
+			"Part of the keyspace's RPO budget (max_lag) that the peers' lag uses up, at the leader. +Inf when the lag is unknown.")), []string{"keyspace"}),
+		rpoDelayed: prometheus.NewCounter(counter("rpo_delayed_total", "ASYNC writes that were slowed because the RPO budget was nearly used up.")),
+		rpoRefused: prometheus.NewCounter(counter("rpo_refused_total", "Writes that were refused because the RPO budget was used up; nothing was written.")),
+		rpoDelay: prometheus.NewHistogram(histogram("rpo_delay_seconds",
+			"Time for which the RPO budget held a write back, whether it was written then or refused.")),
+		degraded: prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("policy_degraded",
+			"1 from the first write of the keyspace that was taken under a weaker policy until the peers are back, at the leader.")), []string{"keyspace"}),
+		degradedSeconds: prometheus.NewCounterVec(counter("policy_degraded_seconds_total",
+			"Time for which policy_degraded was 1."), []string{"keyspace"}),
 		watchStreams: prometheus.NewGauge(gauge("watch_streams", "Open watch streams.")),
 		watches:      prometheus.NewGauge(gauge("watches", "Open watches.")),
 		watchEvents:  prometheus.NewCounter(counter("watch_events_total", "Events sent to watches.")),
@@ -97,7 +115,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.requests, seconds, m.failures, wait, m.forwarded, m.watchStreams, m.watches, m.watchEvents,
+		m.requests, seconds, m.failures, wait, m.forwarded,
+		m.rpoUsed, m.rpoDelayed, m.rpoRefused, m.rpoDelay, m.degraded, m.degradedSeconds, m.watchStreams, m.watches, m.watchEvents,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
@@ -121,6 +140,17 @@ func (m *metrics) observe(what method, p int, start time.Time, err error) {
 		m.requests.WithLabelValues(methodNames[what], policyLabel(p), status.Code(err).String()).Inc()
 	}
 	m.seconds[what][p].Observe(time.Since(start).Seconds())
+}
+
+// showBudget shows how much of a keyspace's RPO budget is used; where this node does not lead, nothing.
+func (m *metrics) showBudget(prefix string, r rule, st *standing) {
+	switch {
+	case !r.lag.bounded():
+	case !st.leading:
+		m.rpoUsed.DeleteLabelValues(prefix)
+	default:
+		m.rpoUsed.WithLabelValues(prefix).Set(r.lag.used(st.peers, r.policy, pending{}).ratio)
+	}
 }
 
 func (m *metrics) policyFailed(p policy.Policy, reason string) {

@@ -31,7 +31,7 @@ func (s *Server) settleForeign(ctx context.Context, made dc.Commit, r rule) erro
 	token := policy.Token{Origin: made.Origin, Revision: made.Revision}
 	start := time.Now()
 	names, err := s.awaitForeign(ctx, token, r)
-	receipt := policy.Receipt{Token: token, Policy: r.policy, AckedBy: names}
+	receipt := policy.Receipt{Token: token, Policy: r.asked, AckedBy: names}
 	if r.policy != policy.Async {
 		receipt.Elapsed = time.Since(start)
 		s.metrics.policyWait[r.policy].Observe(receipt.Elapsed.Seconds())

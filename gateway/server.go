@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -34,7 +35,13 @@ type Server struct {
 	forward     *forwarder
 	leaders     *leaderWatch
 	health      *health.Server
-	grpc        *grpc.Server
+	standing    atomic.Pointer[standing] // what is known of the peers; never nil
+	events      policyEvents
+	held        atomic.Int64 // writes that the RPO budget holds back now
+
+	inflightTxns, inflightBytes atomic.Int64 // admitted by the RPO budget and not committed yet
+
+	grpc *grpc.Server
 
 	stopping   chan struct{} // closed when Run is told to stop
 	stopOnce   sync.Once
@@ -66,6 +73,13 @@ func New(config Config) (*Server, error) {
 	for _, member := range cfg.Members {
 		s.members[member.ID] = member
 	}
+	s.standing.Store(newStanding())
+	spaces.each(func(prefix string, r rule) {
+		if r.degrade != nil {
+			m.degraded.WithLabelValues(prefix)
+			m.degradedSeconds.WithLabelValues(prefix)
+		}
+	})
 	s.leaders = newLeaderWatch(s.dc, cfg.LeaderLoss, func(known bool) {
 		s.health.SetServingStatus("", servingStatus(known))
 		s.log.Info("leadership", "known", known, "leader", s.dc.Leader())
@@ -117,6 +131,9 @@ func (s *Server) Run(ctx context.Context) error {
 	watchCtx, stopWatch := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	group.Go(func() { s.leaders.run(watchCtx) })
+	if s.keyspaces.watchesPeers() {
+		group.Go(func() { s.watchPeers(watchCtx) })
+	}
 	served := make(chan error, 1)
 	go func() { served <- s.grpc.Serve(s.cfg.Listener) }()
 

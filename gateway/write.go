@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
+	"google.golang.org/protobuf/proto"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -17,7 +18,7 @@ import (
 )
 
 // operation is one kind of write: how it is committed here, and how it is handed to another gateway.
-type operation[Q any, R response] struct {
+type operation[Q proto.Message, R response] struct {
 	method method
 	local  func(Writer, context.Context, Q) (R, dc.Commit, error)
 	remote func(pb.KVClient, context.Context, Q, ...grpc.CallOption) (R, error)
@@ -50,7 +51,7 @@ var (
 
 // write takes a request that has been checked through to its receipt: here, when this node leads, else at
 // the leader's gateway. The error may be of the domain.
-func write[Q any, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule) (R, error) {
+func write[Q proto.Message, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule) (R, error) {
 	forwarded := isForwarded(ctx)
 	if forwarded {
 		s.markServed(ctx)
@@ -64,7 +65,7 @@ func write[Q any, R response](ctx context.Context, s *Server, op *operation[Q, R
 	return writeRouted(ctx, s, op, req, r, forwarded)
 }
 
-func writeRouted[Q any, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule, forwarded bool) (R, error) {
+func writeRouted[Q proto.Message, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule, forwarded bool) (R, error) {
 	var resp R
 	err := s.route(ctx, forwarded,
 		func() (err error) {
@@ -73,7 +74,7 @@ func writeRouted[Q any, R response](ctx context.Context, s *Server, op *operatio
 		},
 		func(conn *grpc.ClientConn) (fate, error) {
 			s.metrics.forwarded.Inc()
-			fctx, cancel := context.WithTimeout(s.forward.outgoing(ctx), s.cfg.RequestTimeout+r.timeout+time.Second)
+			fctx, cancel := context.WithTimeout(s.forward.outgoing(ctx), s.cfg.RequestTimeout+r.patience()+time.Second)
 			defer cancel()
 			var trailer metadata.MD
 			var reached peer.Peer
@@ -94,14 +95,30 @@ func writeRouted[Q any, R response](ctx context.Context, s *Server, op *operatio
 
 // commit makes the write in this datacenter and waits until its policy is met. An error that is not
 // retryable is final; [ErrNotMet] is the only one after which the write is known to be committed.
-func commit[Q any, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule) (R, error) {
+func commit[Q proto.Message, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule) (R, error) {
 	var none R
 	if op.exempt {
 		r.policy = policy.Async
 	}
-	if r.policy != policy.Async && r.unreachable == UnreachableFail {
-		if err := s.replication.Check(r.policy); err != nil {
-			return none, s.unreachable(ctx, r, err)
+	r.asked = r.policy
+	var err error
+	if r.policy != policy.Async {
+		switch r.unreachable {
+		case UnreachableFail:
+			if err := s.replication.Check(r.policy); err != nil {
+				return none, s.unreachable(ctx, r, err)
+			}
+		case UnreachableDegrade:
+			if r.policy, err = s.weaken(ctx, r, proto.Size(req)); err != nil {
+				return none, err
+			}
+		}
+	}
+	var held admission
+	if !op.exempt && r.lag.bounded() {
+		if held, err = s.withinBudget(ctx, r, proto.Size(req)); err != nil {
+			s.notWritten(r, req)
+			return none, err
 		}
 	}
 	commitCtx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
@@ -110,7 +127,11 @@ func commit[Q any, R response](ctx context.Context, s *Server, op *operation[Q, 
 	}
 	resp, made, err := op.local(s.dc, commitCtx, req)
 	cancel()
+	held.done()
 	if err != nil {
+		if retryable(err) {
+			s.notWritten(r, req)
+		}
 		return none, err
 	}
 	s.fill(resp.GetHeader())
@@ -121,6 +142,13 @@ func commit[Q any, R response](ctx context.Context, s *Server, op *operation[Q, 
 		return none, err
 	}
 	return resp, nil
+}
+
+// notWritten gives back what a degraded write would have used up.
+func (s *Server) notWritten(r rule, req proto.Message) {
+	if r.policy != r.asked {
+		s.giveBack(r.degrade.of, int64(proto.Size(req)))
+	}
 }
 
 // unreachable words the refusal before anything is written. Of an earlier attempt with the same request id it
@@ -142,8 +170,11 @@ func (s *Server) unreachable(ctx context.Context, r rule, err error) error {
 func (s *Server) settle(ctx context.Context, made dc.Commit, r rule) error {
 	receipt := policy.Receipt{
 		Token:   policy.Token{Origin: s.name, Revision: made.Revision},
-		Policy:  r.policy,
+		Policy:  r.asked,
 		AckedBy: s.onlyHere,
+	}
+	if r.policy != r.asked {
+		_ = grpc.SetTrailer(ctx, metadata.Pairs(trailerDegraded, r.policy.String())) // fails only outside of a call
 	}
 	if made.Repeated {
 		setReplayed(ctx, made)
@@ -173,6 +204,7 @@ func (s *Server) settle(ctx context.Context, made dc.Commit, r rule) error {
 
 // notMet words what is known when the wait for the peers ended without success.
 func (s *Server) notMet(ctx context.Context, receipt policy.Receipt, r rule, err error) error {
+	receipt.Policy = r.policy
 	notMet := &notMetError{receipt: receipt, repeatable: r.request != ""}
 	if ctx.Err() != nil {
 		s.metrics.policyFailed(r.policy, failCanceled)

@@ -22,6 +22,7 @@ func TestMain(m *testing.M) { os.Exit(cluster.Main(m)) }
 type receipt struct {
 	token   string
 	policy  string
+	weaker  string // the policy that took its place
 	ackedBy []string
 }
 
@@ -52,7 +53,7 @@ func put(ctx context.Context, c *clientv3.Client, key, value, policy string, tim
 		}
 		return ""
 	}
-	r := receipt{token: first("geogate-token"), policy: first("geogate-policy")}
+	r := receipt{token: first("geogate-token"), policy: first("geogate-policy"), weaker: first("geogate-degraded")}
 	if a := first("geogate-acked-by"); a != "" {
 		r.ackedBy = strings.Split(a, ",")
 	}

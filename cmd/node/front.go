@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"strings"
+	"time"
 
 	"geogate/configs"
 	"geogate/gateway"
@@ -49,7 +50,7 @@ func (n *Node) openAdmin() error {
 	}
 	n.admin, err = admin.New(admin.Config{
 		Listener: l, DC: n.cfg.DC, MemberID: nodeID(n.cfg.Topology, n.cfg.DC, n.cfg.Node), Members: n.members(),
-		Inspector: gateway.Local{DC: n.dc}, Leadership: n.dc, Peers: n.engine, Conflicts: n.dc,
+		Inspector: gateway.Local{DC: n.dc}, Leadership: n.dc, Peers: n.engine, Conflicts: n.dc, Keyspaces: n.gateway,
 		Ready: n.dc.Linearize, Gatherer: n.registry, Logger: n.log,
 	})
 	return closeOnError(l, err)
@@ -90,8 +91,20 @@ func keyspaces(t *configs.Topology) (out []gateway.Keyspace, err error) {
 		if err != nil {
 			return nil, fmt.Errorf("keyspace %q: %w", k.Prefix, err)
 		}
+		to, err := policy.Parse(strings.TrimSpace(k.Degrade.To))
+		if err != nil {
+			return nil, fmt.Errorf("keyspace %q: degrade: %w", k.Prefix, err)
+		}
 		out = append(out, gateway.Keyspace{
+			Degrade: gateway.Degrade{
+				To: &to, MaxTime: time.Duration(k.Degrade.MaxSeconds) * time.Second, MaxBytes: int64(k.Degrade.MaxBytes),
+				RecoverAfter: k.Degrade.RecoverAfter, RecoverLag: k.Degrade.RecoverLag,
+			},
 			Prefix: k.Prefix, Mode: gateway.Mode(k.Mode), Policy: &p, Timeout: k.Timeout,
+			MaxLag: gateway.MaxLag{
+				Age: k.MaxLag.Age, Transactions: int64(k.MaxLag.Transactions), Bytes: int64(k.MaxLag.Bytes),
+				OnExceed: gateway.OnExceed(k.MaxLag.OnExceed),
+			},
 			OnUnreachable: gateway.OnUnreachable(k.OnUnreachable), OnTimeout: gateway.OnTimeout(k.OnTimeout),
 		})
 	}

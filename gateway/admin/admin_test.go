@@ -62,6 +62,14 @@ func (f *fake) Conflicts(limit int) ([]dc.Conflict, uint64, error) {
 	return all[:min(limit, len(all))], 12, nil
 }
 
+func (f *fake) Keyspaces() []gateway.KeyspaceStatus {
+	return []gateway.KeyspaceStatus{{MaxLag: &gateway.BudgetStatus{Transactions: 5, OnExceed: gateway.ExceedFail}}}
+}
+
+func (f *fake) PolicyEvents() []gateway.PolicyEvent {
+	return []gateway.PolicyEvent{{At: time.Unix(4, 0).UTC(), Keyspace: "k/", From: "QUORUM", To: "ASYNC", Reason: "dc-b is down"}}
+}
+
 // start serves n nodes; node 1 leads.
 func start(t *testing.T, n int) ([]*fake, []string) {
 	t.Helper()
@@ -88,7 +96,7 @@ func start(t *testing.T, n int) ([]*fake, []string) {
 	for i, f := range fakes {
 		s, err := New(Config{
 			Listener: lines[i], DC: "dc-a", MemberID: f.id, Members: members, Inspector: f, Leadership: f, Peers: f,
-			Conflicts: f, Ready: func(context.Context) error { return f.ready }, Gatherer: reg, AskTimeout: 5 * time.Second,
+			Conflicts: f, Keyspaces: f, Ready: func(context.Context) error { return f.ready }, Gatherer: reg, AskTimeout: 5 * time.Second,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -151,6 +159,14 @@ func TestStatus(t *testing.T) {
 		}
 		if v := m["vector"].(map[string]any); code != http.StatusOK || v["dc-b"] != 4.0 {
 			t.Errorf("node %d: HTTP %d, vector %v", i+1, code, v)
+		}
+		spaces, _ := m["keyspaces"].([]any)
+		if len(spaces) != 1 {
+			t.Fatalf("node %d: keyspaces %v", i+1, m["keyspaces"])
+		}
+		budget, _ := spaces[0].(map[string]any)["max_lag"].(map[string]any)
+		if used, there := budget["used_ratio"]; !there || used != nil || budget["transactions"] != 5.0 {
+			t.Errorf("node %d: a ratio that is unknown must be null: %v", i+1, budget)
 		}
 		peers, _ := m["peers"].([]any)
 		if len(peers) != 2 {
@@ -228,12 +244,18 @@ func TestStatusOfAStuckLeader(t *testing.T) {
 func TestEvents(t *testing.T) {
 	_, urls := start(t, 2)
 	for i, url := range urls {
-		_, body := get(t, url+"/v1/events?limit=2")
+		_, body := get(t, url+"/v1/events?limit=3")
 		events, _ := decode(t, body)["events"].([]any)
-		if len(events) != 2 {
+		if len(events) != 3 {
 			t.Fatalf("node %d: %s", i+1, body)
 		}
-		first, second := events[0].(map[string]any), events[1].(map[string]any)
+		if p := events[0].(map[string]any); p["keyspace"] != "k/" || p["dc"] != "dc-a" || p["from"] != "QUORUM" || p["to"] != "ASYNC" {
+			t.Errorf("node %d: change of a policy: %v", i+1, p)
+		}
+		first, second := events[1].(map[string]any), events[2].(map[string]any)
+		if _, there := first["keyspace"]; there {
+			t.Errorf("node %d: a change of health names a keyspace: %v", i+1, first)
+		}
 		if first["dc"] != "dc-b" || first["to"] != "suspected" || first["reason"] != "silent" || second["dc"] != "dc-c" || second["to"] != "down" {
 			t.Errorf("node %d: newest first: %v", i+1, events)
 		}

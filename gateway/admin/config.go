@@ -33,6 +33,13 @@ type Peers interface {
 	Peers() []replication.PeerStatus
 }
 
+// Keyspaces is how the keyspaces are doing while this node leads. [gateway.Server] is one.
+type Keyspaces interface {
+	Keyspaces() []gateway.KeyspaceStatus
+	// PolicyEvents are the newest changes of the policies under which writes are taken, the newest last.
+	PolicyEvents() []gateway.PolicyEvent
+}
+
 // Conflicts is the log of writes that lost against a later one of another datacenter. [dc.DC] is one.
 type Conflicts interface {
 	// Conflicts are the newest of them, at most so many, and the number of all that ever were.
@@ -42,6 +49,7 @@ type Conflicts interface {
 var (
 	_ Peers     = (*replication.Engine)(nil)
 	_ Conflicts = (*dc.DC)(nil)
+	_ Keyspaces = (*gateway.Server)(nil)
 )
 
 // Config is what the admin API needs. Fields without a stated default are required.
@@ -54,6 +62,7 @@ type Config struct {
 	Leadership gateway.Leadership
 	Peers      Peers
 	Conflicts  Conflicts
+	Keyspaces  Keyspaces // nil means that the status tells of none
 
 	// Ready returns why this node can't serve linearizable requests now, nil when it can.
 	Ready    func(context.Context) error

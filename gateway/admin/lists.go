@@ -6,12 +6,11 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 	"unicode/utf8"
 
 	"geogate/dc"
 	"geogate/gateway"
-	"geogate/replication"
-	"geogate/replication/health"
 )
 
 // conflict is one entry of /v1/conflicts: beside the bytes, which JSON has in base64, what of them is text.
@@ -49,24 +48,29 @@ func text(b []byte) string {
 	return ""
 }
 
-// healthEvent is one change of a peer's health.
-type healthEvent struct {
-	DC string `json:"dc"`
-	health.Event
+// change is one entry of /v1/events: of a peer's health, or when it names a keyspace, of the policy under which
+// the writes of this datacenter are taken.
+type change struct {
+	DC       string    `json:"dc"`
+	Keyspace *string   `json:"keyspace,omitempty"`
+	At       time.Time `json:"at"`
+	From     string    `json:"from"`
+	To       string    `json:"to"`
+	Reason   string    `json:"reason"`
 }
 
-// events answers with the changes of the peers' health, newest first, which the leader records.
+// events answers with the changes of the peers' health and of policies, newest first, which the leader records.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	n, ok := limit(w, r)
 	if !ok {
 		return
 	}
 	var answer struct {
-		Events any    `json:"events"` // []healthEvent; null when unknown
+		Events any    `json:"events"` // []change; null when unknown
 		Error  string `json:"events_error,omitempty"`
 	}
 	if _, leading := s.cfg.Leadership.Leading(); leading {
-		answer.Events = eventsOf(s.cfg.Peers.Peers(), n)
+		answer.Events = s.changes(n)
 		s.answer(w, answer)
 		return
 	}
@@ -85,14 +89,19 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	s.answer(w, answer)
 }
 
-func eventsOf(peers []replication.PeerStatus, limit int) []healthEvent {
-	all := []healthEvent{}
-	for _, p := range peers {
+func (s *Server) changes(limit int) []change {
+	all := []change{}
+	for _, p := range s.cfg.Peers.Peers() {
 		for _, e := range p.HealthEvents {
-			all = append(all, healthEvent{p.DC, e})
+			all = append(all, change{DC: p.DC, At: e.At, From: e.From.String(), To: e.To.String(), Reason: e.Reason})
 		}
 	}
-	slices.SortStableFunc(all, func(a, b healthEvent) int {
+	if s.cfg.Keyspaces != nil {
+		for _, e := range s.cfg.Keyspaces.PolicyEvents() {
+			all = append(all, change{DC: s.cfg.DC, Keyspace: &e.Keyspace, At: e.At, From: e.From, To: e.To, Reason: e.Reason})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b change) int {
 		return cmp.Or(b.At.Compare(a.At), cmp.Compare(a.DC, b.DC))
 	})
 	return all[:min(limit, len(all))]

@@ -20,8 +20,10 @@ type Status struct {
 	Revision int64        `json:"revision"`
 	Vector   event.Vector `json:"vector"`
 	Peers    any          `json:"peers"` // []replication.PeerStatus; null when unknown
+	// Keyspaces are []gateway.KeyspaceStatus; null when unknown, for the same reason as Peers.
+	Keyspaces any `json:"keyspaces"`
 
-	PeersError   string `json:"peers_error,omitempty"` // why peers is null
+	PeersError   string `json:"peers_error,omitempty"` // why peers and keyspaces are null
 	NodeID       string `json:"node_id"`
 	Incarnation  string `json:"incarnation"`
 	Digest       string `json:"digest"` // of all live data, at vector
@@ -45,16 +47,16 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	if answer.Vector == nil {
 		answer.Vector = event.Vector{}
 	}
-	peers, err := s.peers(r)
-	answer.Peers = peers
+	peers, spaces, err := s.peers(r)
+	answer.Peers, answer.Keyspaces = peers, spaces
 	if err != nil {
-		answer.Peers, answer.PeersError = nil, err.Error()
+		answer.Peers, answer.Keyspaces, answer.PeersError = nil, nil, err.Error()
 	}
 	s.answer(w, answer)
 }
 
-// peers is what this node knows of the peers when it leads, else what the leader answers.
-func (s *Server) peers(r *http.Request) (any, error) {
+// peers is what this node knows of the peers and keyspaces when it leads, else what the leader answers.
+func (s *Server) peers(r *http.Request) (peers, spaces any, err error) {
 	if _, leading := s.cfg.Leadership.Leading(); leading {
 		peers := slices.Clone(s.cfg.Peers.Peers())
 		if peers == nil {
@@ -63,19 +65,23 @@ func (s *Server) peers(r *http.Request) (any, error) {
 		for i := range peers {
 			peers[i].HealthEvents = nil // /v1/events has them
 		}
-		return peers, nil
+		if s.cfg.Keyspaces == nil {
+			return peers, nil, nil
+		}
+		return peers, s.cfg.Keyspaces.Keyspaces(), nil
 	}
 	var there struct {
-		Peers json.RawMessage `json:"peers"`
-		Error string          `json:"peers_error"`
+		Peers     json.RawMessage `json:"peers"`
+		Keyspaces json.RawMessage `json:"keyspaces"`
+		Error     string          `json:"peers_error"`
 	}
 	if err := s.askLeader(r, "/v1/status", &there); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if there.Error != "" {
-		return nil, fmt.Errorf("the leader: %s", there.Error)
+		return nil, nil, fmt.Errorf("the leader: %s", there.Error)
 	}
-	return there.Peers, nil
+	return there.Peers, there.Keyspaces, nil
 }
 
 // name is a member's name, its id when it has none, and "" for 0.
