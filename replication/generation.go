@@ -236,8 +236,13 @@ func (g *generation) plan(revision int64, firstSeq uint64) (seq uint64, until in
 	if e, ok := g.index.startOf(revision); ok && revision >= g.floor && e.seq >= firstSeq {
 		return e.seq, 0, true
 	}
-	// What the stream has discarded can't be read there any more.
+	// What the stream has discarded can't be read there any more. And what it is about to discard will be gone
+	// when the reader gets there: one that is sent to the oldest frame follows the ring's end for as long as
+	// there are writes, and never comes closer than what the ring holds.
 	if e, ok := g.index.from(firstSeq); ok {
+		if g.index.entries[0].seq < firstSeq {
+			e, _ = g.index.halfway(firstSeq)
+		}
 		until = max(until, e.prev)
 	} else if known {
 		until = newest.last

@@ -65,6 +65,15 @@ func (x *index) from(seq uint64) (indexEntry, bool) {
 	return indexEntry{}, false
 }
 
+// halfway is the entry in the middle of those whose messages are all at or behind a sequence.
+func (x *index) halfway(seq uint64) (indexEntry, bool) {
+	i := slices.IndexFunc(x.entries, func(e indexEntry) bool { return e.seq >= seq })
+	if i < 0 {
+		return indexEntry{}, false
+	}
+	return x.entries[(i+len(x.entries))/2], true
+}
+
 func (x *index) newest() (indexEntry, bool) {
 	if len(x.entries) == 0 {
 		return indexEntry{}, false

@@ -89,4 +89,38 @@ func TestPlan(t *testing.T) {
 	check("discarded", 10, 3, plan{0, 14, false})
 	check("below the floor and discarded", 5, 3, plan{0, 14, false})
 	check("all discarded", 12, 9, plan{0, 16, false})
+	g.index.add(entry(16, 18, 4))
+	g.index.add(entry(18, 20, 5))
+	g.index.add(entry(20, 22, 6))
+	check("discarded, with room ahead of what goes next", 10, 3, plan{0, 18, false})
+	check("below the floor, with room ahead of what goes next", 5, 2, plan{0, 16, false})
+	check("nothing discarded: the floor stays", 5, 1, plan{0, 10, false})
+}
+
+// TestReaderBehindTheRingCatchesUp: the ring discards as fast as frames come. A reader that comes back from
+// behind it gets to the live frames although more frames are discarded while it reads each difference.
+func TestReaderBehindTheRingCatchesUp(t *testing.T) {
+	const ring, perDifference = 400, 25 // frames kept, and discarded while a difference is read
+	g := &generation{index: index{max: 1 << 20}, begun: true}
+	head := int64(0)
+	grow := func(n int) {
+		for range n {
+			head++
+			g.index.add(entry(head-1, head, uint64(head)))
+		}
+	}
+	first := func() uint64 { return uint64(max(1, head-ring+1)) }
+	grow(5 * ring)
+	at := int64(ring)
+	for range 5 {
+		seq, until, live := g.plan(at, first())
+		grow(perDifference) // before the reader has what it was sent for
+		if live && seq >= first() {
+			return
+		}
+		if !live {
+			at = until
+		}
+	}
+	t.Errorf("after five differences the reader is at %d, the ring begins at %d and ends at %d", at, first(), head)
 }
