@@ -87,12 +87,12 @@ keyspaces: [{prefix: /a/, degrade: {max_bytes: 1KiB, recover_after: 1s}}]
 
 func TestEnvironment(t *testing.T) {
 	t.Setenv("GEOGATE_POLICY_DEFAULT", "ALL")
-	t.Setenv("GEOGATE_LIMITS_OUTBOX_BYTES", "3MiB")
+	t.Setenv("GEOGATE_LIMITS_OUTBOX_BYTES", "300MiB")
 	t.Setenv("GEOGATE_TIMING_ELECTION_TICKS", "20")
 	t.Setenv("GEOGATE_SECURITY_NATS_CERT", "")   // empty is unset
 	t.Setenv("GEOGATE_PORT", "tcp://10.0.0.1:1") // an orchestrator's, no setting of ours
 	got := parse(t, minimal+"policy: {default: ASYNC, timeout: 1s}\n")
-	if got.Policy.Default != "ALL" || got.Policy.Timeout != time.Second || got.Limits.OutboxBytes != 3<<20 || got.Timing.ElectionTicks != 20 {
+	if got.Policy.Default != "ALL" || got.Policy.Timeout != time.Second || got.Limits.OutboxBytes != 300<<20 || got.Timing.ElectionTicks != 20 {
 		t.Errorf("the environment must override the file and nothing else: %+v %+v %+v", got.Policy, got.Limits, got.Timing)
 	}
 }

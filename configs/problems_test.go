@@ -124,7 +124,8 @@ func TestProblems(t *testing.T) {
 		// Bounds.
 		"zero":      {pair + "limits: {outbox_bytes: 0}\n", []string{`t.yaml:10: limits.outbox_bytes: is 0B, want more than 0; leave the key out to get its default`}},
 		"negative":  {pair + "limits: {max_txn_ops: -1}\n", []string{`t.yaml:10: limits.max_txn_ops: is -1, want more than 0`}},
-		"heartbeat": {pair + "timing: {heartbeat: 2s}\n", []string{`t.yaml:10: timing.suspect_after: is 1s, want more than timing.heartbeat (2s), or a healthy peer is suspected`}},
+		"heartbeat": {pair + "timing: {heartbeat: 2s}\n", []string{`t.yaml:10: timing.suspect_after: is 1s, want at least twice timing.heartbeat (2s), or a healthy peer is suspected`}},
+		"outbox":    {pair + "limits: {outbox_bytes: 1MiB}\n", []string{`t.yaml:10: limits.outbox_bytes: is 1MiB, want at least 128MiB: 4 times limits.publish_window_bytes and 16MiB for each peer`}},
 		"down":      {pair + "timing:\n  down_after: 500ms\n", []string{`t.yaml:11: timing.down_after: is 500ms, want more than timing.suspect_after (1s)`}},
 		"election":  {pair + "timing: {election_ticks: 1}\n", []string{`t.yaml:10: timing.election_ticks: is 1, want more than timing.heartbeat_ticks (1)`}},
 		"retention": {pair + "limits: {retention_bytes: 1KiB}\n", []string{`t.yaml:10: limits.retention_bytes: is 1KiB, want at least limits.max_entry_bytes (512KiB)`}},

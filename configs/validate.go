@@ -151,11 +151,22 @@ func checkPositive(report reporter, path string, v reflect.Value) {
 	}
 }
 
+// differenceBytes is how far a difference for one peer may run ahead of what that peer has confirmed.
+const differenceBytes = Bytes(16 << 20)
+
+// outboxLeast is the smallest stream in which nothing is discarded before a peer that keeps up has read it.
+func outboxLeast(l Limits, peers int) Bytes {
+	return 4 * (l.PublishWindowBytes + Bytes(peers)*differenceBytes)
+}
+
 // checkOrder checks settings against each other.
 func (t *Topology) checkOrder(report reporter) {
 	l, m := t.Limits, t.Timing
-	if m.SuspectAfter <= m.Heartbeat {
-		report("timing.suspect_after", "is %s, want more than timing.heartbeat (%s), or a healthy peer is suspected", m.SuspectAfter, m.Heartbeat)
+	if m.SuspectAfter < 2*m.Heartbeat {
+		report("timing.suspect_after", "is %s, want at least twice timing.heartbeat (%s), or a healthy peer is suspected", m.SuspectAfter, m.Heartbeat)
+	}
+	if least := outboxLeast(l, len(t.Datacenters)-1); l.OutboxBytes < least {
+		report("limits.outbox_bytes", "is %s, want at least %s: 4 times limits.publish_window_bytes and %s for each peer", l.OutboxBytes, least, differenceBytes)
 	}
 	if m.DownAfter <= m.SuspectAfter {
 		report("timing.down_after", "is %s, want more than timing.suspect_after (%s)", m.DownAfter, m.SuspectAfter)
