@@ -12,8 +12,8 @@ import (
 	"geogate/replication/event"
 )
 
-// Put commits a put in this DC, at most once for each [WithRequestID]. Only the leader takes writes; see errors.go for what each error means.
-// A returned response is committed and fsynced by a majority of the group, and visible on this node.
+// Put commits a put in this DC, at most once for each [WithRequestID]. Only the leader takes writes; see
+// errors.go for what each error means. A returned response is committed and fsynced by a majority of the group, and visible on this node.
 func (d *DC) Put(ctx context.Context, r *pb.PutRequest) (*pb.PutResponse, Commit, error) {
 	return write[*pb.PutResponse](ctx, d, kindPut, r)
 }
