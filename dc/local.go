@@ -1,0 +1,86 @@
+package dc
+
+import (
+	"errors"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"geogate/replication/event"
+)
+
+// write evaluates a local write. Its stamp is the leader's clock, or just above everything applied so far
+// when a peer's clock runs ahead: the write was ordered after it and must win over it everywhere.
+func (a *applier) write(it item, stamp event.Stamp) (result, error) {
+	a.batch.NextTxn()
+	m := mutation{
+		batch: a.batch, origin: a.dc.cfg.Name, seen: a.seen,
+		stamp: max(stamp, a.dc.state.high+1),
+	}
+	resp, err := m.evaluate(it)
+	if err != nil {
+		if refused(err) {
+			return result{err: err}, nil
+		}
+		return result{}, err
+	}
+	r := result{response: resp}
+	if m.revision != 0 {
+		a.dc.state.high = m.stamp
+		a.frame.Txns = append(a.frame.Txns, event.Txn{Revision: m.revision, Stamp: m.stamp, Ops: m.ops})
+		r.commit = Commit{Revision: m.revision, Stamp: m.stamp}
+	}
+	return r, nil
+}
+
+func (m *mutation) evaluate(it item) (proto.Message, error) {
+	switch it.kind {
+	case kindPut:
+		r, err := decodePut(it.payload)
+		if err != nil {
+			return nil, err
+		}
+		if err := m.checkPut(r); err != nil {
+			return nil, err
+		}
+		return m.put(r)
+	case kindDelete:
+		var r pb.DeleteRangeRequest
+		if err := proto.Unmarshal(it.payload, &r); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
+		return m.deleteRange(&r)
+	default:
+		var r pb.TxnRequest
+		if err := proto.Unmarshal(it.payload, &r); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
+		return m.txn(&r)
+	}
+}
+
+// refused tells an answer to the client from a failure of this replica.
+func refused(err error) bool {
+	for _, known := range refusals {
+		if known != nil && errors.Is(err, known) {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *applier) compact(payload []byte) (result, error) {
+	var r pb.CompactionRequest
+	if err := proto.Unmarshal(payload, &r); err != nil {
+		return result{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if err := a.batch.Compact(r.Revision); err != nil {
+		if refused(err) {
+			return result{err: err}, nil
+		}
+		return result{}, err
+	}
+	return result{response: &pb.CompactionResponse{Header: &pb.ResponseHeader{Revision: a.batch.Revision()}}}, nil
+}

@@ -1,0 +1,59 @@
+package dc
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"geogate/replication/event"
+)
+
+// state is the deterministic small state, kept in the store's meta and mirrored here for the apply
+// goroutine, which alone changes it.
+type state struct {
+	incarnation uint64
+	high        event.Stamp // highest stamp applied, local or remote
+	positions   map[string]event.Position
+	barrier     barrier
+	past        map[life]event.Position // of lives that have ended, this DC's own included
+	reach       map[life]int64          // see marks.go
+}
+
+func loadState(get func(string) []byte) (state, error) {
+	s := state{positions: map[string]event.Position{}}
+	var err error
+	if s.incarnation, err = decodeUint64(metaIncarnation, get(metaIncarnation)); err != nil {
+		return s, err
+	}
+	high, err := decodeUint64(metaHigh, get(metaHigh))
+	if err != nil {
+		return s, err
+	}
+	s.high = event.Stamp(high)
+	var origins []string
+	if raw := get(metaOrigins); raw != nil {
+		if err := json.Unmarshal(raw, &origins); err != nil {
+			return s, fmt.Errorf("names of origins: %w: the store is damaged", err)
+		}
+	}
+	for _, o := range origins {
+		if s.positions[o], err = decodePosition(o, get(metaPosition+o)); err != nil {
+			return s, err
+		}
+	}
+	if s.past, err = decodePast(get(metaPast)); err != nil {
+		return s, err
+	}
+	if s.reach, err = decodeReach(get(metaReach)); err != nil {
+		return s, err
+	}
+	s.barrier, err = decodeBarrier(get(metaBarrier))
+	return s, err
+}
+
+func (s *state) vector() event.Vector {
+	v := make(event.Vector, len(s.positions))
+	for o, p := range s.positions {
+		v[o] = p.Revision
+	}
+	return v
+}
