@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"net/http"
 	"strings"
 	"time"
 
@@ -48,6 +49,8 @@ type Config struct {
 	Inspector   Inspector
 	Replication Replication
 	Authorizer  Authorizer // nil permits everything
+
+	Metrics http.Handler // of /metrics on the client port, where etcd's tools look for it; nil: not found
 
 	Keyspaces []Keyspace // "" is the cluster's default and exists even when it is not listed
 

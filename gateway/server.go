@@ -12,13 +12,13 @@ import (
 
 	"go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
 	"geogate/gateway/geopb"
+	"geogate/gateway/split"
 )
 
 // Server is one node's gateway.
@@ -41,7 +41,9 @@ type Server struct {
 
 	inflightTxns, inflightBytes atomic.Int64 // admitted by the RPO budget and not committed yet
 
-	grpc *grpc.Server
+	split *split.Splitter
+	grpc  *grpc.Server
+	web   *web
 
 	stopping   chan struct{} // closed when Run is told to stop
 	stopOnce   sync.Once
@@ -84,8 +86,12 @@ func New(config Config) (*Server, error) {
 		s.health.SetServingStatus("", servingStatus(known))
 		s.log.Info("leadership", "known", known, "leader", s.dc.Leader())
 	})
+	s.split = split.New(split.Config{Listener: cfg.Listener, TLS: cfg.TLS})
 	s.grpc = grpc.NewServer(s.serverOptions()...)
 	s.register()
+	if s.web, err = newWeb(s); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
 	return s, nil
 }
 
@@ -97,7 +103,7 @@ func servingStatus(ok bool) grpc_health_v1.HealthCheckResponse_ServingStatus {
 }
 
 func (s *Server) serverOptions() []grpc.ServerOption {
-	opts := []grpc.ServerOption{
+	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(s.cfg.MaxRequestBytes + grpcOverheadBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.MaxConcurrentStreams(s.cfg.MaxConcurrentStreams),
@@ -105,11 +111,8 @@ func (s *Server) serverOptions() []grpc.ServerOption {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * time.Hour, Timeout: 20 * time.Second}),
 		grpc.NumStreamWorkers(s.cfg.StreamWorkers),
+		grpc.Creds(s.split.Credentials()),
 	}
-	if s.cfg.TLS != nil {
-		opts = append(opts, grpc.Creds(credentials.NewTLS(s.cfg.TLS)))
-	}
-	return opts
 }
 
 func (s *Server) register() {
@@ -134,8 +137,10 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.keyspaces.watchesPeers() {
 		group.Go(func() { s.watchPeers(watchCtx) })
 	}
+	group.Go(func() { _ = s.split.Run() }) // what ends it ends the two servers too, with its error
+	group.Go(s.web.serve)
 	served := make(chan error, 1)
-	go func() { served <- s.grpc.Serve(s.cfg.Listener) }()
+	go func() { served <- s.grpc.Serve(s.split.GRPC()) }()
 
 	var err error
 	select {
@@ -155,6 +160,7 @@ func (s *Server) Run(ctx context.Context) error {
 			err = fmt.Errorf("serve clients: %w", err)
 		}
 	}
+	s.web.close()
 	stopWatch()
 	group.Wait()
 	s.receivers.Wait()
@@ -167,7 +173,7 @@ func (s *Server) Run(ctx context.Context) error {
 func (s *Server) Kill() {
 	s.killOnce.Do(func() {
 		close(s.abruptStop)
-		_ = s.cfg.Listener.Close() // it only reports that it is closed already
+		_ = s.split.Close() // it only reports that it is closed already
 	})
 }
 
@@ -184,6 +190,7 @@ func (s *Server) beginStop() {
 	s.stopOnce.Do(func() {
 		s.health.Shutdown()
 		close(s.stopping)
+		_ = s.split.Close() // it only reports that the port is closed already
 	})
 }
 

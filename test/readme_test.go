@@ -183,6 +183,11 @@ func TestReadmeExamples(t *testing.T) {
 				}
 			}
 		}
+		for line, out := range outputs {
+			if strings.HasPrefix(line, "curl") && (!strings.Contains(out, "Geogate-Policy: QUORUM") || !strings.Contains(out, `"revision"`)) {
+				t.Errorf("%s printed:\n%s", line, out)
+			}
+		}
 		if out := outputs["bin/geogate status"]; !strings.Contains(out, "us-east") || !strings.Contains(out, "healthy") {
 			t.Errorf("status printed:\n%s", out)
 		}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"geogate/configs"
 	"geogate/gateway"
 	"geogate/gateway/admin"
@@ -38,7 +40,8 @@ func (n *Node) openGateway() error {
 		ClusterID: clusterID(t, n.cfg.DC), MemberID: nodeID(t, n.cfg.DC, n.cfg.Node), Members: n.members(),
 		Datacenter: gateway.Local{DC: n.dc}, Inspector: gateway.Local{DC: n.dc}, Replication: n.engine,
 		Keyspaces: spaces, MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxTxnOps: t.Limits.MaxTxnOps,
-		Logger: n.log, Registerer: n.registry,
+		Metrics: promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}),
+		Logger:  n.log, Registerer: n.registry,
 	})
 	return closeOnError(l, err)
 }
