@@ -44,6 +44,9 @@ func limited(next http.Handler, limit int64) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
+		// Without it the first answer would throw away what of the body was not read yet. A writer that can't
+		// do it has no body left to lose: HTTP/2 is always duplex.
+		_ = http.NewResponseController(w).EnableFullDuplex()
 		ctx, end := context.WithCancelCause(r.Context())
 		defer end(nil)
 		r = r.WithContext(ctx)
