@@ -29,7 +29,7 @@ func (a *applier) write(it item, stamp event.Stamp) (result, error) {
 	r := result{response: resp}
 	if m.revision != 0 {
 		a.dc.state.high = m.stamp
-		a.frame.Txns = append(a.frame.Txns, event.Txn{Revision: m.revision, Stamp: m.stamp, Ops: m.ops})
+		a.frame.Txns = append(a.frame.Txns, event.Txn{Revision: m.revision, Stamp: m.stamp, Ops: m.effects(it)})
 		r.commit = Commit{Revision: m.revision, Stamp: m.stamp}
 	}
 	return r, nil

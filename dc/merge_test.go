@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
 	"geogate/dc/store"
 	"geogate/replication/event"
 )
@@ -31,6 +33,37 @@ func TestLaterStampWinsEverywhere(t *testing.T) {
 		}
 	}
 	sameData(t, a, b)
+}
+
+// A transaction may put a key and delete it, or delete and put it: etcd overlooks some of these. What was done
+// last must be what everybody has.
+func TestTransactionThatPutsAndDeletesAKey(t *testing.T) {
+	put := &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte("k"), Value: []byte("new")}}}
+	del := &pb.RequestOp{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{Key: []byte("a"), RangeEnd: []byte{0}}}}
+	for name, c := range map[string]struct {
+		ops  []*pb.RequestOp
+		want string
+	}{
+		"put, then delete": {[]*pb.RequestOp{put, del}, ""},
+		"delete, then put": {[]*pb.RequestOp{del, put}, "new"},
+	} {
+		for _, before := range []bool{true, false} {
+			a, b := newReplica(t, "a", "b"), newReplica(t, "b", "a")
+			if before {
+				a.put("k", "old")
+			}
+			if r := a.do(kindTxn, &pb.TxnRequest{Success: c.ops}); r.err != nil {
+				t.Fatal(r.err)
+			}
+			ship(t, a, b)
+			for _, r := range []*replica{a, b} {
+				if v, _ := r.get("k"); v != c.want {
+					t.Errorf("%s, with one before %t: %s has %q, want %q", name, before, r.cfg.Name, v, c.want)
+				}
+			}
+			sameData(t, a, b)
+		}
+	}
 }
 
 func TestEqualStampsGoToTheGreaterName(t *testing.T) {

@@ -88,6 +88,39 @@ func (m *mutation) deleteRange(r *pb.DeleteRangeRequest) (*pb.DeleteRangeRespons
 	return resp, nil
 }
 
+// effects are the changes that go into the frame. A transaction may put a key and delete it again (etcd does
+// not refuse every way to do so); elsewhere all its changes have one stamp, so only the last one of each key
+// may leave.
+func (m *mutation) effects(it item) []event.Op {
+	if it.kind != kindTxn || !m.mixed() {
+		return m.ops
+	}
+	last := make(map[string]int, len(m.ops))
+	for i := range m.ops {
+		last[string(m.ops[i].Key)] = i
+	}
+	if len(last) == len(m.ops) {
+		return m.ops
+	}
+	kept := m.ops[:0]
+	for i := range m.ops {
+		if last[string(m.ops[i].Key)] == i {
+			kept = append(kept, m.ops[i])
+		}
+	}
+	return kept
+}
+
+// mixed says whether there are puts and deletes.
+func (m *mutation) mixed() bool {
+	for i := range m.ops {
+		if m.ops[i].Kind != m.ops[0].Kind {
+			return true
+		}
+	}
+	return false
+}
+
 // txn decides every comparison first, refuses what can't run, and only then writes: all or nothing.
 func (m *mutation) txn(r *pb.TxnRequest) (*pb.TxnResponse, error) {
 	p, err := decide(m.batch, r)

@@ -473,3 +473,15 @@ func (w *fakeWatcher) Progress() (int64, bool) {
 func (w *fakeWatcher) Close() {}
 
 func (w *fakeWatcher) String() string { return fmt.Sprintf("%q from %d", w.o.Key, w.o.Start) }
+
+// inRange says whether key lies in the range that starts at from, with etcd's rules for its end.
+func inRange(key, from, end []byte) bool {
+	switch {
+	case len(end) == 0:
+		return bytes.Equal(key, from)
+	case len(end) == 1 && end[0] == 0:
+		return bytes.Compare(key, from) >= 0
+	default:
+		return bytes.Compare(key, from) >= 0 && bytes.Compare(key, end) < 0
+	}
+}

@@ -9,9 +9,9 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
-// No key may be put twice, or put and deleted, on one path through a transaction: the effects of a
-// transaction have no order among themselves, so they must not depend on one. The two branches of a nested
-// transaction exclude each other and may put the same key.
+// No key may be put twice, or put and deleted, on one path through a transaction. The two branches of a nested
+// transaction exclude each other and may put the same key. What is refused is exactly what etcd refuses: it
+// overlooks a delete from a key on (end "\x00"), and a nested put before another nested transaction's delete.
 
 // smallTxn is up to how many flat operations are compared pair by pair, without any allocation. Above, and
 // for nested ones, sets and an interval tree keep the work near linear.
@@ -47,7 +47,7 @@ func overlapFlat(ops []*pb.RequestOp) (overlap, ok bool) {
 			if p := other.GetRequestPut(); p != nil && j < i && bytes.Equal(p.Key, put.Key) {
 				return true, true
 			}
-			if d := other.GetRequestDeleteRange(); d != nil && inRange(put.Key, d.Key, d.RangeEnd) {
+			if d := other.GetRequestDeleteRange(); d != nil && deletes(d, put.Key) {
 				return true, true
 			}
 		}
@@ -55,16 +55,12 @@ func overlapFlat(ops []*pb.RequestOp) (overlap, ok bool) {
 	return false, true
 }
 
-// inRange says whether key lies in the range that starts at from, with etcd's rules for its end.
-func inRange(key, from, end []byte) bool {
-	switch {
-	case len(end) == 0:
-		return bytes.Equal(key, from)
-	case len(end) == 1 && end[0] == 0:
-		return bytes.Compare(key, from) >= 0
-	default:
-		return bytes.Compare(key, from) >= 0 && bytes.Compare(key, end) < 0
+// deletes says whether the delete covers the key, as etcd's check sees it.
+func deletes(d *pb.DeleteRangeRequest, key []byte) bool {
+	if len(d.RangeEnd) == 0 {
+		return bytes.Equal(key, d.Key)
 	}
+	return bytes.Compare(key, d.Key) >= 0 && bytes.Compare(key, d.RangeEnd) < 0
 }
 
 // effects are the keys that a list of operations may put and the ranges that it may delete.
@@ -144,12 +140,8 @@ func (e *effects) addPut(key string, exclusive map[string]struct{}) error {
 
 // interval is what a delete covers; ok is false when that is nothing.
 func interval(d *pb.DeleteRangeRequest) (iv adt.Interval, ok bool) {
-	switch {
-	case len(d.RangeEnd) == 0:
+	if len(d.RangeEnd) == 0 {
 		return adt.NewStringAffinePoint(string(d.Key)), true
-	case len(d.RangeEnd) == 1 && d.RangeEnd[0] == 0:
-		return adt.NewStringAffineInterval(string(d.Key), ""), true
-	default:
-		return adt.NewStringAffineInterval(string(d.Key), string(d.RangeEnd)), bytes.Compare(d.Key, d.RangeEnd) < 0
 	}
+	return adt.NewStringAffineInterval(string(d.Key), string(d.RangeEnd)), bytes.Compare(d.Key, d.RangeEnd) < 0
 }
