@@ -187,6 +187,34 @@ func ReadOnly(t *pb.TxnRequest) bool {
 	return true
 }
 
+// checkRange refuses a range inside a Txn as etcd does: there a negative revision is no way to say "now", but
+// older than whatever was compacted.
+func checkRange(r *pb.RangeRequest, revision, compacted int64) error {
+	switch {
+	case r.Revision > revision:
+		return store.ErrFutureRev
+	case r.Revision != 0 && compacted > 0 && r.Revision < compacted:
+		return store.ErrCompacted
+	}
+	return nil
+}
+
+// checkReads is checkRange for all that a plan reads.
+func (p *plan) checkReads(revision, compacted int64) error {
+	for i, op := range p.ops {
+		if p.nested[i] != nil {
+			if err := p.nested[i].checkReads(revision, compacted); err != nil {
+				return err
+			}
+		} else if r := op.GetRequestRange(); r != nil {
+			if err := checkRange(r, revision, compacted); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // readPlan runs a plan without writes on v.
 func readPlan(v view, p *plan) (*pb.TxnResponse, error) {
 	resp := &pb.TxnResponse{Header: &pb.ResponseHeader{}, Succeeded: p.succeeded}

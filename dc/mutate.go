@@ -150,10 +150,8 @@ func (m *mutation) checkPlan(p *plan) error {
 				return err
 			}
 		case op.GetRequestRange() != nil:
-			if r := op.GetRequestRange().Revision; r > m.batch.Revision() {
-				return store.ErrFutureRev
-			} else if r > 0 && r < m.batch.Compacted() {
-				return store.ErrCompacted
+			if err := checkRange(op.GetRequestRange(), m.batch.Revision(), m.batch.Compacted()); err != nil {
+				return err
 			}
 		}
 	}

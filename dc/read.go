@@ -76,6 +76,9 @@ func (p pinned) txn(r *pb.TxnRequest) (*pb.TxnResponse, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := plan.checkReads(p.revision, p.store.Compacted()); err != nil {
+		return nil, err
+	}
 	resp, err := readPlan(p, plan)
 	if err != nil {
 		return nil, err

@@ -20,7 +20,7 @@ func TestAnswersAreEtcds(t *testing.T) {
 	if s, err := strconv.ParseUint(os.Getenv("GEOGATE_ORACLE_SEED"), 10, 64); err == nil {
 		seeds = []uint64{s}
 	}
-	steps := 2000
+	steps := 600
 	if n, err := strconv.Atoi(os.Getenv("GEOGATE_ORACLE_STEPS")); err == nil {
 		steps = n
 	}

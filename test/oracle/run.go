@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/encoding/prototext"
@@ -37,6 +38,7 @@ type Stats struct{ Steps, Failures, Events int }
 type run struct {
 	generator
 	etcd, ours *server
+	future     int64 // the greatest start revision of a watch
 	stats      Stats
 }
 
@@ -63,10 +65,8 @@ func Run(ctx context.Context, c Config) (Stats, error) {
 	if err := r.settle(ctx); err != nil {
 		return r.stats, fmt.Errorf("seed %d, at the end: %w", c.Seed, err)
 	}
-	for _, w := range etcd.streams {
-		for _, events := range w.events {
-			r.stats.Events += len(events)
-		}
+	for len(etcd.streams) > 0 {
+		r.drop(0)
 	}
 	return r.stats, nil
 }
@@ -84,6 +84,11 @@ func (r *run) step(ctx context.Context) error {
 			return err
 		}
 	}
+	return r.both(ctx, request)
+}
+
+// both asks the two and compares.
+func (r *run) both(ctx context.Context, request proto.Message) error {
 	theirs, ours := outcomeOf(r.etcd.ask(ctx, request)), outcomeOf(r.ours.ask(ctx, request))
 	if d := differ(theirs, ours); d != "" {
 		return fmt.Errorf("%w: %T %s\n%s", ErrDifferent, request, prototext.MarshalOptions{}.Format(request), d)
@@ -113,10 +118,7 @@ func (r *run) watchStep(ctx context.Context) error {
 		if err := r.settle(ctx); err != nil {
 			return err
 		}
-		for _, s := range []*server{r.etcd, r.ours} {
-			s.streams[0].close()
-			s.streams = s.streams[1:]
-		}
+		r.drop(0)
 		return nil
 	}
 	at := r.IntN(len(r.etcd.streams))
@@ -129,6 +131,10 @@ func (r *run) watchStep(ctx context.Context) error {
 			return fmt.Errorf("%s: watch: %w", s.name, err)
 		}
 	}
+	if start := request.GetCreateRequest().GetStartRevision(); start > r.revision {
+		r.future = max(r.future, start)
+		return nil // etcd is silent about progress until the revision is there
+	}
 	if err := r.settle(ctx); err != nil {
 		return fmt.Errorf("after %s: %w", prototext.MarshalOptions{}.Format(request), err)
 	}
@@ -137,9 +143,17 @@ func (r *run) watchStep(ctx context.Context) error {
 
 // settle waits until all watches have everything, and compares them.
 func (r *run) settle(ctx context.Context) error {
+	for r.revision < r.future {
+		if err := r.both(ctx, &pb.PutRequest{Key: []byte("filler")}); err != nil {
+			return err
+		}
+	}
 	for i := range r.etcd.streams {
 		for _, s := range []*server{r.etcd, r.ours} {
-			if err := s.streams[i].settle(ctx, r.revision); err != nil {
+			if r.etcd.streams[i].isMuted() {
+				continue
+			}
+			if err := s.streams[i].settle(ctx, r.revision, r.etcd.streams[i].isMuted); err != nil {
 				return fmt.Errorf("%s: watch stream %d: %w", s.name, i, err)
 			}
 		}
@@ -147,7 +161,31 @@ func (r *run) settle(ctx context.Context) error {
 			return err
 		}
 	}
+	r.dropMuted()
 	return nil
+}
+
+// dropMuted ends streams on which a watch was cut off by compaction: from then on etcd answers no question
+// for progress there.
+func (r *run) dropMuted() {
+	for i := len(r.etcd.streams) - 1; i >= 0; i-- {
+		if r.etcd.streams[i].isMuted() {
+			r.drop(i)
+		}
+	}
+}
+
+// drop ends a stream that was compared.
+func (r *run) drop(i int) {
+	for _, s := range []*server{r.etcd, r.ours} {
+		s.streams[i].close()
+		if s == r.etcd {
+			for _, events := range s.streams[i].events {
+				r.stats.Events += len(events)
+			}
+		}
+		s.streams = slices.Delete(s.streams, i, i+1)
+	}
 }
 
 // compareStreams has some patience: an answer for all watches may overtake the one that a watch was created.

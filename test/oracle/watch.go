@@ -30,6 +30,7 @@ type watchStream struct {
 	progress int64              // of the newest answer that spoke for all watches
 	answers  int                // of that kind
 	covered  map[int64]int64    // revision that such an answer promised, by the watches that there were then
+	muted    bool               // a watch was cut off by compaction
 	disorder string             // the first breach of order, when there was one
 	failed   error
 }
@@ -76,6 +77,7 @@ func (w *watchStream) take(r *pb.WatchResponse) {
 	if r.Created || r.Canceled {
 		w.control = append(w.control, fmt.Sprintf("watch %d created=%t canceled=%t compacted=%d reason=%q",
 			r.WatchId, r.Created, r.Canceled, r.CompactRevision, r.CancelReason))
+		w.muted = w.muted || r.CompactRevision != 0
 		if r.Created && !r.Canceled {
 			w.covered[r.WatchId] = 0
 			w.last[r.WatchId] = 0
@@ -103,8 +105,14 @@ func (w *watchStream) take(r *pb.WatchResponse) {
 	}
 }
 
-// settle returns when the server has said that everything up to the revision was sent.
-func (w *watchStream) settle(ctx context.Context, revision int64) error {
+func (w *watchStream) isMuted() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.muted
+}
+
+// settle returns when the server has said that everything up to the revision was sent, or will not say it.
+func (w *watchStream) settle(ctx context.Context, revision int64, muted func() bool) error {
 	deadline := time.Now().Add(syncTimeout)
 	w.mu.Lock()
 	before := w.answers
@@ -116,7 +124,7 @@ func (w *watchStream) settle(ctx context.Context, revision int64) error {
 		switch {
 		case failed != nil:
 			return failed
-		case fresh && at >= revision:
+		case fresh && at >= revision, muted():
 			return nil
 		case time.Now().After(deadline):
 			return fmt.Errorf("progress is %d after %s, want %d", at, syncTimeout, revision)
