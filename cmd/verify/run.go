@@ -39,7 +39,6 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	if err != nil || !cfg.Repair || len(r.Differences) == 0 {
 		return r, verdict(r, err)
 	}
-	differences := r.Differences
 	done, err := mend(ctx, cfg, r)
 	if err != nil {
 		r.Repairs = done
@@ -47,9 +46,6 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 	}
 	if r, err = prove(ctx, cfg); r != nil {
 		r.Repairs = done
-		if r.Differences == nil {
-			r.Differences = differences[:0]
-		}
 	}
 	return r, verdict(r, err)
 }
