@@ -43,9 +43,9 @@ func (d *DC) VerifyKeys(bucket int, after []byte, most int) (h verify.Holding, k
 func (d *DC) KeyState(key []byte) ([]byte, error) {
 	v, known, err := d.store.State(key)
 	if err != nil || !known {
-		return appendChunk(nil, nil, nil, nil), err
+		return appendChunk(nil, nil, nil), err
 	}
-	return appendChunk(nil, []store.Version{v}, nil, nil), nil
+	return appendChunk([]store.Version{v}, nil, nil), nil
 }
 
 func (s *state) holding() verify.Holding {
@@ -98,7 +98,7 @@ func (d *DC) newRepair(seen verify.Copy, chunk []byte) (*repair, error) {
 		}
 		// What is nowhere else is deleted under the lowest stamp: whatever may still come from elsewhere wins.
 		gone := store.Version{Key: seen.Key, Deleted: true, Geo: store.Geo{Origin: seen.Origin, OriginRevision: 1}}
-		r.chunk = appendChunk(nil, []store.Version{gone}, nil, nil)
+		r.chunk = appendChunk([]store.Version{gone}, nil, nil)
 	case 1:
 		if string(c.versions[0].Key) != string(seen.Key) {
 			return nil, fmt.Errorf("%w: state of %q for %q", ErrRepair, c.versions[0].Key, seen.Key)
