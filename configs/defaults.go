@@ -57,7 +57,8 @@ func Default() *Topology {
 			HeartbeatTicks: 1,
 			ElectionTicks:  10,
 		},
-		Log: Log{Level: "info", Format: "text"},
+		Verification: Verification{Interval: 10 * time.Second},
+		Log:          Log{Level: "info", Format: "text"},
 	}
 }
 

@@ -122,16 +122,17 @@ func TestProblems(t *testing.T) {
 		"no CA":            {pair + "security: {raft: {cert: c, key: k}}\n", []string{`t.yaml:10: security.raft.ca: is missing; both ends check each other here, so name the PEM file of the CA`}},
 
 		// Bounds.
-		"zero":      {pair + "limits: {outbox_bytes: 0}\n", []string{`t.yaml:10: limits.outbox_bytes: is 0B, want more than 0; leave the key out to get its default`}},
-		"negative":  {pair + "limits: {max_txn_ops: -1}\n", []string{`t.yaml:10: limits.max_txn_ops: is -1, want more than 0`}},
-		"heartbeat": {pair + "timing: {heartbeat: 2s}\n", []string{`t.yaml:10: timing.suspect_after: is 1s, want at least twice timing.heartbeat (2s), or a healthy peer is suspected`}},
-		"outbox":    {pair + "limits: {outbox_bytes: 1MiB}\n", []string{`t.yaml:10: limits.outbox_bytes: is 1MiB, want at least 128MiB: 4 times limits.publish_window_bytes and 16MiB for each peer`}},
-		"down":      {pair + "timing:\n  down_after: 500ms\n", []string{`t.yaml:11: timing.down_after: is 500ms, want more than timing.suspect_after (1s)`}},
-		"election":  {pair + "timing: {election_ticks: 1}\n", []string{`t.yaml:10: timing.election_ticks: is 1, want more than timing.heartbeat_ticks (1)`}},
-		"retention": {pair + "limits: {retention_bytes: 1KiB}\n", []string{`t.yaml:10: limits.retention_bytes: is 1KiB, want at least limits.max_entry_bytes (512KiB)`}},
-		"rate":      {pair + "limits: {snapshot_rate: 1KiB}\n", []string{`t.yaml:10: limits.snapshot_rate: is 1KiB, want at least 1MiB`}},
-		"request":   {pair + "limits: {max_request_bytes: 1GiB}\n", []string{`t.yaml:10: limits.max_uncommitted_bytes: is 64MiB, want at least limits.max_request_bytes (1GiB)`}},
-		"flush":     {pair + "limits: {flush_bytes: 65MiB}\n", []string{`t.yaml:10: limits.pending_bytes: is 64MiB, want at least limits.flush_bytes (65MiB)`}},
+		"zero":         {pair + "limits: {outbox_bytes: 0}\n", []string{`t.yaml:10: limits.outbox_bytes: is 0B, want more than 0; leave the key out to get its default`}},
+		"negative":     {pair + "limits: {max_txn_ops: -1}\n", []string{`t.yaml:10: limits.max_txn_ops: is -1, want more than 0`}},
+		"heartbeat":    {pair + "timing: {heartbeat: 2s}\n", []string{`t.yaml:10: timing.suspect_after: is 1s, want at least twice timing.heartbeat (2s), or a healthy peer is suspected`}},
+		"outbox":       {pair + "limits: {outbox_bytes: 1MiB}\n", []string{`t.yaml:10: limits.outbox_bytes: is 1MiB, want at least 128MiB: 4 times limits.publish_window_bytes and 16MiB for each peer`}},
+		"verification": {pair + "verification: {interval: 1ms}\n", []string{`t.yaml:10: verification.interval: is 1ms, want at least 100ms, or 0 for never`}},
+		"down":         {pair + "timing:\n  down_after: 500ms\n", []string{`t.yaml:11: timing.down_after: is 500ms, want more than timing.suspect_after (1s)`}},
+		"election":     {pair + "timing: {election_ticks: 1}\n", []string{`t.yaml:10: timing.election_ticks: is 1, want more than timing.heartbeat_ticks (1)`}},
+		"retention":    {pair + "limits: {retention_bytes: 1KiB}\n", []string{`t.yaml:10: limits.retention_bytes: is 1KiB, want at least limits.max_entry_bytes (512KiB)`}},
+		"rate":         {pair + "limits: {snapshot_rate: 1KiB}\n", []string{`t.yaml:10: limits.snapshot_rate: is 1KiB, want at least 1MiB`}},
+		"request":      {pair + "limits: {max_request_bytes: 1GiB}\n", []string{`t.yaml:10: limits.max_uncommitted_bytes: is 64MiB, want at least limits.max_request_bytes (1GiB)`}},
+		"flush":        {pair + "limits: {flush_bytes: 65MiB}\n", []string{`t.yaml:10: limits.pending_bytes: is 64MiB, want at least limits.flush_bytes (65MiB)`}},
 
 		"all at once": {sub("cluster: c", "clutser: c") + "policy: {default: MOST, timeout: 5}\nkeyspaces:\n  - {prefix: /k, mode: single-writer}\n", []string{
 			`t.yaml:1: clutser: unknown key`, `t.yaml:10: policy.timeout: found "5"`, `t.yaml:10: policy.default: found "MOST"`, `t.yaml:12: keyspaces[0].mode: single-writer`}},

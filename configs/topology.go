@@ -25,6 +25,8 @@ type Topology struct {
 	Limits Limits `yaml:"limits"`
 	// Timing holds intervals and timeouts.
 	Timing Timing `yaml:"timing"`
+	// Verification says how datacenters compare their data.
+	Verification Verification `yaml:"verification"`
 	// Log says how nodes log to stderr.
 	Log Log `yaml:"log"`
 }

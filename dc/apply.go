@@ -61,6 +61,8 @@ func (a *applier) apply() error {
 			err = a.merge(it.payload)
 		case kindAdopt:
 			err = a.adopt(it.payload)
+		case kindRepair:
+			a.results[i], err = a.repair(it.payload)
 		default:
 			// A kind that this build does not know was proposed by a newer one; skipping it would make this
 			// replica differ from the others.

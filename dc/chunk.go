@@ -37,8 +37,8 @@ const (
 	keySeen           = 8
 )
 
-func appendChunk(b []byte, versions []store.Version, marks []event.Mark, reach map[life]int64) []byte {
-	b = appendUint(b, chunkFieldVersion, chunkVersion)
+func appendChunk(versions []store.Version, marks []event.Mark, reach map[life]int64) []byte {
+	b := appendUint(nil, chunkFieldVersion, chunkVersion)
 	for _, m := range marks {
 		b = appendReach(b, life{m.Origin, m.Incarnation}, m.Revision)
 	}

@@ -26,12 +26,14 @@ const (
 	kindMerge   kind = 9  // a chunk of another DC's state
 	kindAdopt   kind = 10 // the marks of a DC whose whole state was merged
 
-	lastKind = kindAdopt
+	kindRepair kind = 14 // a key that differs from the other DCs' is put right
+
+	lastKind = kindRepair
 )
 
 // afterWrites says whether items of this kind come after the local writes of their entry.
 func (k kind) afterWrites() bool {
-	return k == kindFrame || k == kindConfirm || k == kindMerge || k == kindAdopt
+	return k == kindFrame || k == kindConfirm || k == kindMerge || k == kindAdopt || k == kindRepair
 }
 
 // item is one proposal inside an entry.

@@ -31,6 +31,8 @@ var (
 	ErrLeaseNotFound = errors.New("requested lease not found")
 	// ErrRequestReused answers a request id that came with another request before.
 	ErrRequestReused = errors.New("request id was used for a different request")
+	// ErrRepair answers a repair that makes no sense; nothing is proposed.
+	ErrRepair = errors.New("not a repair of this key")
 	// ErrMalformed answers a log item that can't be read; it is written by a newer or a broken version.
 	ErrMalformed = errors.New("malformed log item")
 )

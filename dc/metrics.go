@@ -15,6 +15,7 @@ type metrics struct {
 	trims     *prometheus.CounterVec
 	merged    prometheus.Counter
 	adopted   *prometheus.CounterVec
+	repairs   *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -44,9 +45,13 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		adopted: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "geogate_dc_snapshots_total", Help: "Snapshots of another datacenter that were merged completely.",
 		}, []string{"from"}),
+		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "geogate_dc_repairs_total",
+			Help: "Repairs of single keys by result: applied, or passed when the wrong version was gone already.",
+		}, []string{"result"}),
 	}
 	if r != nil {
-		r.MustRegister(m.writes, m.frames, m.txns, m.conflicts, m.requests, m.trims, m.merged, m.adopted)
+		r.MustRegister(m.writes, m.frames, m.txns, m.conflicts, m.requests, m.trims, m.merged, m.adopted, m.repairs)
 	}
 	return m
 }

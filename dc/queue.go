@@ -93,7 +93,7 @@ func (q *queue) add(it item) (*pending, error) {
 	}
 	q.bytes += it.cost()
 	switch it.kind {
-	case kindFrame, kindConfirm, kindMerge, kindAdopt:
+	case kindFrame, kindConfirm, kindMerge, kindAdopt, kindRepair:
 		q.others = append(q.others, p)
 	case kindInit:
 		q.writes = append([]*pending{p}, q.writes...) // the incarnation goes before any write

@@ -28,7 +28,7 @@ func (d *DC) Export(ctx context.Context, after []byte, since int64, maxBytes int
 	if err != nil {
 		return nil, nil, false, err
 	}
-	return appendChunk(nil, e.Versions, p.marks, p.reach), e.Last, e.Done, nil
+	return appendChunk(e.Versions, p.marks, p.reach), e.Last, e.Done, nil
 }
 
 // publishedAt is the small state of an index of the log or a later one.

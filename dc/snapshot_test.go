@@ -330,7 +330,7 @@ func TestRetentionIsBounded(t *testing.T) {
 
 func FuzzDecodeChunk(f *testing.F) {
 	f.Add([]byte{})
-	f.Add(appendChunk(nil, []store.Version{{Key: []byte("k"), Value: []byte("v"), Geo: store.Geo{Origin: "a", OriginRevision: 2, Stamp: 3}}},
+	f.Add(appendChunk([]store.Version{{Key: []byte("k"), Value: []byte("v"), Geo: store.Geo{Origin: "a", OriginRevision: 2, Stamp: 3}}},
 		[]event.Mark{{Position: event.Position{Origin: "a", Incarnation: 1, Revision: 2}}}, nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		c, err := decodeChunk(b)

@@ -31,6 +31,7 @@ func servicesOf(local, peer string) []service {
 		same(pingSubject(local, peer)),
 		same(ackSubject(local, peer)),
 		same(fetchSubject(local, peer)),
+		same(verifySubject(local, peer)),
 	}
 }
 

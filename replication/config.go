@@ -37,6 +37,19 @@ type Config struct {
 	// Snapshots may be nil: then none are given or taken, and an origin stops where its frames are gone.
 	Snapshots Snapshots
 
+	// Verified may be nil: then this DC's data is not compared with that of its peers.
+	Verified Verified
+
+	// VerifyInterval is how often this DC's data is compared with each peer's; a quarter of it while some part
+	// could not be compared. 0 turns comparing off; peers are answered all the same.
+	VerifyInterval time.Duration
+	// VerifyWait is how long an answer may wait until this DC has caught up with the one that asks. 0 means 500 ms.
+	VerifyWait time.Duration
+	// VerifyPage is how many keys go into one message when a bucket differs. 0 means 500.
+	VerifyPage int
+	// VerifyFindings is how many differing keys of a peer are kept and named. 0 means 100.
+	VerifyFindings int
+
 	// HeartbeatInterval is how often an ack is repeated. 0 means 250 ms.
 	HeartbeatInterval time.Duration
 	// AckMinInterval spaces acks under load; the first after a pause goes at once. 0 means 1 ms.
@@ -193,6 +206,9 @@ func (c *Config) validate() error {
 	orDuration(&c.ApplyTimeout, 10*time.Second)
 	orDuration(&c.PublishTimeout, 3*time.Second)
 	orDuration(&c.FetchTimeout, 10*time.Second)
+	orDuration(&c.VerifyWait, 500*time.Millisecond)
+	c.VerifyPage = cmp.Or(c.VerifyPage, 500)
+	c.VerifyFindings = cmp.Or(c.VerifyFindings, 100)
 	c.HealthEvents = cmp.Or(c.HealthEvents, 64)
 	c.PartBytes = cmp.Or(c.PartBytes, 512<<10)
 	c.MaxFrameBytes = cmp.Or(c.MaxFrameBytes, 16<<20)
@@ -232,6 +248,10 @@ func (c *Config) validate() error {
 		return bad("pull bytes %d must hold at least 4 parts of %d, and a part 1 KiB", c.PullBytes, c.PartBytes)
 	case c.IndexEntries < 16 || c.HealthEvents < 1:
 		return bad("index entries %d must be at least 16, health events %d at least 1", c.IndexEntries, c.HealthEvents)
+	}
+	if c.VerifyInterval < 0 || c.VerifyWait < 0 || c.VerifyWait > c.RequestTimeout || c.VerifyPage < 1 || c.VerifyFindings < 1 {
+		return bad("verification: interval %s and wait %s must not be negative, the wait below the request timeout %s, page %d and findings %d above 0",
+			c.VerifyInterval, c.VerifyWait, c.RequestTimeout, c.VerifyPage, c.VerifyFindings)
 	}
 	for _, d := range []time.Duration{c.HeartbeatInterval, c.AckMinInterval, c.HealthInterval, c.ConfirmInterval, c.DialTimeout,
 		c.RequestTimeout, c.SyncMinInterval, c.RetryMin, c.RefusedInterval, c.PullHeartbeat, c.StallAfter, c.PingInterval, c.ApplyTimeout, c.PublishTimeout, c.FetchTimeout} {

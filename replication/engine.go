@@ -152,7 +152,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	for verb, handle := range map[string]nats.MsgHandler{"sync": e.onSync, "ping": e.onPing, "fetch": e.onFetch} {
+	for verb, handle := range map[string]nats.MsgHandler{"sync": e.onSync, "ping": e.onPing, "fetch": e.onFetch, "verify": e.onVerify} {
 		sub, err := e.nc.Subscribe(subject(e.cfg.Local, verb, "*"), handle)
 		if err != nil {
 			return fmt.Errorf("replication: subscribe: %w", err)

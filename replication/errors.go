@@ -30,6 +30,14 @@ var (
 	ErrTrimmed = errors.New("frames are no longer retained")
 )
 
+// Verification.
+var (
+	// ErrRepair says that a key was not repaired, and why.
+	ErrRepair = errors.New("key not repaired")
+
+	errOldPeer = errors.New("the peer has not said yet that it can be compared with; an older version never does")
+)
+
 // Why a pull ended, or did not begin.
 var (
 	errGap        = errors.New("the stream does not continue the chain")

@@ -71,6 +71,8 @@ func (l *lead) serveFetch(ctx context.Context, j fetchJob) {
 		err = l.serveSnapshot(ctx, w, what.Snapshot)
 	case *wire.FetchRequest_Frames:
 		err = l.serveFrames(ctx, w, what.Frames)
+	case *wire.FetchRequest_Key:
+		err = l.serveKey(ctx, w, what.Key)
 	default:
 		err = errors.New("this build does not know what is asked for")
 	}

@@ -22,6 +22,7 @@ import (
 //	receiver   a peer's stream -> our Raft group             one each, and three per connection
 //	fetches    a peer's requests for a snapshot or a third DC's frames      one each
 //	countAcks  acks of a peer -> progress, health            one each
+//	verifies   a peer's questions for buckets and keys              one each
 //	judge      health of all peers                           one
 //	confirm    matrix -> Confirmer                           one
 type lead struct {
@@ -39,11 +40,13 @@ type lead struct {
 
 // peer is what the leader knows of another DC.
 type peer struct {
-	name     string
-	source   *source
-	receiver *receiver
-	acks     chan []byte   // capacity 1: the newest that has not been looked at
-	fetches  chan fetchJob // capacity 1: the newest that is not being answered
+	name       string
+	source     *source
+	receiver   *receiver
+	acks       chan []byte    // capacity 1: the newest that has not been looked at
+	fetches    chan fetchJob  // capacity 1: the newest that is not being answered
+	verifies   chan verifyJob // the same
+	comparison *comparison
 
 	relaying atomic.Bool // its frames are being taken from another DC
 
@@ -68,7 +71,7 @@ func newLead(e *Engine, term uint64) *lead {
 	l.pace = newPace(e.cfg.SnapshotRate)
 	for i := range e.cfg.Peers {
 		cfg := &e.cfg.Peers[i]
-		p := &peer{name: cfg.Name, acks: make(chan []byte, 1), fetches: make(chan fetchJob, 1), machine: health.New(e.cfg.Clock()), events: health.Ring{Size: e.cfg.HealthEvents}}
+		p := &peer{name: cfg.Name, acks: make(chan []byte, 1), fetches: make(chan fetchJob, 1), verifies: make(chan verifyJob, 1), comparison: newComparison(l, cfg.Name), machine: health.New(e.cfg.Clock()), events: health.Ring{Size: e.cfg.HealthEvents}}
 		p.source = newSource(l, cfg.Name)
 		p.receiver = newReceiver(l, cfg)
 		l.peers[cfg.Name] = p
@@ -105,6 +108,7 @@ func (l *lead) run(ctx context.Context) {
 		l.spawn(ctx, p.receiver.run)
 		l.spawn(ctx, func(ctx context.Context) { l.countAcks(ctx, p) })
 		l.spawn(ctx, func(ctx context.Context) { l.serveFetches(ctx, p) })
+		l.spawn(ctx, func(ctx context.Context) { l.serveVerifies(ctx, p) })
 	}
 	l.spawn(ctx, l.judge)
 	l.spawn(ctx, l.confirm)

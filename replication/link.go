@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
 	"google.golang.org/protobuf/proto"
@@ -20,6 +21,8 @@ type link struct {
 	nc     *nats.Conn
 	lost   context.Context // ends when the connection has
 	cancel context.CancelCauseFunc
+
+	verifies atomic.Bool // the other side answers questions of verification
 
 	leads   bool // owned by the receiver: acks and pings are running
 	running sync.WaitGroup
@@ -93,12 +96,13 @@ func (e *redirect) Unwrap() error { return errRedirected }
 
 // close ends the connection and everything on it.
 func (k *link) close() {
+	k.r.link.CompareAndSwap(k, nil)
 	k.cancel(errDisconnect)
 	k.running.Wait()
 	k.nc.Close()
 }
 
-// lead starts acks, pings and relays, once it is known that the other side leads the origin.
+// lead starts acks, pings, relays and comparisons, once it is known that the other side leads the origin.
 func (k *link) lead() {
 	if k.leads {
 		return
@@ -108,6 +112,8 @@ func (k *link) lead() {
 	k.running.Go(func() { k.acknowledge(k.lost) })
 	k.running.Go(func() { k.measure(k.lost) })
 	k.running.Go(func() { k.relay(k.lost) })
+	k.running.Go(func() { k.compare(k.lost) })
+	k.r.link.Store(k)
 }
 
 // request asks the origin and verifies its answer.

@@ -31,6 +31,7 @@ type metrics struct {
 	fetchSent      *prometheus.CounterVec
 	fetchReceived  *prometheus.CounterVec
 	relayed        *prometheus.CounterVec
+	verifyRounds   *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
@@ -62,6 +63,10 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 	m.fetchSent = vec("fetch_sent_bytes_total", "Compressed bytes of snapshots and third datacenters' frames sent.", "peer")
 	m.fetchReceived = vec("fetch_received_bytes_total", "The same received.", "peer")
 	m.relayed = vec("frames_relayed_total", "Frames of an origin that another datacenter sent, and that were proposed here.", "origin", "from")
+	m.verifyRounds = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "geogate_verify_rounds_total", Help: "Comparisons of the data with a peer's by result: complete, failed.",
+	}, []string{"peer", "result"})
+	m.all = append(m.all, m.verifyRounds)
 	m.all = append(m.all, &gauges{e: e})
 	if reg == nil {
 		return m, nil
@@ -120,6 +125,22 @@ func descNeedsSnapshot() *prometheus.Desc {
 	return desc("needs_snapshot", "1 while the peer stands behind the frames that are retained here.", "peer")
 }
 
+func descVerifyAge() *prometheus.Desc {
+	return prometheus.NewDesc("geogate_verify_last_ok_age_seconds",
+		"Age of the oldest proof that a part of the data is equal to the peer's; no sample until all of it has been proven since this node leads.",
+		[]string{"peer"}, nil)
+}
+
+func descVerifyBuckets() *prometheus.Desc {
+	return prometheus.NewDesc("geogate_verify_buckets",
+		"Parts of the data by the last comparison with the peer: equal, pending (not comparable at that moment), different.", []string{"peer", "state"}, nil)
+}
+
+func descVerifyKeys() *prometheus.Desc {
+	return prometheus.NewDesc("geogate_verify_different_keys",
+		"Keys that differ from the peer's although both have applied the same writes, as far as they are named.", []string{"peer"}, nil)
+}
+
 func descReceiver() *prometheus.Desc {
 	return desc("receiver_up", "1 while frames of the origin are pulled.", "origin")
 }
@@ -132,6 +153,7 @@ func descWaiting() *prometheus.Desc {
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descLagSeconds(), descLagTxns(), descLagBytes(), descHealth(), descRTT(), descSkew(), descReceiver(), descWaiting(), descNeedsSnapshot(),
+		descVerifyAge(), descVerifyBuckets(), descVerifyKeys(),
 	} {
 		ch <- d
 	}
@@ -165,6 +187,13 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 			send(descHealth(), is(s.Health == state.String()), name, state.String())
 		}
 		send(descNeedsSnapshot(), is(s.NeedsSnapshot != ""), name)
+		if v := s.Verify; v.Buckets > 0 {
+			known(descVerifyAge(), v.LastOK, 1, name)
+			send(descVerifyBuckets(), float64(v.Equal), name, "equal")
+			send(descVerifyBuckets(), float64(v.Pending), name, "pending")
+			send(descVerifyBuckets(), float64(v.Different), name, "different")
+			send(descVerifyKeys(), float64(v.Keys), name)
+		}
 		send(descReceiver(), is(s.Receiver.State == ReceiverPulling), name)
 	}
 }

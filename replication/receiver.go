@@ -24,6 +24,7 @@ type receiver struct {
 	merge  *merge // nil while no snapshot is being merged
 	base   base
 
+	link  atomic.Pointer[link]   // nil while there is none to the node that leads the origin
 	lacks atomic.Pointer[string] // set by pings: why a snapshot is needed although the pull goes well
 
 	mu     sync.Mutex

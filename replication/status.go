@@ -23,6 +23,7 @@ type PeerStatus struct {
 	// NeedsSnapshot says why frames no longer lead from this DC to the peer: it stands behind what is retained.
 	NeedsSnapshot string         `json:"needs_snapshot"` // empty when they do, or where that is unknown
 	Receiver      ReceiverStatus `json:"receiver"`
+	Verify        VerifyStatus   `json:"verify"`
 	HealthEvents  []health.Event `json:"health_events,omitempty"` // newest last
 }
 
@@ -62,6 +63,7 @@ func (e *Engine) Peers() []PeerStatus {
 			out = append(out, PeerStatus{
 				DC: p.Name, Health: "unknown", Reason: "this node does not lead its datacenter",
 				Receiver: ReceiverStatus{State: ReceiverUnknown, Applied: applied},
+				Verify:   VerifyStatus{State: "unknown", Reason: "this node does not lead its datacenter"},
 			})
 			continue
 		}
@@ -86,6 +88,7 @@ func (l *lead) status(p *peer) PeerStatus {
 	p.mu.Unlock()
 	l.addLag(&s, now)
 	p.receiver.addStatus(&s, now)
+	s.Verify = p.comparison.status()
 	return s
 }
 

@@ -15,6 +15,7 @@ import (
 //	geogate.<origin>.ping.<peer>     round trip, request and reply
 //	geogate.<origin>.ack.<peer>      acks of the peer
 //	geogate.<origin>.fetch.<peer>    snapshots and third DCs' frames, one request and many replies
+//	geogate.<origin>.verify.<peer>   comparison of the data, request and reply
 const root = "geogate"
 
 // peerAPIPrefix is where a peer of an embedded server finds the JetStream API: not at $JS.API, which the
@@ -30,6 +31,10 @@ func pingSubject(origin, peer string) string { return subject(origin, "ping", to
 func ackSubject(origin, peer string) string  { return subject(origin, "ack", token(peer)) }
 func fetchSubject(origin, peer string) string {
 	return subject(origin, "fetch", token(peer))
+}
+
+func verifySubject(origin, peer string) string {
+	return subject(origin, "verify", token(peer))
 }
 
 func subject(origin string, rest ...string) string {

@@ -56,7 +56,7 @@ func room(path string) string {
 var mayImport = map[string][]string{
 	"cmd":         {"gateway", "dc", "replication", "consensus", "configs"},
 	"gateway":     {"dc", "replication"},
-	"dc":          {"consensus", "replication/event", "replication/policy"},
+	"dc":          {"consensus", "replication/event", "replication/policy", "replication/verify"},
 	"replication": {},
 	"consensus":   {},
 	"configs":     {},

@@ -15,6 +15,7 @@ var (
 	_ replication.Applier   = (*dc.DC)(nil)
 	_ replication.Confirmer = (*dc.DC)(nil)
 	_ replication.Snapshots = (*dc.DC)(nil)
+	_ replication.Verified  = (*dc.DC)(nil)
 )
 
 // chain shows a replica's chains in replication's own words.

@@ -156,7 +156,8 @@ func (n *Node) openEngine() error {
 	}
 	rc := replication.Config{
 		Local: n.cfg.DC, Node: n.cfg.Node, Incarnation: n.dc.Incarnation, Key: key, DialTLS: tls,
-		Chain: chain{n.dc}, Applier: n.dc, Confirmer: n.dc, Snapshots: n.dc,
+		Chain: chain{n.dc}, Applier: n.dc, Confirmer: n.dc, Snapshots: n.dc, Verified: n.dc,
+		VerifyInterval:    t.Verification.Interval,
 		HeartbeatInterval: t.Timing.Heartbeat,
 		Health:            health.Limits{SuspectAfter: t.Timing.SuspectAfter, DownAfter: t.Timing.DownAfter},
 		PublishBytes:      int(t.Limits.PublishWindowBytes), ProposeBytes: int(t.Limits.ReceiveWindowBytes),

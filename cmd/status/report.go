@@ -25,6 +25,19 @@ type Peer struct {
 	LagSeconds         *float64 `json:"lag_seconds"`
 	RTTMillis          *float64 `json:"rtt_ms"`
 	LastContactSeconds *float64 `json:"last_contact_seconds"`
+	Verify             *Verify  `json:"verify"` // nil from a node of an older version
+}
+
+// Verify says whether the peer's data is known to be equal.
+type Verify struct {
+	State     string   `json:"state"` // off, unknown, pending, equal, different
+	Reason    string   `json:"reason"`
+	Buckets   int      `json:"buckets"`
+	Equal     int      `json:"equal"`
+	Pending   int      `json:"pending"`
+	Different int      `json:"different"`
+	Keys      int      `json:"different_keys"`
+	LastOK    *float64 `json:"last_ok_age_seconds"` // since when all of it has been proven equal
 }
 
 // Leading says whether the node that made the report leads its datacenter.

@@ -35,7 +35,30 @@ func (r *Report) WriteStatus(w io.Writer) error {
 	if _, err := fmt.Fprintln(w); err != nil {
 		return err
 	}
-	return r.WriteLag(w)
+	if err := r.WriteLag(w); err != nil {
+		return err
+	}
+	return r.writeVerify(w)
+}
+
+// writeVerify prints whether the peers' data is known to be equal.
+func (r *Report) writeVerify(w io.Writer) error {
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	head := false
+	for _, p := range r.Peers {
+		v := p.Verify
+		if v == nil {
+			continue
+		}
+		if !head {
+			head = true
+			row(tw)
+			row(tw, "PEER", "DATA", "EQUAL", "PENDING", "DIFFERENT", "KEYS", "ALL PROVEN", "REASON")
+		}
+		row(tw, p.DC, v.State, fmt.Sprintf("%d/%d", v.Equal, v.Buckets), strconv.Itoa(v.Pending), strconv.Itoa(v.Different),
+			strconv.Itoa(v.Keys), number(v.LastOK, "%.1fs ago"), v.Reason)
+	}
+	return tw.Flush()
 }
 
 // WriteLag prints one line for each peer.

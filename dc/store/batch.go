@@ -62,6 +62,15 @@ func (b *Batch) Revision() int64 { return b.s.revision }
 // Compacted is the compacted revision, this batch included.
 func (b *Batch) Compacted() int64 { return b.s.compacted }
 
+// TakeRevision gives the transaction its revision although nothing may change in it.
+func (b *Batch) TakeRevision() int64 {
+	if !b.open {
+		b.open = true
+		b.s.revision++
+	}
+	return b.s.revision
+}
+
 // NextTxn starts a transaction: its first change takes the next revision, and all of it shares that.
 func (b *Batch) NextTxn() { b.open, b.sub = false, 0 }
 
@@ -82,8 +91,9 @@ func (b *Batch) Put(key, value []byte, lease int64, g Geo) int64 {
 	r := b.next()
 	origin := s.internLocked(g.Origin)
 	it := s.index.ensure(key)
+	before := uint64(0)
 	if it.live {
-		s.digest -= it.hash
+		before = it.hash
 		it.version++
 		s.garbage.add(r.main, it) // a tombstone was counted when it came
 	} else {
@@ -98,7 +108,8 @@ func (b *Batch) Put(key, value []byte, lease int64, g Geo) int64 {
 	it.lease = lease
 	it.setGeo(&g, origin)
 	it.hash = s.hasher.sum(key, value, lease, &g)
-	s.digest += it.hash
+	s.digest += it.hash - before
+	s.buckets.change(key, it.hash-before, origin, g.OriginRevision)
 	s.active.add(&record{origin: origin, Version: Version{
 		Key: key, Value: value, Mod: r.main, Sub: int64(r.sub),
 		Create: it.create, Version: it.version, Lease: lease, Geo: g,
@@ -117,6 +128,7 @@ func (b *Batch) Delete(key []byte, g Geo) int64 {
 	r.tomb = true
 	origin := s.internLocked(g.Origin)
 	s.digest -= it.hash
+	s.buckets.change(key, -it.hash, origin, g.OriginRevision)
 	s.index.live--
 	s.garbage.add(r.main, it)
 	it.push(r)
@@ -140,6 +152,7 @@ func (b *Batch) Bury(key []byte, g Geo) {
 	s.index.unbury(it)
 	it.setGeo(&g, origin)
 	s.index.bury(it)
+	s.buckets.change(key, 0, origin, g.OriginRevision)
 	s.active.bury(key, &grave{geo: g, origin: origin})
 }
 

@@ -174,6 +174,7 @@ func (c *check) index() error {
 	if live != c.s.index.live || buried != c.s.index.buried {
 		c.fail(&errs, "%d keys and %d graves, counted as %d and %d", live, buried, c.s.index.live, c.s.index.buried)
 	}
+	errs = append(errs, c.buckets())
 	if digest != c.s.digest {
 		c.fail(&errs, "digest is %016x, the data has %016x", c.s.digest, digest)
 	}

@@ -128,7 +128,7 @@ func (it *item) head(origins []string) (Head, bool) {
 		Geo: Geo{Origin: origins[it.origin], OriginRevision: it.originRevision, Stamp: it.stamp},
 	}
 	if it.live {
-		h.Create, h.Version, h.Lease = it.create, it.version, it.lease
+		h.Create, h.Version, h.Lease, h.Hash = it.create, it.version, it.lease, it.hash
 	}
 	return h, true
 }

@@ -27,12 +27,13 @@ type disk struct {
 	revision, compacted int64
 	applied             Applied
 	digest              uint64
+	buckets             bucketSums
 }
 
 func newDisk() *disk {
 	return &disk{
 		index: newIndex(), state: map[string][]byte{}, originIDs: map[string]uint16{}, chains: map[string]*chain{},
-		requests: newRequestLog(),
+		requests: newRequestLog(), buckets: newBuckets(),
 	}
 }
 
@@ -177,7 +178,12 @@ func (d *disk) loadVersions(b *bolt.Bucket) error {
 		v.Geo.Origin = d.origins[origin]
 		d.replay(items.ensure(v.Key), &v, origin, &h)
 	}
-	items.sorted(func(it *item) { d.index.tree.Load(it) })
+	items.sorted(func(it *item) {
+		d.index.tree.Load(it)
+		if it.live {
+			d.buckets.change(asBytes(it.key), it.hash, it.origin, it.originRevision)
+		}
+	})
 	return nil
 }
 
@@ -215,6 +221,7 @@ func (d *disk) loadGraves(b *bolt.Bucket) error {
 		}
 		it.setGeo(&g, origin)
 		d.index.bury(it)
+		d.buckets.change(k, 0, origin, g.OriginRevision)
 		return nil
 	})
 }

@@ -49,6 +49,7 @@ type Store struct {
 	requests  requestLog
 	garbage   garbage
 	hasher    hasher
+	buckets   bucketSums
 
 	revision  int64
 	compacted int64
@@ -105,7 +106,7 @@ func Open(cfg Config) (*Store, error) {
 func (s *Store) adopt(d *disk) {
 	s.db, s.index, s.state, s.chains = d.db, d.index, d.state, d.chains
 	s.conflicts, s.requests, s.garbage = d.conflicts, d.requests, d.garbage
-	s.originIDs = d.originIDs
+	s.originIDs, s.buckets = d.originIDs, d.buckets
 	s.origins.Store(&d.origins)
 	s.revision, s.compacted, s.applied, s.digest = d.revision, d.compacted, d.applied, d.digest
 	s.active, s.flushing = newBuffer(), nil

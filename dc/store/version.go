@@ -20,7 +20,8 @@ type Head struct {
 	Mod, Sub       int64 // of the newest version kept, which is a tombstone when not live; 0 when none is kept
 	Create         int64
 	Version, Lease int64
-	Geo            Geo // without Seen
+	Geo            Geo    // without Seen
+	Hash           uint64 // what the live value adds to the digest
 }
 
 // Version is one version of a key.

@@ -20,6 +20,7 @@ import (
 	"geogate/replication"
 	"geogate/replication/event"
 	"geogate/replication/health"
+	"geogate/replication/verify"
 )
 
 // fake is what one node knows.
@@ -66,6 +67,23 @@ func (f *fake) Keyspaces() []gateway.KeyspaceStatus {
 	return []gateway.KeyspaceStatus{{MaxLag: &gateway.BudgetStatus{Transactions: 5, OnExceed: gateway.ExceedFail}}}
 }
 
+func (f *fake) Verify(run bool) []replication.Verification {
+	state := "pending"
+	if run {
+		state = "different"
+	}
+	return []replication.Verification{{DC: "dc-b", VerifyStatus: replication.VerifyStatus{State: state}, Differences: []replication.Difference{
+		{Here: verify.Copy{Key: []byte("k"), Known: true, Live: true, Hash: 1<<63 + 1, Stamp: 1<<63 + 1}, There: verify.Copy{Key: []byte("k")}},
+	}}}
+}
+
+func (f *fake) RepairKey(_ context.Context, from string, seen verify.Copy) (bool, error) {
+	if from != "dc-b" {
+		return false, errors.New("no such peer")
+	}
+	return string(seen.Key) == "k" && seen.Hash == 1<<63+1, nil
+}
+
 func (f *fake) PolicyEvents() []gateway.PolicyEvent {
 	return []gateway.PolicyEvent{{At: time.Unix(4, 0).UTC(), Keyspace: "k/", From: "QUORUM", To: "ASYNC", Reason: "dc-b is down"}}
 }
@@ -96,7 +114,7 @@ func start(t *testing.T, n int) ([]*fake, []string) {
 	for i, f := range fakes {
 		s, err := New(Config{
 			Listener: lines[i], DC: "dc-a", MemberID: f.id, Members: members, Inspector: f, Leadership: f, Peers: f,
-			Conflicts: f, Keyspaces: f, Ready: func(context.Context) error { return f.ready }, Gatherer: reg, AskTimeout: 5 * time.Second,
+			Conflicts: f, Keyspaces: f, Verification: f, Ready: func(context.Context) error { return f.ready }, Gatherer: reg, AskTimeout: 5 * time.Second,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -276,6 +294,48 @@ func TestConflicts(t *testing.T) {
 			t.Errorf("limit %s: %d %s", bad, code, body)
 		}
 	}
+}
+
+// TestVerify asks for the comparison, and repairs what it names, at the leader and through a follower.
+func TestVerify(t *testing.T) {
+	_, urls := start(t, 2)
+	for i, url := range urls {
+		_, body := get(t, url+"/v1/verify?run=true")
+		var answer struct{ Peers []replication.Verification }
+		if err := json.Unmarshal([]byte(body), &answer); err != nil || len(answer.Peers) != 1 || answer.Peers[0].State != "different" {
+			t.Fatalf("node %d: %v: %s", i+1, err, body)
+		}
+		for from, want := range map[string]string{"dc-b": `"applied": true`, "dc-x": "no such peer"} {
+			b, err := json.Marshal(Repair{From: from, Seen: answer.Peers[0].Differences[0].Here})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if text := post(t, url+"/v1/repair", string(b)); !strings.Contains(text, want) {
+				t.Errorf("node %d: repair from %s: %s", i+1, from, text)
+			}
+		}
+		if text := post(t, url+"/v1/repair", "{}"); !strings.Contains(text, "not a repair") {
+			t.Errorf("node %d: %s", i+1, text)
+		}
+	}
+}
+
+func post(t *testing.T, url, body string) string {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 func TestReady(t *testing.T) {

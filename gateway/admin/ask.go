@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"time"
 )
 
 // forwardedHeader is the loop guard: a question that carries it is answered from what is known here.
@@ -20,6 +21,11 @@ var (
 
 // askLeader gets path from the leader's admin API, within AskTimeout.
 func (s *Server) askLeader(r *http.Request, path string, into any) error {
+	return s.tellLeader(r, http.MethodGet, path, nil, s.cfg.AskTimeout, into)
+}
+
+// tellLeader sends a request to the leader's admin API.
+func (s *Server) tellLeader(r *http.Request, method, path string, body io.Reader, within time.Duration, into any) error {
 	if r.Header.Get(forwardedHeader) != "" {
 		return errNotLeading
 	}
@@ -33,10 +39,10 @@ func (s *Server) askLeader(r *http.Request, path string, into any) error {
 	case m.AdminURL == "":
 		return fmt.Errorf("the admin address of the leader %s is not configured", s.name(id))
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.AskTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), within)
 	defer cancel()
 	url := strings.TrimSuffix(m.AdminURL, "/") + path
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	req, err := http.NewRequestWithContext(ctx, method, url, body)
 	if err != nil {
 		return fmt.Errorf("ask the leader %s: %w", s.name(id), err)
 	}
@@ -47,7 +53,8 @@ func (s *Server) askLeader(r *http.Request, path string, into any) error {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("ask the leader %s: HTTP %s", s.name(id), resp.Status)
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<10)) // what could be read is told
+		return fmt.Errorf("ask the leader %s: HTTP %s %s", s.name(id), resp.Status, strings.TrimSpace(string(text)))
 	}
 	if err := json.NewDecoder(io.LimitReader(resp.Body, maxReplyBytes)).Decode(into); err != nil {
 		return fmt.Errorf("ask the leader %s: %w", s.name(id), err)

@@ -49,7 +49,9 @@ type Conflicts interface {
 var (
 	_ Peers     = (*replication.Engine)(nil)
 	_ Conflicts = (*dc.DC)(nil)
-	_ Keyspaces = (*gateway.Server)(nil)
+
+	_ Verification = (*replication.Engine)(nil)
+	_ Keyspaces    = (*gateway.Server)(nil)
 )
 
 // Config is what the admin API needs. Fields without a stated default are required.
@@ -62,7 +64,9 @@ type Config struct {
 	Leadership gateway.Leadership
 	Peers      Peers
 	Conflicts  Conflicts
-	Keyspaces  Keyspaces // nil means that the status tells of none
+	// Verification may be nil: then there is no /v1/verify.
+	Verification Verification
+	Keyspaces    Keyspaces // nil means that the status tells of none
 
 	// Ready returns why this node can't serve linearizable requests now, nil when it can.
 	Ready    func(context.Context) error

@@ -28,40 +28,46 @@ const (
 type Kind int32
 
 const (
-	Kind_KIND_UNSPECIFIED   Kind = 0
-	Kind_KIND_SHIPMENT      Kind = 1
-	Kind_KIND_ACK           Kind = 2
-	Kind_KIND_SYNC_REQUEST  Kind = 3
-	Kind_KIND_SYNC_REPLY    Kind = 4
-	Kind_KIND_PING          Kind = 5
-	Kind_KIND_PONG          Kind = 6
-	Kind_KIND_FETCH_REQUEST Kind = 7
-	Kind_KIND_FETCH_REPLY   Kind = 8
+	Kind_KIND_UNSPECIFIED    Kind = 0
+	Kind_KIND_SHIPMENT       Kind = 1
+	Kind_KIND_ACK            Kind = 2
+	Kind_KIND_SYNC_REQUEST   Kind = 3
+	Kind_KIND_SYNC_REPLY     Kind = 4
+	Kind_KIND_PING           Kind = 5
+	Kind_KIND_PONG           Kind = 6
+	Kind_KIND_FETCH_REQUEST  Kind = 7
+	Kind_KIND_FETCH_REPLY    Kind = 8
+	Kind_KIND_VERIFY_REQUEST Kind = 9
+	Kind_KIND_VERIFY_REPLY   Kind = 10
 )
 
 // Enum value maps for Kind.
 var (
 	Kind_name = map[int32]string{
-		0: "KIND_UNSPECIFIED",
-		1: "KIND_SHIPMENT",
-		2: "KIND_ACK",
-		3: "KIND_SYNC_REQUEST",
-		4: "KIND_SYNC_REPLY",
-		5: "KIND_PING",
-		6: "KIND_PONG",
-		7: "KIND_FETCH_REQUEST",
-		8: "KIND_FETCH_REPLY",
+		0:  "KIND_UNSPECIFIED",
+		1:  "KIND_SHIPMENT",
+		2:  "KIND_ACK",
+		3:  "KIND_SYNC_REQUEST",
+		4:  "KIND_SYNC_REPLY",
+		5:  "KIND_PING",
+		6:  "KIND_PONG",
+		7:  "KIND_FETCH_REQUEST",
+		8:  "KIND_FETCH_REPLY",
+		9:  "KIND_VERIFY_REQUEST",
+		10: "KIND_VERIFY_REPLY",
 	}
 	Kind_value = map[string]int32{
-		"KIND_UNSPECIFIED":   0,
-		"KIND_SHIPMENT":      1,
-		"KIND_ACK":           2,
-		"KIND_SYNC_REQUEST":  3,
-		"KIND_SYNC_REPLY":    4,
-		"KIND_PING":          5,
-		"KIND_PONG":          6,
-		"KIND_FETCH_REQUEST": 7,
-		"KIND_FETCH_REPLY":   8,
+		"KIND_UNSPECIFIED":    0,
+		"KIND_SHIPMENT":       1,
+		"KIND_ACK":            2,
+		"KIND_SYNC_REQUEST":   3,
+		"KIND_SYNC_REPLY":     4,
+		"KIND_PING":           5,
+		"KIND_PONG":           6,
+		"KIND_FETCH_REQUEST":  7,
+		"KIND_FETCH_REPLY":    8,
+		"KIND_VERIFY_REQUEST": 9,
+		"KIND_VERIFY_REPLY":   10,
 	}
 )
 
@@ -301,6 +307,58 @@ func (x FetchStatus) Number() protoreflect.EnumNumber {
 // Deprecated: Use FetchStatus.Descriptor instead.
 func (FetchStatus) EnumDescriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{4}
+}
+
+type VerifyStatus int32
+
+const (
+	VerifyStatus_VERIFY_UNSPECIFIED VerifyStatus = 0
+	VerifyStatus_VERIFY_OK          VerifyStatus = 1
+	VerifyStatus_VERIFY_NOT_LEADER  VerifyStatus = 2 // ask the node `leader`
+	VerifyStatus_VERIFY_RETRY       VerifyStatus = 3 // not now; `detail` says why
+)
+
+// Enum value maps for VerifyStatus.
+var (
+	VerifyStatus_name = map[int32]string{
+		0: "VERIFY_UNSPECIFIED",
+		1: "VERIFY_OK",
+		2: "VERIFY_NOT_LEADER",
+		3: "VERIFY_RETRY",
+	}
+	VerifyStatus_value = map[string]int32{
+		"VERIFY_UNSPECIFIED": 0,
+		"VERIFY_OK":          1,
+		"VERIFY_NOT_LEADER":  2,
+		"VERIFY_RETRY":       3,
+	}
+)
+
+func (x VerifyStatus) Enum() *VerifyStatus {
+	p := new(VerifyStatus)
+	*p = x
+	return p
+}
+
+func (x VerifyStatus) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (VerifyStatus) Descriptor() protoreflect.EnumDescriptor {
+	return file_wire_proto_enumTypes[5].Descriptor()
+}
+
+func (VerifyStatus) Type() protoreflect.EnumType {
+	return &file_wire_proto_enumTypes[5]
+}
+
+func (x VerifyStatus) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use VerifyStatus.Descriptor instead.
+func (VerifyStatus) EnumDescriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{5}
 }
 
 // Signed carries every message. The signature is Ed25519 over
@@ -1108,10 +1166,11 @@ type Pong struct {
 	Nonce         uint64                 `protobuf:"fixed64,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
 	ClockUnixNano int64                  `protobuf:"varint,4,opt,name=clock_unix_nano,json=clockUnixNano,proto3" json:"clock_unix_nano,omitempty"` // the origin's clock
 	Incarnation   uint64                 `protobuf:"fixed64,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Revision      int64                  `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"` // the head of its chain
-	Leading       bool                   `protobuf:"varint,7,opt,name=leading,proto3" json:"leading,omitempty"`   // whether the answering node leads the origin
-	Leader        string                 `protobuf:"bytes,8,opt,name=leader,proto3" json:"leader,omitempty"`      // else the node that does, if it is known
-	Vector        []*Watermark           `protobuf:"bytes,9,rep,name=vector,proto3" json:"vector,omitempty"`      // of the answering node
+	Revision      int64                  `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`  // the head of its chain
+	Leading       bool                   `protobuf:"varint,7,opt,name=leading,proto3" json:"leading,omitempty"`    // whether the answering node leads the origin
+	Leader        string                 `protobuf:"bytes,8,opt,name=leader,proto3" json:"leader,omitempty"`       // else the node that does, if it is known
+	Vector        []*Watermark           `protobuf:"bytes,9,rep,name=vector,proto3" json:"vector,omitempty"`       // of the answering node
+	Verifies      bool                   `protobuf:"varint,10,opt,name=verifies,proto3" json:"verifies,omitempty"` // it answers VerifyRequest, and a KeyCursor
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1209,6 +1268,13 @@ func (x *Pong) GetVector() []*Watermark {
 	return nil
 }
 
+func (x *Pong) GetVerifies() bool {
+	if x != nil {
+		return x.Verifies
+	}
+	return false
+}
+
 // FetchRequest asks for a window of data that no stream carries: of a full-state snapshot, or of the frames
 // of another origin that the asked datacenter retains.
 type FetchRequest struct {
@@ -1221,6 +1287,7 @@ type FetchRequest struct {
 	//
 	//	*FetchRequest_Snapshot
 	//	*FetchRequest_Frames
+	//	*FetchRequest_Key
 	What          isFetchRequest_What `protobuf_oneof:"what"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1309,6 +1376,15 @@ func (x *FetchRequest) GetFrames() *FramesCursor {
 	return nil
 }
 
+func (x *FetchRequest) GetKey() *KeyCursor {
+	if x != nil {
+		if x, ok := x.What.(*FetchRequest_Key); ok {
+			return x.Key
+		}
+	}
+	return nil
+}
+
 type isFetchRequest_What interface {
 	isFetchRequest_What()
 }
@@ -1321,9 +1397,15 @@ type FetchRequest_Frames struct {
 	Frames *FramesCursor `protobuf:"bytes,6,opt,name=frames,proto3,oneof"`
 }
 
+type FetchRequest_Key struct {
+	Key *KeyCursor `protobuf:"bytes,7,opt,name=key,proto3,oneof"`
+}
+
 func (*FetchRequest_Snapshot) isFetchRequest_What() {}
 
 func (*FetchRequest_Frames) isFetchRequest_What() {}
+
+func (*FetchRequest_Key) isFetchRequest_What() {}
 
 // SnapshotCursor is a place in a full-state snapshot. The sender keeps nothing between requests.
 type SnapshotCursor struct {
@@ -1439,6 +1521,52 @@ func (x *FramesCursor) GetPosition() *Position {
 	return nil
 }
 
+// KeyCursor asks for the newest state of one key: a chunk with that key alone, or without any when nothing is
+// known of it.
+type KeyCursor struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyCursor) Reset() {
+	*x = KeyCursor{}
+	mi := &file_wire_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyCursor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyCursor) ProtoMessage() {}
+
+func (x *KeyCursor) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyCursor.ProtoReflect.Descriptor instead.
+func (*KeyCursor) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *KeyCursor) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
 // FetchReply is one of the messages that answer a FetchRequest, in order of index.
 type FetchReply struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
@@ -1468,7 +1596,7 @@ type FetchReply struct {
 
 func (x *FetchReply) Reset() {
 	*x = FetchReply{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1480,7 +1608,7 @@ func (x *FetchReply) String() string {
 func (*FetchReply) ProtoMessage() {}
 
 func (x *FetchReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1493,7 +1621,7 @@ func (x *FetchReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchReply.ProtoReflect.Descriptor instead.
 func (*FetchReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *FetchReply) GetFrom() string {
@@ -1622,6 +1750,492 @@ func (x *FetchReply) GetVector() []*Watermark {
 	return nil
 }
 
+// VerifyRequest asks for what it takes to compare two datacenters.
+type VerifyRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	From  string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To    string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Nonce uint64                 `protobuf:"fixed64,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	// Types that are valid to be assigned to What:
+	//
+	//	*VerifyRequest_Buckets
+	//	*VerifyRequest_Keys
+	What          isVerifyRequest_What `protobuf_oneof:"what"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyRequest) Reset() {
+	*x = VerifyRequest{}
+	mi := &file_wire_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyRequest) ProtoMessage() {}
+
+func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
+func (*VerifyRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *VerifyRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *VerifyRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *VerifyRequest) GetNonce() uint64 {
+	if x != nil {
+		return x.Nonce
+	}
+	return 0
+}
+
+func (x *VerifyRequest) GetWhat() isVerifyRequest_What {
+	if x != nil {
+		return x.What
+	}
+	return nil
+}
+
+func (x *VerifyRequest) GetBuckets() *BucketsQuery {
+	if x != nil {
+		if x, ok := x.What.(*VerifyRequest_Buckets); ok {
+			return x.Buckets
+		}
+	}
+	return nil
+}
+
+func (x *VerifyRequest) GetKeys() *KeysQuery {
+	if x != nil {
+		if x, ok := x.What.(*VerifyRequest_Keys); ok {
+			return x.Keys
+		}
+	}
+	return nil
+}
+
+type isVerifyRequest_What interface {
+	isVerifyRequest_What()
+}
+
+type VerifyRequest_Buckets struct {
+	Buckets *BucketsQuery `protobuf:"bytes,4,opt,name=buckets,proto3,oneof"`
+}
+
+type VerifyRequest_Keys struct {
+	Keys *KeysQuery `protobuf:"bytes,5,opt,name=keys,proto3,oneof"`
+}
+
+func (*VerifyRequest_Buckets) isVerifyRequest_What() {}
+
+func (*VerifyRequest_Keys) isVerifyRequest_What() {}
+
+// BucketsQuery asks for all buckets. The answer waits a moment until the asked one has applied what the asking
+// one had, so that more of them can be compared.
+type BucketsQuery struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Held          []*Watermark           `protobuf:"bytes,1,rep,name=held,proto3" json:"held,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BucketsQuery) Reset() {
+	*x = BucketsQuery{}
+	mi := &file_wire_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BucketsQuery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BucketsQuery) ProtoMessage() {}
+
+func (x *BucketsQuery) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BucketsQuery.ProtoReflect.Descriptor instead.
+func (*BucketsQuery) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *BucketsQuery) GetHeld() []*Watermark {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+// KeysQuery asks for the keys of one bucket, in order.
+type KeysQuery struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Bucket        uint32                 `protobuf:"varint,1,opt,name=bucket,proto3" json:"bucket,omitempty"`
+	After         []byte                 `protobuf:"bytes,2,opt,name=after,proto3" json:"after,omitempty"`
+	Most          uint32                 `protobuf:"varint,3,opt,name=most,proto3" json:"most,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeysQuery) Reset() {
+	*x = KeysQuery{}
+	mi := &file_wire_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeysQuery) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeysQuery) ProtoMessage() {}
+
+func (x *KeysQuery) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeysQuery.ProtoReflect.Descriptor instead.
+func (*KeysQuery) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *KeysQuery) GetBucket() uint32 {
+	if x != nil {
+		return x.Bucket
+	}
+	return 0
+}
+
+func (x *KeysQuery) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+func (x *KeysQuery) GetMost() uint32 {
+	if x != nil {
+		return x.Most
+	}
+	return 0
+}
+
+// VerifyReply holds what the sender had applied, and its buckets of the same moment, or its keys of then or
+// later.
+type VerifyReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Nonce         uint64                 `protobuf:"fixed64,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	Status        VerifyStatus           `protobuf:"varint,4,opt,name=status,proto3,enum=geogate.replication.wire.VerifyStatus" json:"status,omitempty"`
+	Detail        string                 `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`
+	Leader        string                 `protobuf:"bytes,6,opt,name=leader,proto3" json:"leader,omitempty"`
+	Held          []*Watermark           `protobuf:"bytes,7,rep,name=held,proto3" json:"held,omitempty"`
+	Reach         []*Watermark           `protobuf:"bytes,8,rep,name=reach,proto3" json:"reach,omitempty"`              // how far beyond that the effects of a snapshot may go
+	Digests       []uint64               `protobuf:"fixed64,9,rep,packed,name=digests,proto3" json:"digests,omitempty"` // by bucket
+	Touches       []*Touches             `protobuf:"bytes,10,rep,name=touches,proto3" json:"touches,omitempty"`
+	Keys          []*KeyCopy             `protobuf:"bytes,11,rep,name=keys,proto3" json:"keys,omitempty"`
+	Done          bool                   `protobuf:"varint,12,opt,name=done,proto3" json:"done,omitempty"` // no keys follow
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyReply) Reset() {
+	*x = VerifyReply{}
+	mi := &file_wire_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyReply) ProtoMessage() {}
+
+func (x *VerifyReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyReply.ProtoReflect.Descriptor instead.
+func (*VerifyReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *VerifyReply) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *VerifyReply) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *VerifyReply) GetNonce() uint64 {
+	if x != nil {
+		return x.Nonce
+	}
+	return 0
+}
+
+func (x *VerifyReply) GetStatus() VerifyStatus {
+	if x != nil {
+		return x.Status
+	}
+	return VerifyStatus_VERIFY_UNSPECIFIED
+}
+
+func (x *VerifyReply) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *VerifyReply) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *VerifyReply) GetHeld() []*Watermark {
+	if x != nil {
+		return x.Held
+	}
+	return nil
+}
+
+func (x *VerifyReply) GetReach() []*Watermark {
+	if x != nil {
+		return x.Reach
+	}
+	return nil
+}
+
+func (x *VerifyReply) GetDigests() []uint64 {
+	if x != nil {
+		return x.Digests
+	}
+	return nil
+}
+
+func (x *VerifyReply) GetTouches() []*Touches {
+	if x != nil {
+		return x.Touches
+	}
+	return nil
+}
+
+func (x *VerifyReply) GetKeys() []*KeyCopy {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+func (x *VerifyReply) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+// Touches is by bucket the highest revision of an origin that made a state in it.
+type Touches struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Origin        string                 `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
+	Revisions     []int64                `protobuf:"varint,2,rep,packed,name=revisions,proto3" json:"revisions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Touches) Reset() {
+	*x = Touches{}
+	mi := &file_wire_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Touches) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Touches) ProtoMessage() {}
+
+func (x *Touches) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Touches.ProtoReflect.Descriptor instead.
+func (*Touches) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Touches) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *Touches) GetRevisions() []int64 {
+	if x != nil {
+		return x.Revisions
+	}
+	return nil
+}
+
+// KeyCopy is the newest state of a key: of a deleted one that of its tombstone.
+type KeyCopy struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Live          bool                   `protobuf:"varint,2,opt,name=live,proto3" json:"live,omitempty"`
+	Hash          uint64                 `protobuf:"fixed64,3,opt,name=hash,proto3" json:"hash,omitempty"`
+	Origin        string                 `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
+	Revision      int64                  `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	Stamp         uint64                 `protobuf:"varint,6,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyCopy) Reset() {
+	*x = KeyCopy{}
+	mi := &file_wire_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyCopy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyCopy) ProtoMessage() {}
+
+func (x *KeyCopy) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyCopy.ProtoReflect.Descriptor instead.
+func (*KeyCopy) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *KeyCopy) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+func (x *KeyCopy) GetLive() bool {
+	if x != nil {
+		return x.Live
+	}
+	return false
+}
+
+func (x *KeyCopy) GetHash() uint64 {
+	if x != nil {
+		return x.Hash
+	}
+	return 0
+}
+
+func (x *KeyCopy) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *KeyCopy) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *KeyCopy) GetStamp() uint64 {
+	if x != nil {
+		return x.Stamp
+	}
+	return 0
+}
+
 var File_wire_proto protoreflect.FileDescriptor
 
 const file_wire_proto_rawDesc = "" +
@@ -1697,7 +2311,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x04Ping\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\x95\x02\n" +
+	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\xb1\x02\n" +
 	"\x04Pong\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -1707,14 +2321,17 @@ const file_wire_proto_rawDesc = "" +
 	"\brevision\x18\x06 \x01(\x03R\brevision\x12\x18\n" +
 	"\aleading\x18\a \x01(\bR\aleading\x12\x16\n" +
 	"\x06leader\x18\b \x01(\tR\x06leader\x12;\n" +
-	"\x06vector\x18\t \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\"\xfd\x01\n" +
+	"\x06vector\x18\t \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\x12\x1a\n" +
+	"\bverifies\x18\n" +
+	" \x01(\bR\bverifies\"\xb6\x02\n" +
 	"\fFetchRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
 	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\x12!\n" +
 	"\fwindow_bytes\x18\x04 \x01(\x04R\vwindowBytes\x12F\n" +
 	"\bsnapshot\x18\x05 \x01(\v2(.geogate.replication.wire.SnapshotCursorH\x00R\bsnapshot\x12@\n" +
-	"\x06frames\x18\x06 \x01(\v2&.geogate.replication.wire.FramesCursorH\x00R\x06framesB\x06\n" +
+	"\x06frames\x18\x06 \x01(\v2&.geogate.replication.wire.FramesCursorH\x00R\x06frames\x127\n" +
+	"\x03key\x18\a \x01(\v2#.geogate.replication.wire.KeyCursorH\x00R\x03keyB\x06\n" +
 	"\x04what\"^\n" +
 	"\x0eSnapshotCursor\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\fR\x05after\x12 \n" +
@@ -1722,7 +2339,9 @@ const file_wire_proto_rawDesc = "" +
 	"\x05since\x18\x03 \x01(\x03R\x05since\"f\n" +
 	"\fFramesCursor\x12\x16\n" +
 	"\x06origin\x18\x01 \x01(\tR\x06origin\x12>\n" +
-	"\bposition\x18\x02 \x01(\v2\".geogate.replication.wire.PositionR\bposition\"\xef\x03\n" +
+	"\bposition\x18\x02 \x01(\v2\".geogate.replication.wire.PositionR\bposition\"\x1d\n" +
+	"\tKeyCursor\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\"\xef\x03\n" +
 	"\n" +
 	"FetchReply\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
@@ -1743,7 +2362,44 @@ const file_wire_proto_rawDesc = "" +
 	"\vincarnation\x18\x0f \x01(\x06R\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x10 \x01(\x03R\brevision\x12\x12\n" +
 	"\x04high\x18\x11 \x01(\x04R\x04high\x12;\n" +
-	"\x06vector\x18\x12 \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector*\xb5\x01\n" +
+	"\x06vector\x18\x12 \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\"\xd0\x01\n" +
+	"\rVerifyRequest\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
+	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\x12B\n" +
+	"\abuckets\x18\x04 \x01(\v2&.geogate.replication.wire.BucketsQueryH\x00R\abuckets\x129\n" +
+	"\x04keys\x18\x05 \x01(\v2#.geogate.replication.wire.KeysQueryH\x00R\x04keysB\x06\n" +
+	"\x04what\"G\n" +
+	"\fBucketsQuery\x127\n" +
+	"\x04held\x18\x01 \x03(\v2#.geogate.replication.wire.WatermarkR\x04held\"M\n" +
+	"\tKeysQuery\x12\x16\n" +
+	"\x06bucket\x18\x01 \x01(\rR\x06bucket\x12\x14\n" +
+	"\x05after\x18\x02 \x01(\fR\x05after\x12\x12\n" +
+	"\x04most\x18\x03 \x01(\rR\x04most\"\xcd\x03\n" +
+	"\vVerifyReply\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
+	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\x12>\n" +
+	"\x06status\x18\x04 \x01(\x0e2&.geogate.replication.wire.VerifyStatusR\x06status\x12\x16\n" +
+	"\x06detail\x18\x05 \x01(\tR\x06detail\x12\x16\n" +
+	"\x06leader\x18\x06 \x01(\tR\x06leader\x127\n" +
+	"\x04held\x18\a \x03(\v2#.geogate.replication.wire.WatermarkR\x04held\x129\n" +
+	"\x05reach\x18\b \x03(\v2#.geogate.replication.wire.WatermarkR\x05reach\x12\x18\n" +
+	"\adigests\x18\t \x03(\x06R\adigests\x12;\n" +
+	"\atouches\x18\n" +
+	" \x03(\v2!.geogate.replication.wire.TouchesR\atouches\x125\n" +
+	"\x04keys\x18\v \x03(\v2!.geogate.replication.wire.KeyCopyR\x04keys\x12\x12\n" +
+	"\x04done\x18\f \x01(\bR\x04done\"?\n" +
+	"\aTouches\x12\x16\n" +
+	"\x06origin\x18\x01 \x01(\tR\x06origin\x12\x1c\n" +
+	"\trevisions\x18\x02 \x03(\x03R\trevisions\"\x8d\x01\n" +
+	"\aKeyCopy\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x12\n" +
+	"\x04live\x18\x02 \x01(\bR\x04live\x12\x12\n" +
+	"\x04hash\x18\x03 \x01(\x06R\x04hash\x12\x16\n" +
+	"\x06origin\x18\x04 \x01(\tR\x06origin\x12\x1a\n" +
+	"\brevision\x18\x05 \x01(\x03R\brevision\x12\x14\n" +
+	"\x05stamp\x18\x06 \x01(\x04R\x05stamp*\xe5\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rKIND_SHIPMENT\x10\x01\x12\f\n" +
@@ -1753,7 +2409,10 @@ const file_wire_proto_rawDesc = "" +
 	"\tKIND_PING\x10\x05\x12\r\n" +
 	"\tKIND_PONG\x10\x06\x12\x16\n" +
 	"\x12KIND_FETCH_REQUEST\x10\a\x12\x14\n" +
-	"\x10KIND_FETCH_REPLY\x10\b*%\n" +
+	"\x10KIND_FETCH_REPLY\x10\b\x12\x17\n" +
+	"\x13KIND_VERIFY_REQUEST\x10\t\x12\x15\n" +
+	"\x11KIND_VERIFY_REPLY\x10\n" +
+	"*%\n" +
 	"\x05Codec\x12\x0e\n" +
 	"\n" +
 	"CODEC_NONE\x10\x00\x12\f\n" +
@@ -1777,7 +2436,12 @@ const file_wire_proto_rawDesc = "" +
 	"\x10FETCH_NOT_LEADER\x10\x02\x12\x0f\n" +
 	"\vFETCH_RETRY\x10\x03\x12\x15\n" +
 	"\x11FETCH_INCARNATION\x10\x04\x12\x11\n" +
-	"\rFETCH_TRIMMED\x10\x05B\x1aZ\x18geogate/replication/wireb\x06proto3"
+	"\rFETCH_TRIMMED\x10\x05*^\n" +
+	"\fVerifyStatus\x12\x16\n" +
+	"\x12VERIFY_UNSPECIFIED\x10\x00\x12\r\n" +
+	"\tVERIFY_OK\x10\x01\x12\x15\n" +
+	"\x11VERIFY_NOT_LEADER\x10\x02\x12\x10\n" +
+	"\fVERIFY_RETRY\x10\x03B\x1aZ\x18geogate/replication/wireb\x06proto3"
 
 var (
 	file_wire_proto_rawDescOnce sync.Once
@@ -1791,49 +2455,66 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_wire_proto_goTypes = []any{
 	(Kind)(0),              // 0: geogate.replication.wire.Kind
 	(Codec)(0),             // 1: geogate.replication.wire.Codec
 	(SyncStatus)(0),        // 2: geogate.replication.wire.SyncStatus
 	(Source)(0),            // 3: geogate.replication.wire.Source
 	(FetchStatus)(0),       // 4: geogate.replication.wire.FetchStatus
-	(*Signed)(nil),         // 5: geogate.replication.wire.Signed
-	(*Shipment)(nil),       // 6: geogate.replication.wire.Shipment
-	(*Part)(nil),           // 7: geogate.replication.wire.Part
-	(*Position)(nil),       // 8: geogate.replication.wire.Position
-	(*Watermark)(nil),      // 9: geogate.replication.wire.Watermark
-	(*Ack)(nil),            // 10: geogate.replication.wire.Ack
-	(*SyncRequest)(nil),    // 11: geogate.replication.wire.SyncRequest
-	(*SyncReply)(nil),      // 12: geogate.replication.wire.SyncReply
-	(*Ping)(nil),           // 13: geogate.replication.wire.Ping
-	(*Pong)(nil),           // 14: geogate.replication.wire.Pong
-	(*FetchRequest)(nil),   // 15: geogate.replication.wire.FetchRequest
-	(*SnapshotCursor)(nil), // 16: geogate.replication.wire.SnapshotCursor
-	(*FramesCursor)(nil),   // 17: geogate.replication.wire.FramesCursor
-	(*FetchReply)(nil),     // 18: geogate.replication.wire.FetchReply
+	(VerifyStatus)(0),      // 5: geogate.replication.wire.VerifyStatus
+	(*Signed)(nil),         // 6: geogate.replication.wire.Signed
+	(*Shipment)(nil),       // 7: geogate.replication.wire.Shipment
+	(*Part)(nil),           // 8: geogate.replication.wire.Part
+	(*Position)(nil),       // 9: geogate.replication.wire.Position
+	(*Watermark)(nil),      // 10: geogate.replication.wire.Watermark
+	(*Ack)(nil),            // 11: geogate.replication.wire.Ack
+	(*SyncRequest)(nil),    // 12: geogate.replication.wire.SyncRequest
+	(*SyncReply)(nil),      // 13: geogate.replication.wire.SyncReply
+	(*Ping)(nil),           // 14: geogate.replication.wire.Ping
+	(*Pong)(nil),           // 15: geogate.replication.wire.Pong
+	(*FetchRequest)(nil),   // 16: geogate.replication.wire.FetchRequest
+	(*SnapshotCursor)(nil), // 17: geogate.replication.wire.SnapshotCursor
+	(*FramesCursor)(nil),   // 18: geogate.replication.wire.FramesCursor
+	(*KeyCursor)(nil),      // 19: geogate.replication.wire.KeyCursor
+	(*FetchReply)(nil),     // 20: geogate.replication.wire.FetchReply
+	(*VerifyRequest)(nil),  // 21: geogate.replication.wire.VerifyRequest
+	(*BucketsQuery)(nil),   // 22: geogate.replication.wire.BucketsQuery
+	(*KeysQuery)(nil),      // 23: geogate.replication.wire.KeysQuery
+	(*VerifyReply)(nil),    // 24: geogate.replication.wire.VerifyReply
+	(*Touches)(nil),        // 25: geogate.replication.wire.Touches
+	(*KeyCopy)(nil),        // 26: geogate.replication.wire.KeyCopy
 }
 var file_wire_proto_depIdxs = []int32{
 	0,  // 0: geogate.replication.wire.Signed.kind:type_name -> geogate.replication.wire.Kind
 	1,  // 1: geogate.replication.wire.Shipment.codec:type_name -> geogate.replication.wire.Codec
-	8,  // 2: geogate.replication.wire.Ack.position:type_name -> geogate.replication.wire.Position
-	9,  // 3: geogate.replication.wire.Ack.vector:type_name -> geogate.replication.wire.Watermark
-	8,  // 4: geogate.replication.wire.SyncRequest.position:type_name -> geogate.replication.wire.Position
+	9,  // 2: geogate.replication.wire.Ack.position:type_name -> geogate.replication.wire.Position
+	10, // 3: geogate.replication.wire.Ack.vector:type_name -> geogate.replication.wire.Watermark
+	9,  // 4: geogate.replication.wire.SyncRequest.position:type_name -> geogate.replication.wire.Position
 	2,  // 5: geogate.replication.wire.SyncReply.status:type_name -> geogate.replication.wire.SyncStatus
 	3,  // 6: geogate.replication.wire.SyncReply.source:type_name -> geogate.replication.wire.Source
-	9,  // 7: geogate.replication.wire.SyncReply.vector:type_name -> geogate.replication.wire.Watermark
-	9,  // 8: geogate.replication.wire.Pong.vector:type_name -> geogate.replication.wire.Watermark
-	16, // 9: geogate.replication.wire.FetchRequest.snapshot:type_name -> geogate.replication.wire.SnapshotCursor
-	17, // 10: geogate.replication.wire.FetchRequest.frames:type_name -> geogate.replication.wire.FramesCursor
-	8,  // 11: geogate.replication.wire.FramesCursor.position:type_name -> geogate.replication.wire.Position
-	4,  // 12: geogate.replication.wire.FetchReply.status:type_name -> geogate.replication.wire.FetchStatus
-	9,  // 13: geogate.replication.wire.FetchReply.vector:type_name -> geogate.replication.wire.Watermark
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	10, // 7: geogate.replication.wire.SyncReply.vector:type_name -> geogate.replication.wire.Watermark
+	10, // 8: geogate.replication.wire.Pong.vector:type_name -> geogate.replication.wire.Watermark
+	17, // 9: geogate.replication.wire.FetchRequest.snapshot:type_name -> geogate.replication.wire.SnapshotCursor
+	18, // 10: geogate.replication.wire.FetchRequest.frames:type_name -> geogate.replication.wire.FramesCursor
+	19, // 11: geogate.replication.wire.FetchRequest.key:type_name -> geogate.replication.wire.KeyCursor
+	9,  // 12: geogate.replication.wire.FramesCursor.position:type_name -> geogate.replication.wire.Position
+	4,  // 13: geogate.replication.wire.FetchReply.status:type_name -> geogate.replication.wire.FetchStatus
+	10, // 14: geogate.replication.wire.FetchReply.vector:type_name -> geogate.replication.wire.Watermark
+	22, // 15: geogate.replication.wire.VerifyRequest.buckets:type_name -> geogate.replication.wire.BucketsQuery
+	23, // 16: geogate.replication.wire.VerifyRequest.keys:type_name -> geogate.replication.wire.KeysQuery
+	10, // 17: geogate.replication.wire.BucketsQuery.held:type_name -> geogate.replication.wire.Watermark
+	5,  // 18: geogate.replication.wire.VerifyReply.status:type_name -> geogate.replication.wire.VerifyStatus
+	10, // 19: geogate.replication.wire.VerifyReply.held:type_name -> geogate.replication.wire.Watermark
+	10, // 20: geogate.replication.wire.VerifyReply.reach:type_name -> geogate.replication.wire.Watermark
+	25, // 21: geogate.replication.wire.VerifyReply.touches:type_name -> geogate.replication.wire.Touches
+	26, // 22: geogate.replication.wire.VerifyReply.keys:type_name -> geogate.replication.wire.KeyCopy
+	23, // [23:23] is the sub-list for method output_type
+	23, // [23:23] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -1844,14 +2525,19 @@ func file_wire_proto_init() {
 	file_wire_proto_msgTypes[10].OneofWrappers = []any{
 		(*FetchRequest_Snapshot)(nil),
 		(*FetchRequest_Frames)(nil),
+		(*FetchRequest_Key)(nil),
+	}
+	file_wire_proto_msgTypes[15].OneofWrappers = []any{
+		(*VerifyRequest_Buckets)(nil),
+		(*VerifyRequest_Keys)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   14,
+			NumEnums:      6,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -205,6 +205,16 @@ type Status struct {
 		LagTxns       *int64   `json:"lag_txns"`
 		LagSeconds    *float64 `json:"lag_seconds"`
 		RTTMillis     *float64 `json:"rtt_ms"`
+		Verify        struct {
+			State         string   `json:"state"`
+			Reason        string   `json:"reason"`
+			Rounds        uint64   `json:"rounds"`
+			Equal         int      `json:"equal"`
+			Pending       int      `json:"pending"`
+			Different     int      `json:"different"`
+			DifferentKeys int      `json:"different_keys"`
+			LastOK        *float64 `json:"last_ok_age_seconds"`
+		} `json:"verify"`
 	} `json:"peers"`
 }
 

@@ -103,3 +103,32 @@ func check(t testing.TB, s *store.Store) bool {
 	}
 	return true
 }
+
+// Plant gives a key of a store that nobody has open other contents under the same origin, revision and stamp,
+// as a hand or a rotten disk would. A nil value removes the key without a trace.
+func Plant(t testing.TB, path string, key, value []byte) {
+	t.Helper()
+	s, err := store.Open(store.Config{Path: path})
+	if err != nil {
+		t.Fatalf("open store: %v", err)
+	}
+	b, err := s.Begin()
+	if err != nil {
+		t.Fatalf("begin: %v", err)
+	}
+	h, known := b.Head(key)
+	if !known {
+		t.Fatalf("the store knows nothing of %q", key)
+	}
+	b.NextTxn()
+	if value != nil {
+		b.Put(key, value, h.Lease, h.Geo)
+	} else {
+		b.Delete(key, h.Geo)
+		b.DropGraves(map[string]int64{h.Geo.Origin: h.Geo.OriginRevision}, 1<<30)
+	}
+	b.Commit(s.Applied())
+	if err := s.Close(); err != nil {
+		t.Fatalf("close store: %v", err)
+	}
+}

@@ -1,0 +1,18 @@
+package configs
+
+import "time"
+
+// Verification says how datacenters compare their data with each other's while it is written to.
+type Verification struct {
+	// Interval is how often each pair of datacenters does. 0 turns it off.
+	Interval time.Duration `yaml:"interval"`
+}
+
+// leastVerification keeps the comparison from becoming the load.
+const leastVerification = 100 * time.Millisecond
+
+func checkVerification(report reporter, v Verification) {
+	if v.Interval < 0 || v.Interval > 0 && v.Interval < leastVerification {
+		report("verification.interval", "is %s, want at least %s, or 0 for never", v.Interval, leastVerification)
+	}
+}
