@@ -83,7 +83,7 @@ type Limits struct {
 	ReceiveWindowBytes Bytes `yaml:"receive_window_bytes"`
 }
 
-// Timing holds intervals and timeouts. Every one is positive.
+// Timing holds intervals and timeouts. Every one is positive, MaxClockSkew may be 0.
 type Timing struct {
 	// Heartbeat is how often datacenters tell each other that they live, and repeat their acks.
 	Heartbeat time.Duration `yaml:"heartbeat"`
@@ -97,4 +97,7 @@ type Timing struct {
 	HeartbeatTicks int `yaml:"heartbeat_ticks"`
 	// ElectionTicks is the silence of a leader after which a follower stands; more than HeartbeatTicks.
 	ElectionTicks int `yaml:"election_ticks"`
+	// MaxClockSkew is how far a leader's clock may run ahead of the median of the other datacenters' before it
+	// refuses multi-writer writes; 0 never refuses.
+	MaxClockSkew time.Duration `yaml:"max_clock_skew"`
 }

@@ -56,6 +56,7 @@ func Default() *Topology {
 			RaftTick:       100 * time.Millisecond,
 			HeartbeatTicks: 1,
 			ElectionTicks:  10,
+			MaxClockSkew:   500 * time.Millisecond,
 		},
 		Log: Log{Level: "info", Format: "text"},
 	}

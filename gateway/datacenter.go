@@ -71,6 +71,8 @@ type Datacenter interface {
 
 // Replication is what the peers have confirmed. Its methods work while this node leads.
 type Replication interface {
+	// Originate says why this node must not stamp writes of multi-writer keyspaces now; nil when it may.
+	Originate() error
 	// Check says that a policy can't be met by the peers that are believed up; the error names those that
 	// are missing and why.
 	Check(policy.Policy) error

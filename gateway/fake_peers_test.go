@@ -23,6 +23,7 @@ type fakePeers struct {
 	lag     map[string]replication.PeerStatus // what Peers says of the lag; unknown where it is not set
 	changed chan struct{}
 	waits   int // calls of Wait that have begun
+	fence   error
 }
 
 func newFakePeers(d *fakeData, names ...string) *fakePeers {
@@ -57,6 +58,12 @@ func (p *fakePeers) lags(name string, age time.Duration, txns, bytes int64) {
 type fakeReplication struct {
 	*fakePeers
 	node fakeNode
+}
+
+func (r fakeReplication) Originate() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.fence
 }
 
 func (r fakeReplication) Check(p policy.Policy) error {

@@ -25,6 +25,7 @@ import (
 type nobody struct{}
 
 func (nobody) Check(policy.Policy) error       { return errors.New("dc-b was never heard of") }
+func (nobody) Originate() error                { return nil }
 func (nobody) Peers() []replication.PeerStatus { return nil }
 func (nobody) Matrix() map[string]event.Vector { return nil }
 func (nobody) Wait(context.Context, int64, policy.Policy) ([]string, error) {

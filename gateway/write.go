@@ -102,6 +102,11 @@ func commit[Q proto.Message, R response](ctx context.Context, s *Server, op *ope
 	}
 	r.asked = r.policy
 	var err error
+	if !op.exempt {
+		if err := s.fenced(ctx, r); err != nil {
+			return none, err
+		}
+	}
 	if r.policy != policy.Async {
 		switch r.unreachable {
 		case UnreachableFail:

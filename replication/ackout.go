@@ -38,7 +38,7 @@ func (k *link) sendAck() error {
 	chain := r.cfg.Chain
 	ack := &wire.Ack{
 		From: r.cfg.Local, To: r.peer.Name, Incarnation: r.cfg.Incarnation(), Term: r.term,
-		Seq: r.ackSeq.Add(1), SentUnixNano: r.cfg.Clock().UnixNano(),
+		Seq: r.ackSeq.Add(1), SentUnixNano: r.cfg.Wall().UnixNano(),
 		Position: wire.FromPosition(chain.Position(r.peer.Name)),
 	}
 	ack.Vector = r.watermarks()

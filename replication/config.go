@@ -102,8 +102,16 @@ type Config struct {
 	// IndexEntries bounds the index from revision to stream sequence; beyond, it gets coarser. 0 means 65,536.
 	IndexEntries int
 
-	// Clock is the wall clock, whose readings should carry the monotonic clock. nil means time.Now.
+	// MaxClockSkew is how far this node's clock may run ahead of the median of the peers' before it must not
+	// stamp multi-writer writes any more. 0 never says so.
+	MaxClockSkew time.Duration
+
+	// Clock measures times that pass: health, lag, pauses. Its readings must carry the monotonic clock. nil means
+	// time.Now.
 	Clock func() time.Time
+	// Wall is the clock that stamps are taken from, which may jump. It is compared with stamps and with the peers'
+	// clocks, and nothing else. nil means Clock.
+	Wall func() time.Time
 	// Logger gets what operators should see; nil is silent.
 	Logger *slog.Logger
 	// Registerer gets the metrics; nil keeps them private.
@@ -208,6 +216,9 @@ func (c *Config) validate() error {
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
+	if c.Wall == nil {
+		c.Wall = c.Clock
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -226,6 +237,8 @@ func (c *Config) validate() error {
 		return bad("pull expiry %s must be at least 4 times the pull heartbeat %s", c.PullExpiry, c.PullHeartbeat)
 	case c.Health.SuspectAfter < 2*c.HeartbeatInterval:
 		return bad("suspected after %s of silence must be at least 2 heartbeat intervals of %s", c.Health.SuspectAfter, c.HeartbeatInterval)
+	case c.MaxClockSkew < 0:
+		return bad("max clock skew %s must not be negative; 0 is off", c.MaxClockSkew)
 	case c.RetryMax < c.RetryMin:
 		return bad("retry pauses %s to %s must ascend", c.RetryMin, c.RetryMax)
 	case c.PartBytes < 1<<10 || c.PullBytes < 4*c.PartBytes:

@@ -19,10 +19,26 @@ func (l *lead) judge(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		l.noteAges()
 		for _, p := range l.peers {
 			l.step(p)
 		}
+		l.judgeClock()
 	}
+}
+
+// noteAges looks where the head of the chain is. What a peer has confirmed that is not known may be anything.
+func (l *lead) noteAges() {
+	head := l.cfg.Chain.Position(l.cfg.Local).Revision
+	confirmed := head
+	for _, name := range l.order {
+		acked, known := l.tracker.Acked(name)
+		if !known {
+			acked = -1
+		}
+		confirmed = min(confirmed, acked)
+	}
+	l.ages.note(l.cfg.Clock(), head, confirmed)
 }
 
 func (l *lead) step(p *peer) {

@@ -12,6 +12,7 @@ import (
 	"geogate/replication/health"
 	"geogate/replication/policy"
 	"geogate/replication/progress"
+	"geogate/replication/skew"
 	"geogate/replication/wire"
 )
 
@@ -32,9 +33,15 @@ type lead struct {
 	peers   map[string]*peer
 	order   []string // peers' names, sorted
 	running sync.WaitGroup
-	merging chan struct{} // held while a snapshot is merged: one at a time
-	pace    *pace         // of what is sent of snapshots
-	retired chan struct{} // closed when this node is no longer known as the leader
+	merging chan struct{}         // held while a snapshot is merged: one at a time
+	pace    *pace                 // of what is sent of snapshots
+	retired chan struct{}         // closed when this node is no longer known as the leader
+	ages    ages                  // of what peers may not have
+	refusal atomic.Pointer[error] // why multi-writer writes are not stamped here; nil when they are
+
+	clockMu sync.Mutex
+	fence   skew.Fence    // guarded by clockMu, as below
+	changes []skew.Change // newest last
 }
 
 // peer is what the leader knows of another DC.
@@ -66,6 +73,7 @@ type ackOrder struct {
 func newLead(e *Engine, term uint64) *lead {
 	l := &lead{Engine: e, term: term, peers: map[string]*peer{}, merging: make(chan struct{}, 1), retired: make(chan struct{})}
 	l.pace = newPace(e.cfg.SnapshotRate)
+	l.fence = skew.New(e.cfg.Clock())
 	for i := range e.cfg.Peers {
 		cfg := &e.cfg.Peers[i]
 		p := &peer{name: cfg.Name, acks: make(chan []byte, 1), fetches: make(chan fetchJob, 1), machine: health.New(e.cfg.Clock()), events: health.Ring{Size: e.cfg.HealthEvents}}

@@ -6,7 +6,10 @@ import (
 	"geogate/replication/health"
 )
 
-const namespace = "geogate_replication"
+const (
+	namespace      = "geogate_replication"
+	clockNamespace = "geogate_clock"
+)
 
 // metrics are the package's counters, and a collector that reads gauges off the engine, so that what is
 // unknown has no sample instead of a wrong one.
@@ -31,6 +34,7 @@ type metrics struct {
 	fetchSent      *prometheus.CounterVec
 	fetchReceived  *prometheus.CounterVec
 	relayed        *prometheus.CounterVec
+	future         *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
@@ -62,7 +66,11 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 	m.fetchSent = vec("fetch_sent_bytes_total", "Compressed bytes of snapshots and third datacenters' frames sent.", "peer")
 	m.fetchReceived = vec("fetch_received_bytes_total", "The same received.", "peer")
 	m.relayed = vec("frames_relayed_total", "Frames of an origin that another datacenter sent, and that were proposed here.", "origin", "from")
-	m.all = append(m.all, &gauges{e: e})
+	m.future = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: clockNamespace + "_future_frames_total",
+		Help: "Frames of an origin that were received with stamps ahead of this node's clock by more than max_clock_skew; they were taken.",
+	}, []string{"origin"})
+	m.all = append(m.all, m.future, &gauges{e: e})
 	if reg == nil {
 		return m, nil
 	}
@@ -113,7 +121,11 @@ func descRTT() *prometheus.Desc {
 }
 
 func descSkew() *prometheus.Desc {
-	return desc("clock_skew_seconds", "The peer's clock minus this one; no sample when unknown.", "peer")
+	return prometheus.NewDesc(clockNamespace+"_skew_seconds", "The peer's clock minus this one; no sample when unknown.", []string{"peer"}, nil)
+}
+
+func descFenced() *prometheus.Desc {
+	return prometheus.NewDesc(clockNamespace+"_fenced", "1 while this node's clock is so far ahead that multi-writer writes are refused.", nil, nil)
 }
 
 func descNeedsSnapshot() *prometheus.Desc {
@@ -131,7 +143,7 @@ func descWaiting() *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descLagSeconds(), descLagTxns(), descLagBytes(), descHealth(), descRTT(), descSkew(), descReceiver(), descWaiting(), descNeedsSnapshot(),
+		descLagSeconds(), descLagTxns(), descLagBytes(), descHealth(), descRTT(), descSkew(), descReceiver(), descWaiting(), descNeedsSnapshot(), descFenced(),
 	} {
 		ch <- d
 	}
@@ -152,6 +164,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	send(descWaiting(), float64(l.tracker.Waiting()))
+	send(descFenced(), is(l.refusal.Load() != nil))
 	for _, name := range l.order {
 		s := l.status(l.peers[name])
 		known(descLagSeconds(), s.LagSeconds, 1, name)

@@ -20,6 +20,9 @@ type PeerStatus struct {
 	LagSeconds  *float64   `json:"lag_seconds"` // age of the oldest of them, on this DC's clock
 	RTTMillis   *float64   `json:"rtt_ms"`
 	SkewMillis  *float64   `json:"skew_ms"` // its clock minus this one
+	// StampsAhead is how far the stamp of the frame received last is ahead of this node's clock, when that is more
+	// than max_clock_skew.
+	StampsAhead *float64 `json:"stamps_ahead_ms,omitempty"`
 	// NeedsSnapshot says why frames no longer lead from this DC to the peer: it stands behind what is retained.
 	NeedsSnapshot string         `json:"needs_snapshot"` // empty when they do, or where that is unknown
 	Receiver      ReceiverStatus `json:"receiver"`
@@ -86,6 +89,9 @@ func (l *lead) status(p *peer) PeerStatus {
 	p.mu.Unlock()
 	l.addLag(&s, now)
 	p.receiver.addStatus(&s, now)
+	if m, known := p.receiver.clockOf(now, l.stepped()); known {
+		s.SkewMillis = millis(m.Skew)
+	}
 	return s
 }
 
@@ -103,7 +109,7 @@ func (l *lead) addLag(s *PeerStatus, now time.Time) {
 	}
 	s.LagTxns, s.LagBytes, s.LagSeconds = &b.Txns, &b.Bytes, new(float64)
 	if b.Txns > 0 && !b.Oldest.IsZero() {
-		s.LagSeconds = seconds(max(0, now.Sub(b.Oldest)))
+		s.LagSeconds = seconds(l.ages.of(now, acked, l.cfg.Wall().Sub(b.Oldest)))
 	}
 }
 
@@ -118,11 +124,11 @@ func (r *receiver) addStatus(s *PeerStatus, now time.Time) {
 	if !r.status.heard.IsZero() {
 		s.Receiver.Heard = seconds(now.Sub(r.status.heard))
 	}
+	if r.status.future.ahead > 0 {
+		s.StampsAhead = millis(r.status.future.ahead)
+	}
 	if r.status.rtt != nil {
 		s.RTTMillis = millis(*r.status.rtt)
-	}
-	if r.status.skew != nil {
-		s.SkewMillis = millis(*r.status.skew)
 	}
 }
 

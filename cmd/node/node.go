@@ -28,7 +28,7 @@ type Config struct {
 	DC       string           // name of this node's datacenter
 	Node     string           // its name there
 	Logger   *slog.Logger     // nil means off
-	Now      func() time.Time // wall clock; nil means time.Now
+	Now      func() time.Time // wall clock, which stamps are taken from; nil means time.Now
 }
 
 // Node is one geogate process.
@@ -161,7 +161,8 @@ func (n *Node) openEngine() error {
 		Health:            health.Limits{SuspectAfter: t.Timing.SuspectAfter, DownAfter: t.Timing.DownAfter},
 		PublishBytes:      int(t.Limits.PublishWindowBytes), ProposeBytes: int(t.Limits.ReceiveWindowBytes),
 		PullBytes: int(t.Limits.ReceiveWindowBytes), SnapshotRate: int(t.Limits.SnapshotRate),
-		Clock: n.cfg.Now, Logger: n.log, Registerer: n.registry,
+		MaxClockSkew: t.Timing.MaxClockSkew,
+		Wall:         n.cfg.Now, Logger: n.log, Registerer: n.registry,
 	}
 	for _, name := range n.peerNames() {
 		peer, _ := t.Datacenter(name)

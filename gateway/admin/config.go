@@ -33,6 +33,11 @@ type Peers interface {
 	Peers() []replication.PeerStatus
 }
 
+// Clock is where this node's clock stands while it leads. [replication.Engine] is one.
+type Clock interface {
+	Clock() replication.ClockStatus
+}
+
 // Keyspaces is how the keyspaces are doing while this node leads. [gateway.Server] is one.
 type Keyspaces interface {
 	Keyspaces() []gateway.KeyspaceStatus
@@ -48,6 +53,7 @@ type Conflicts interface {
 
 var (
 	_ Peers     = (*replication.Engine)(nil)
+	_ Clock     = (*replication.Engine)(nil)
 	_ Conflicts = (*dc.DC)(nil)
 	_ Keyspaces = (*gateway.Server)(nil)
 )
@@ -63,6 +69,7 @@ type Config struct {
 	Peers      Peers
 	Conflicts  Conflicts
 	Keyspaces  Keyspaces // nil means that the status tells of none
+	Clock      Clock     // nil means that the status says nothing of it
 
 	// Ready returns why this node can't serve linearizable requests now, nil when it can.
 	Ready    func(context.Context) error
