@@ -105,6 +105,7 @@ type DC struct {
 	store      *store.Store
 	node       *consensus.Node
 	queue      *queue
+	opened     moment
 	leadership leadership
 
 	// Owned by the apply goroutine of consensus.
@@ -140,7 +141,7 @@ func Open(cfg Config) (*DC, error) {
 		origins: append([]string{cfg.Name}, cfg.Peers...),
 		metrics: newMetrics(cfg.Registerer),
 		queue:   newQueue(newID(), clock, cfg.MaxQueueBytes, cfg.MaxRequestBytes+requestSlackBytes),
-		signal:  newSignal(),
+		signal:  newSignal(), opened: moment{wall: cfg.Now(), steady: time.Now()},
 	}
 	d.queue.alone = len(cfg.Peers) == 0
 	d.leadership.changed = make(chan struct{})

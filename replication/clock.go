@@ -61,6 +61,9 @@ func (l *lead) judgeClock() {
 			known = append(known, m)
 		}
 	}
+	if len(known) < len(l.order) && now.Sub(l.ledSince) < clockPings*l.cfg.PingInterval {
+		known = nil // the first answer alone might be of the one clock that is wrong
+	}
 	l.clockMu.Lock()
 	defer l.clockMu.Unlock()
 	f, change := l.fence.Step(skew.Limits{Max: l.cfg.MaxClockSkew, Hold: clockHold}, now, known)
@@ -68,8 +71,7 @@ func (l *lead) judgeClock() {
 	if f.State != skew.Fenced {
 		l.refusal.Store(nil)
 	} else {
-		err := fmt.Errorf("%w: %s, more than max_clock_skew %s, and its writes would win over later ones of other datacenters; set the clock of node %s (NTP, chrony); reads and what other datacenters write go on",
-			ErrClockAhead, f.Describe(), l.cfg.MaxClockSkew, l.cfg.Node)
+		err := l.aheadError(f)
 		l.refusal.Store(&err)
 	}
 	if change == nil {
@@ -89,6 +91,16 @@ func (l *lead) judgeClock() {
 	default:
 		log.Debug("this node's clock")
 	}
+}
+
+// aheadError says what a client, and whoever is called because of it, has to know.
+func (l *lead) aheadError(f skew.Fence) error {
+	if f.Ahead <= l.cfg.MaxClockSkew {
+		return fmt.Errorf("%w: it was by more than max_clock_skew %s; now %s, and writes are taken again when it has been within %s for %s",
+			ErrClockAhead, l.cfg.MaxClockSkew, f.Describe(), l.cfg.MaxClockSkew/2, clockHold)
+	}
+	return fmt.Errorf("%w: %s, more than max_clock_skew %s, and its writes would win over later ones of other datacenters; set the clock of node %s (NTP, chrony); reads and what other datacenters write go on",
+		ErrClockAhead, f.Describe(), l.cfg.MaxClockSkew, l.cfg.Node)
 }
 
 // Originate says whether this node may stamp writes that compete by their stamp: the error wraps

@@ -39,6 +39,8 @@ type lead struct {
 	ages    ages                  // of what peers may not have
 	refusal atomic.Pointer[error] // why multi-writer writes are not stamped here; nil when they are
 
+	ledSince time.Time
+
 	clockMu sync.Mutex
 	fence   skew.Fence    // guarded by clockMu, as below
 	changes []skew.Change // newest last
@@ -73,7 +75,8 @@ type ackOrder struct {
 func newLead(e *Engine, term uint64) *lead {
 	l := &lead{Engine: e, term: term, peers: map[string]*peer{}, merging: make(chan struct{}, 1), retired: make(chan struct{})}
 	l.pace = newPace(e.cfg.SnapshotRate)
-	l.fence = skew.New(e.cfg.Clock())
+	l.ledSince = e.cfg.Clock()
+	l.fence = skew.New(l.ledSince)
 	for i := range e.cfg.Peers {
 		cfg := &e.cfg.Peers[i]
 		p := &peer{name: cfg.Name, acks: make(chan []byte, 1), fetches: make(chan fetchJob, 1), machine: health.New(e.cfg.Clock()), events: health.Ring{Size: e.cfg.HealthEvents}}
