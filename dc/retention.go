@@ -54,7 +54,8 @@ func (m moment) now(wall, steady time.Time) time.Time {
 	if m.steady.IsZero() {
 		return wall
 	}
-	if passed := m.wall.Add(steady.Sub(m.steady)); passed.Before(wall) {
+	wall = wall.Round(0) // a comparison must not use the monotonic readings, which don't jump
+	if passed := m.wall.Round(0).Add(steady.Sub(m.steady)); passed.Before(wall) {
 		return passed
 	}
 	return wall

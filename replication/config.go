@@ -219,6 +219,8 @@ func (c *Config) validate() error {
 	if c.Wall == nil {
 		c.Wall = c.Clock
 	}
+	wall := c.Wall
+	c.Wall = func() time.Time { return wall().Round(0) } // with a monotonic reading, differences would not show a step
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

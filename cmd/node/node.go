@@ -62,6 +62,7 @@ func Open(cfg Config) (_ *Node, err error) {
 	if n.spec, ok = n.site.Node(cfg.Node); !ok {
 		return nil, fmt.Errorf("datacenter %s has no node %q", cfg.DC, cfg.Node)
 	}
+	n.cfg.Now = wallClock(cfg.Now, n.spec.Dir, n.log)
 	for _, x := range n.site.Nodes {
 		n.names[nodeID(cfg.Topology, cfg.DC, x.Name)] = x.Name
 	}
