@@ -41,7 +41,7 @@ func (k *link) sendAck() error {
 		Seq: r.ackSeq.Add(1), SentUnixNano: r.cfg.Wall().UnixNano(),
 		Position: wire.FromPosition(chain.Position(r.peer.Name)),
 	}
-	ack.Vector = r.watermarks()
+	ack.Vector, ack.Opinions = r.watermarks(), r.told()
 	b, err := r.signer.Seal(wire.Kind_KIND_ACK, ack)
 	if err != nil {
 		return err

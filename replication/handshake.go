@@ -58,7 +58,7 @@ func (e *Engine) onPing(m *nats.Msg) {
 	e.send(m, wire.Kind_KIND_PONG, &wire.Pong{
 		From: e.cfg.Local, To: peer, Nonce: ping.Nonce, ClockUnixNano: e.cfg.Wall().UnixNano(),
 		Incarnation: e.cfg.Incarnation(), Revision: e.cfg.Chain.Position(e.cfg.Local).Revision,
-		Leading: leading, Leader: e.leader(), Vector: e.watermarks(),
+		Leading: leading, Leader: e.leader(), Vector: e.watermarks(), Opinions: e.told(),
 	})
 }
 

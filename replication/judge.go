@@ -11,6 +11,7 @@ import (
 
 // judge steps the health of all peers by the clock. An ack steps its sender's at once.
 func (l *lead) judge(ctx context.Context) {
+	l.noteAges()
 	tick := time.NewTicker(l.cfg.HealthInterval)
 	defer tick.Stop()
 	for {
@@ -22,7 +23,9 @@ func (l *lead) judge(ctx context.Context) {
 		l.noteAges()
 		for _, p := range l.peers {
 			l.step(p)
+			l.judgeCause(p)
 		}
+		l.tellOpinions()
 		l.judgeClock()
 	}
 }

@@ -27,17 +27,18 @@ import (
 //	confirm    matrix -> Confirmer                           one
 type lead struct {
 	*Engine
-	term    uint64
-	tracker *progress.Tracker
-	outbox  *outbox
-	peers   map[string]*peer
-	order   []string // peers' names, sorted
-	running sync.WaitGroup
-	merging chan struct{}         // held while a snapshot is merged: one at a time
-	pace    *pace                 // of what is sent of snapshots
-	retired chan struct{}         // closed when this node is no longer known as the leader
-	ages    ages                  // of what peers may not have
-	refusal atomic.Pointer[error] // why multi-writer writes are not stamped here; nil when they are
+	term     uint64
+	tracker  *progress.Tracker
+	outbox   *outbox
+	peers    map[string]*peer
+	order    []string // peers' names, sorted
+	running  sync.WaitGroup
+	merging  chan struct{}                   // held while a snapshot is merged: one at a time
+	pace     *pace                           // of what is sent of snapshots
+	retired  chan struct{}                   // closed when this node is no longer known as the leader
+	ages     ages                            // of what peers may not have
+	opinions atomic.Pointer[[]*wire.Opinion] // on the peers, for acks and pongs
+	refusal  atomic.Pointer[error]           // why multi-writer writes are not stamped here; nil when they are
 
 	ledSince time.Time
 
@@ -65,6 +66,8 @@ type peer struct {
 	marks   []*wire.Watermark // nil while unknown
 	warned  string            // what was last said about its acks, to say it once
 	lost    string            // why it needs a snapshot; empty while it does not
+	said    map[string]said   // what others think of it, by DC; under its own name what it thinks of this DC
+	verdict health.Verdict    // why it is not heard from
 }
 
 // ackOrder orders the acks of one incarnation of a peer.
@@ -79,7 +82,7 @@ func newLead(e *Engine, term uint64) *lead {
 	l.fence = skew.New(l.ledSince)
 	for i := range e.cfg.Peers {
 		cfg := &e.cfg.Peers[i]
-		p := &peer{name: cfg.Name, acks: make(chan []byte, 1), fetches: make(chan fetchJob, 1), machine: health.New(e.cfg.Clock()), events: health.Ring{Size: e.cfg.HealthEvents}}
+		p := &peer{name: cfg.Name, acks: make(chan []byte, 1), fetches: make(chan fetchJob, 1), machine: health.New(e.cfg.Clock()), events: health.Ring{Size: e.cfg.HealthEvents}, said: map[string]said{}}
 		p.source = newSource(l, cfg.Name)
 		p.receiver = newReceiver(l, cfg)
 		l.peers[cfg.Name] = p

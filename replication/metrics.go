@@ -136,6 +136,10 @@ func descReceiver() *prometheus.Desc {
 	return desc("receiver_up", "1 while frames of the origin are pulled.", "origin")
 }
 
+func descCause() *prometheus.Desc {
+	return desc("peer_cause", "1 for the cause for which the peer is not heard from, 0 for the others: dc down, link broken, one-way, unknown.", "peer", "cause")
+}
+
 func descWaiting() *prometheus.Desc {
 	return desc("waiting_writes", "Writes that wait for a policy.")
 }
@@ -143,7 +147,7 @@ func descWaiting() *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descLagSeconds(), descLagTxns(), descLagBytes(), descHealth(), descRTT(), descSkew(), descReceiver(), descWaiting(), descNeedsSnapshot(), descFenced(),
+		descLagSeconds(), descLagTxns(), descLagBytes(), descHealth(), descRTT(), descSkew(), descReceiver(), descWaiting(), descNeedsSnapshot(), descFenced(), descCause(),
 	} {
 		ch <- d
 	}
@@ -176,6 +180,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		}
 		for _, state := range health.States() {
 			send(descHealth(), is(s.Health == state.String()), name, state.String())
+		}
+		for _, cause := range health.Causes() {
+			send(descCause(), is(s.Cause == string(cause)), name, string(cause))
 		}
 		send(descNeedsSnapshot(), is(s.NeedsSnapshot != ""), name)
 		send(descReceiver(), is(s.Receiver.State == ReceiverPulling), name)

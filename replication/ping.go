@@ -31,6 +31,9 @@ func (k *link) ping(ctx context.Context) {
 	sent, wall, stepped := r.cfg.Clock(), r.cfg.Wall(), r.stepped()
 	err := k.request(ctx, pingSubject(r.peer.Name, r.cfg.Local), wire.Kind_KIND_PING, req, wire.Kind_KIND_PONG, &pong)
 	now := r.cfg.Clock()
+	if err == nil && pong.From == r.peer.Name && pong.Nonce == req.Nonce {
+		r.hear(r.peer.Name, pong.Opinions)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil || pong.From != r.peer.Name || pong.Nonce != req.Nonce {

@@ -24,9 +24,14 @@ type PeerStatus struct {
 	// than max_clock_skew.
 	StampsAhead *float64 `json:"stamps_ahead_ms,omitempty"`
 	// NeedsSnapshot says why frames no longer lead from this DC to the peer: it stands behind what is retained.
-	NeedsSnapshot string         `json:"needs_snapshot"` // empty when they do, or where that is unknown
-	Receiver      ReceiverStatus `json:"receiver"`
-	HealthEvents  []health.Event `json:"health_events,omitempty"` // newest last
+	NeedsSnapshot string `json:"needs_snapshot"` // empty when they do, or where that is unknown
+	// Cause says why the peer is not heard from: dc down, link broken, one-way, or unknown when nobody can be asked;
+	// empty while both directions work.
+	Cause        string          `json:"cause"`
+	CauseDetail  string          `json:"cause_detail,omitempty"`
+	Opinions     []OpinionStatus `json:"opinions,omitempty"` // of the other DCs on it, those that are fresh
+	Receiver     ReceiverStatus  `json:"receiver"`
+	HealthEvents []health.Event  `json:"health_events,omitempty"` // newest last
 }
 
 // ReceiverState says how the way from another DC to this one is doing.
@@ -89,6 +94,7 @@ func (l *lead) status(p *peer) PeerStatus {
 	p.mu.Unlock()
 	l.addLag(&s, now)
 	p.receiver.addStatus(&s, now)
+	l.addCause(&s, p, now)
 	if m, known := p.receiver.clockOf(now, l.stepped()); known {
 		s.SkewMillis = millis(m.Skew)
 	}

@@ -29,6 +29,8 @@ type Peer struct {
 	DC                 string   `json:"dc"`
 	Health             string   `json:"health"` // healthy, suspected, down, recovering
 	Reason             string   `json:"reason"`
+	Cause              string   `json:"cause"`        // dc down, link broken, one-way, unknown; "" while both directions work
+	CauseDetail        string   `json:"cause_detail"` // who says so
 	AckedRevision      *int64   `json:"acked_revision"`
 	LagTxns            *int64   `json:"lag_txns"`
 	LagBytes           *int64   `json:"lag_bytes"`

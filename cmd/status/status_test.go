@@ -11,7 +11,7 @@ import (
 
 const sample = `{"dc":"us-east","node":"n0","leader":"n0","term":3,"revision":42,"vector":{"us-east":42,"eu-west":7},
  "peers":[
-  {"dc":"ap-south","health":"down","reason":"silent for 4s","acked_revision":null,"lag_txns":null,"lag_bytes":null,"lag_seconds":null,"rtt_ms":null,"last_contact_seconds":null},
+  {"dc":"ap-south","health":"down","reason":"silent for 4s","cause":"link broken","cause_detail":"eu-west hears it","acked_revision":null,"lag_txns":null,"lag_bytes":null,"lag_seconds":null,"rtt_ms":null,"last_contact_seconds":null},
   {"dc":"eu-west","health":"healthy","reason":"","acked_revision":40,"lag_txns":2,"lag_bytes":2048,"lag_seconds":0.0125,"rtt_ms":60.4,"skew_ms":-3.2,"last_contact_seconds":0.1}],
  "clock":{"state":"within","ahead_ms":3.2,"limit_ms":500,"since":null,"refused":""},
  "keys": 12}`
@@ -51,7 +51,7 @@ us-east  n0    n0      3     42        eu-west:7 us-east:42
 clock: 3ms ahead of the median of the peers
 
 PEER      HEALTH   ACKED  LAG TXNS  LAG BYTES  LAG SECONDS  RTT     SKEW  LAST CONTACT  REASON
-ap-south  down     ?      ?         ?          ?            ?       ?     ?             silent for 4s
+ap-south  down     ?      ?         ?          ?            ?       ?     ?             silent for 4s; link broken: eu-west hears it
 eu-west   healthy  40     2         2.0 KiB    0.013        60.4ms  -3ms  0.1s ago
 `
 	if out.String() != want {

@@ -69,9 +69,17 @@ func (r *Report) WriteLag(w io.Writer) error {
 	row(tw, "PEER", "HEALTH", "ACKED", "LAG TXNS", "LAG BYTES", "LAG SECONDS", "RTT", "SKEW", "LAST CONTACT", "REASON")
 	for _, p := range r.Peers {
 		row(tw, p.DC, p.Health, number(p.AckedRevision, "%d"), number(p.LagTxns, "%d"), size(p.LagBytes),
-			number(p.LagSeconds, "%.3f"), number(p.RTTMillis, "%.1fms"), number(p.SkewMillis, "%.0fms"), number(p.LastContactSeconds, "%.1fs ago"), p.Reason)
+			number(p.LagSeconds, "%.3f"), number(p.RTTMillis, "%.1fms"), number(p.SkewMillis, "%.0fms"), number(p.LastContactSeconds, "%.1fs ago"), p.why())
 	}
 	return tw.Flush()
+}
+
+// why is the reason of the peer's health, and the cause of a silence.
+func (p *Peer) why() string {
+	if p.Cause == "" {
+		return p.Reason
+	}
+	return strings.TrimPrefix(fmt.Sprintf("%s; %s: %s", p.Reason, p.Cause, p.CauseDetail), "; ")
 }
 
 func (r *Report) noPeers() string {

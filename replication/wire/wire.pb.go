@@ -138,6 +138,61 @@ func (Codec) EnumDescriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{1}
 }
 
+type OpinionState int32
+
+const (
+	OpinionState_OPINION_UNSPECIFIED OpinionState = 0
+	OpinionState_OPINION_SUSPECTED   OpinionState = 1
+	OpinionState_OPINION_HEALTHY     OpinionState = 2
+	OpinionState_OPINION_DOWN        OpinionState = 3
+	OpinionState_OPINION_RECOVERING  OpinionState = 4
+)
+
+// Enum value maps for OpinionState.
+var (
+	OpinionState_name = map[int32]string{
+		0: "OPINION_UNSPECIFIED",
+		1: "OPINION_SUSPECTED",
+		2: "OPINION_HEALTHY",
+		3: "OPINION_DOWN",
+		4: "OPINION_RECOVERING",
+	}
+	OpinionState_value = map[string]int32{
+		"OPINION_UNSPECIFIED": 0,
+		"OPINION_SUSPECTED":   1,
+		"OPINION_HEALTHY":     2,
+		"OPINION_DOWN":        3,
+		"OPINION_RECOVERING":  4,
+	}
+)
+
+func (x OpinionState) Enum() *OpinionState {
+	p := new(OpinionState)
+	*p = x
+	return p
+}
+
+func (x OpinionState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OpinionState) Descriptor() protoreflect.EnumDescriptor {
+	return file_wire_proto_enumTypes[2].Descriptor()
+}
+
+func (OpinionState) Type() protoreflect.EnumType {
+	return &file_wire_proto_enumTypes[2]
+}
+
+func (x OpinionState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OpinionState.Descriptor instead.
+func (OpinionState) EnumDescriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{2}
+}
+
 type SyncStatus int32
 
 const (
@@ -183,11 +238,11 @@ func (x SyncStatus) String() string {
 }
 
 func (SyncStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_wire_proto_enumTypes[2].Descriptor()
+	return file_wire_proto_enumTypes[3].Descriptor()
 }
 
 func (SyncStatus) Type() protoreflect.EnumType {
-	return &file_wire_proto_enumTypes[2]
+	return &file_wire_proto_enumTypes[3]
 }
 
 func (x SyncStatus) Number() protoreflect.EnumNumber {
@@ -196,7 +251,7 @@ func (x SyncStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SyncStatus.Descriptor instead.
 func (SyncStatus) EnumDescriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{2}
+	return file_wire_proto_rawDescGZIP(), []int{3}
 }
 
 type Source int32
@@ -229,11 +284,11 @@ func (x Source) String() string {
 }
 
 func (Source) Descriptor() protoreflect.EnumDescriptor {
-	return file_wire_proto_enumTypes[3].Descriptor()
+	return file_wire_proto_enumTypes[4].Descriptor()
 }
 
 func (Source) Type() protoreflect.EnumType {
-	return &file_wire_proto_enumTypes[3]
+	return &file_wire_proto_enumTypes[4]
 }
 
 func (x Source) Number() protoreflect.EnumNumber {
@@ -242,7 +297,7 @@ func (x Source) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Source.Descriptor instead.
 func (Source) EnumDescriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{3}
+	return file_wire_proto_rawDescGZIP(), []int{4}
 }
 
 type FetchStatus int32
@@ -287,11 +342,11 @@ func (x FetchStatus) String() string {
 }
 
 func (FetchStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_wire_proto_enumTypes[4].Descriptor()
+	return file_wire_proto_enumTypes[5].Descriptor()
 }
 
 func (FetchStatus) Type() protoreflect.EnumType {
-	return &file_wire_proto_enumTypes[4]
+	return &file_wire_proto_enumTypes[5]
 }
 
 func (x FetchStatus) Number() protoreflect.EnumNumber {
@@ -300,7 +355,7 @@ func (x FetchStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FetchStatus.Descriptor instead.
 func (FetchStatus) EnumDescriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{4}
+	return file_wire_proto_rawDescGZIP(), []int{5}
 }
 
 // Signed carries every message. The signature is Ed25519 over
@@ -716,6 +771,7 @@ type Ack struct {
 	SentUnixNano  int64                  `protobuf:"varint,6,opt,name=sent_unix_nano,json=sentUnixNano,proto3" json:"sent_unix_nano,omitempty"`
 	Position      *Position              `protobuf:"bytes,7,opt,name=position,proto3" json:"position,omitempty"` // where the sender stands in the chain of `to`
 	Vector        []*Watermark           `protobuf:"bytes,8,rep,name=vector,proto3" json:"vector,omitempty"`
+	Opinions      []*Opinion             `protobuf:"bytes,9,rep,name=opinions,proto3" json:"opinions,omitempty"` // on all other datacenters, the receiver included
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -806,6 +862,83 @@ func (x *Ack) GetVector() []*Watermark {
 	return nil
 }
 
+func (x *Ack) GetOpinions() []*Opinion {
+	if x != nil {
+		return x.Opinions
+	}
+	return nil
+}
+
+// Opinion is how a datacenter's leader sees another datacenter.
+type Opinion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Dc    string                 `protobuf:"bytes,1,opt,name=dc,proto3" json:"dc,omitempty"`
+	State OpinionState           `protobuf:"varint,2,opt,name=state,proto3,enum=geogate.replication.wire.OpinionState" json:"state,omitempty"`
+	// Milliseconds since its last ack, and since it was last heard from in any way, each plus 1; 0 for never.
+	AckMillisPlusOne     uint64 `protobuf:"varint,3,opt,name=ack_millis_plus_one,json=ackMillisPlusOne,proto3" json:"ack_millis_plus_one,omitempty"`
+	ContactMillisPlusOne uint64 `protobuf:"varint,4,opt,name=contact_millis_plus_one,json=contactMillisPlusOne,proto3" json:"contact_millis_plus_one,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *Opinion) Reset() {
+	*x = Opinion{}
+	mi := &file_wire_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Opinion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Opinion) ProtoMessage() {}
+
+func (x *Opinion) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Opinion.ProtoReflect.Descriptor instead.
+func (*Opinion) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Opinion) GetDc() string {
+	if x != nil {
+		return x.Dc
+	}
+	return ""
+}
+
+func (x *Opinion) GetState() OpinionState {
+	if x != nil {
+		return x.State
+	}
+	return OpinionState_OPINION_UNSPECIFIED
+}
+
+func (x *Opinion) GetAckMillisPlusOne() uint64 {
+	if x != nil {
+		return x.AckMillisPlusOne
+	}
+	return 0
+}
+
+func (x *Opinion) GetContactMillisPlusOne() uint64 {
+	if x != nil {
+		return x.ContactMillisPlusOne
+	}
+	return 0
+}
+
 // SyncRequest opens a pull.
 type SyncRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -820,7 +953,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -832,7 +965,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -845,7 +978,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{6}
+	return file_wire_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SyncRequest) GetFrom() string {
@@ -907,7 +1040,7 @@ type SyncReply struct {
 
 func (x *SyncReply) Reset() {
 	*x = SyncReply{}
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +1052,7 @@ func (x *SyncReply) String() string {
 func (*SyncReply) ProtoMessage() {}
 
 func (x *SyncReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +1065,7 @@ func (x *SyncReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncReply.ProtoReflect.Descriptor instead.
 func (*SyncReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{7}
+	return file_wire_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SyncReply) GetFrom() string {
@@ -1052,7 +1185,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1064,7 +1197,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1077,7 +1210,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{8}
+	return file_wire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Ping) GetFrom() string {
@@ -1112,13 +1245,14 @@ type Pong struct {
 	Leading       bool                   `protobuf:"varint,7,opt,name=leading,proto3" json:"leading,omitempty"`   // whether the answering node leads the origin
 	Leader        string                 `protobuf:"bytes,8,opt,name=leader,proto3" json:"leader,omitempty"`      // else the node that does, if it is known
 	Vector        []*Watermark           `protobuf:"bytes,9,rep,name=vector,proto3" json:"vector,omitempty"`      // of the answering node
+	Opinions      []*Opinion             `protobuf:"bytes,10,rep,name=opinions,proto3" json:"opinions,omitempty"` // of the answering node, if it leads
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1130,7 +1264,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +1277,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{9}
+	return file_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Pong) GetFrom() string {
@@ -1209,6 +1343,13 @@ func (x *Pong) GetVector() []*Watermark {
 	return nil
 }
 
+func (x *Pong) GetOpinions() []*Opinion {
+	if x != nil {
+		return x.Opinions
+	}
+	return nil
+}
+
 // FetchRequest asks for a window of data that no stream carries: of a full-state snapshot, or of the frames
 // of another origin that the asked datacenter retains.
 type FetchRequest struct {
@@ -1228,7 +1369,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1381,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1394,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FetchRequest) GetFrom() string {
@@ -1337,7 +1478,7 @@ type SnapshotCursor struct {
 
 func (x *SnapshotCursor) Reset() {
 	*x = SnapshotCursor{}
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1349,7 +1490,7 @@ func (x *SnapshotCursor) String() string {
 func (*SnapshotCursor) ProtoMessage() {}
 
 func (x *SnapshotCursor) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1362,7 +1503,7 @@ func (x *SnapshotCursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotCursor.ProtoReflect.Descriptor instead.
 func (*SnapshotCursor) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SnapshotCursor) GetAfter() []byte {
@@ -1397,7 +1538,7 @@ type FramesCursor struct {
 
 func (x *FramesCursor) Reset() {
 	*x = FramesCursor{}
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1409,7 +1550,7 @@ func (x *FramesCursor) String() string {
 func (*FramesCursor) ProtoMessage() {}
 
 func (x *FramesCursor) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1422,7 +1563,7 @@ func (x *FramesCursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FramesCursor.ProtoReflect.Descriptor instead.
 func (*FramesCursor) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FramesCursor) GetOrigin() string {
@@ -1468,7 +1609,7 @@ type FetchReply struct {
 
 func (x *FetchReply) Reset() {
 	*x = FetchReply{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1480,7 +1621,7 @@ func (x *FetchReply) String() string {
 func (*FetchReply) ProtoMessage() {}
 
 func (x *FetchReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1493,7 +1634,7 @@ func (x *FetchReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchReply.ProtoReflect.Descriptor instead.
 func (*FetchReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *FetchReply) GetFrom() string {
@@ -1660,7 +1801,7 @@ const file_wire_proto_rawDesc = "" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x12\n" +
 	"\x04past\x18\x04 \x01(\bR\x04past\x12\x12\n" +
-	"\x04hash\x18\x05 \x01(\fR\x04hash\"\x94\x02\n" +
+	"\x04hash\x18\x05 \x01(\fR\x04hash\"\xd3\x02\n" +
 	"\x03Ack\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12 \n" +
@@ -1669,7 +1810,13 @@ const file_wire_proto_rawDesc = "" +
 	"\x03seq\x18\x05 \x01(\x04R\x03seq\x12$\n" +
 	"\x0esent_unix_nano\x18\x06 \x01(\x03R\fsentUnixNano\x12>\n" +
 	"\bposition\x18\a \x01(\v2\".geogate.replication.wire.PositionR\bposition\x12;\n" +
-	"\x06vector\x18\b \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\"\x99\x01\n" +
+	"\x06vector\x18\b \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\x12=\n" +
+	"\bopinions\x18\t \x03(\v2!.geogate.replication.wire.OpinionR\bopinions\"\xbd\x01\n" +
+	"\aOpinion\x12\x0e\n" +
+	"\x02dc\x18\x01 \x01(\tR\x02dc\x12<\n" +
+	"\x05state\x18\x02 \x01(\x0e2&.geogate.replication.wire.OpinionStateR\x05state\x12-\n" +
+	"\x13ack_millis_plus_one\x18\x03 \x01(\x04R\x10ackMillisPlusOne\x125\n" +
+	"\x17contact_millis_plus_one\x18\x04 \x01(\x04R\x14contactMillisPlusOne\"\x99\x01\n" +
 	"\vSyncRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -1697,7 +1844,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x04Ping\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\x95\x02\n" +
+	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\xd4\x02\n" +
 	"\x04Pong\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -1707,7 +1854,9 @@ const file_wire_proto_rawDesc = "" +
 	"\brevision\x18\x06 \x01(\x03R\brevision\x12\x18\n" +
 	"\aleading\x18\a \x01(\bR\aleading\x12\x16\n" +
 	"\x06leader\x18\b \x01(\tR\x06leader\x12;\n" +
-	"\x06vector\x18\t \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\"\xfd\x01\n" +
+	"\x06vector\x18\t \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\x12=\n" +
+	"\bopinions\x18\n" +
+	" \x03(\v2!.geogate.replication.wire.OpinionR\bopinions\"\xfd\x01\n" +
 	"\fFetchRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -1757,7 +1906,13 @@ const file_wire_proto_rawDesc = "" +
 	"\x05Codec\x12\x0e\n" +
 	"\n" +
 	"CODEC_NONE\x10\x00\x12\f\n" +
-	"\bCODEC_S2\x10\x01*\x8f\x01\n" +
+	"\bCODEC_S2\x10\x01*}\n" +
+	"\fOpinionState\x12\x17\n" +
+	"\x13OPINION_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11OPINION_SUSPECTED\x10\x01\x12\x13\n" +
+	"\x0fOPINION_HEALTHY\x10\x02\x12\x10\n" +
+	"\fOPINION_DOWN\x10\x03\x12\x16\n" +
+	"\x12OPINION_RECOVERING\x10\x04*\x8f\x01\n" +
 	"\n" +
 	"SyncStatus\x12\x14\n" +
 	"\x10SYNC_UNSPECIFIED\x10\x00\x12\v\n" +
@@ -1791,49 +1946,54 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_wire_proto_goTypes = []any{
 	(Kind)(0),              // 0: geogate.replication.wire.Kind
 	(Codec)(0),             // 1: geogate.replication.wire.Codec
-	(SyncStatus)(0),        // 2: geogate.replication.wire.SyncStatus
-	(Source)(0),            // 3: geogate.replication.wire.Source
-	(FetchStatus)(0),       // 4: geogate.replication.wire.FetchStatus
-	(*Signed)(nil),         // 5: geogate.replication.wire.Signed
-	(*Shipment)(nil),       // 6: geogate.replication.wire.Shipment
-	(*Part)(nil),           // 7: geogate.replication.wire.Part
-	(*Position)(nil),       // 8: geogate.replication.wire.Position
-	(*Watermark)(nil),      // 9: geogate.replication.wire.Watermark
-	(*Ack)(nil),            // 10: geogate.replication.wire.Ack
-	(*SyncRequest)(nil),    // 11: geogate.replication.wire.SyncRequest
-	(*SyncReply)(nil),      // 12: geogate.replication.wire.SyncReply
-	(*Ping)(nil),           // 13: geogate.replication.wire.Ping
-	(*Pong)(nil),           // 14: geogate.replication.wire.Pong
-	(*FetchRequest)(nil),   // 15: geogate.replication.wire.FetchRequest
-	(*SnapshotCursor)(nil), // 16: geogate.replication.wire.SnapshotCursor
-	(*FramesCursor)(nil),   // 17: geogate.replication.wire.FramesCursor
-	(*FetchReply)(nil),     // 18: geogate.replication.wire.FetchReply
+	(OpinionState)(0),      // 2: geogate.replication.wire.OpinionState
+	(SyncStatus)(0),        // 3: geogate.replication.wire.SyncStatus
+	(Source)(0),            // 4: geogate.replication.wire.Source
+	(FetchStatus)(0),       // 5: geogate.replication.wire.FetchStatus
+	(*Signed)(nil),         // 6: geogate.replication.wire.Signed
+	(*Shipment)(nil),       // 7: geogate.replication.wire.Shipment
+	(*Part)(nil),           // 8: geogate.replication.wire.Part
+	(*Position)(nil),       // 9: geogate.replication.wire.Position
+	(*Watermark)(nil),      // 10: geogate.replication.wire.Watermark
+	(*Ack)(nil),            // 11: geogate.replication.wire.Ack
+	(*Opinion)(nil),        // 12: geogate.replication.wire.Opinion
+	(*SyncRequest)(nil),    // 13: geogate.replication.wire.SyncRequest
+	(*SyncReply)(nil),      // 14: geogate.replication.wire.SyncReply
+	(*Ping)(nil),           // 15: geogate.replication.wire.Ping
+	(*Pong)(nil),           // 16: geogate.replication.wire.Pong
+	(*FetchRequest)(nil),   // 17: geogate.replication.wire.FetchRequest
+	(*SnapshotCursor)(nil), // 18: geogate.replication.wire.SnapshotCursor
+	(*FramesCursor)(nil),   // 19: geogate.replication.wire.FramesCursor
+	(*FetchReply)(nil),     // 20: geogate.replication.wire.FetchReply
 }
 var file_wire_proto_depIdxs = []int32{
 	0,  // 0: geogate.replication.wire.Signed.kind:type_name -> geogate.replication.wire.Kind
 	1,  // 1: geogate.replication.wire.Shipment.codec:type_name -> geogate.replication.wire.Codec
-	8,  // 2: geogate.replication.wire.Ack.position:type_name -> geogate.replication.wire.Position
-	9,  // 3: geogate.replication.wire.Ack.vector:type_name -> geogate.replication.wire.Watermark
-	8,  // 4: geogate.replication.wire.SyncRequest.position:type_name -> geogate.replication.wire.Position
-	2,  // 5: geogate.replication.wire.SyncReply.status:type_name -> geogate.replication.wire.SyncStatus
-	3,  // 6: geogate.replication.wire.SyncReply.source:type_name -> geogate.replication.wire.Source
-	9,  // 7: geogate.replication.wire.SyncReply.vector:type_name -> geogate.replication.wire.Watermark
-	9,  // 8: geogate.replication.wire.Pong.vector:type_name -> geogate.replication.wire.Watermark
-	16, // 9: geogate.replication.wire.FetchRequest.snapshot:type_name -> geogate.replication.wire.SnapshotCursor
-	17, // 10: geogate.replication.wire.FetchRequest.frames:type_name -> geogate.replication.wire.FramesCursor
-	8,  // 11: geogate.replication.wire.FramesCursor.position:type_name -> geogate.replication.wire.Position
-	4,  // 12: geogate.replication.wire.FetchReply.status:type_name -> geogate.replication.wire.FetchStatus
-	9,  // 13: geogate.replication.wire.FetchReply.vector:type_name -> geogate.replication.wire.Watermark
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	9,  // 2: geogate.replication.wire.Ack.position:type_name -> geogate.replication.wire.Position
+	10, // 3: geogate.replication.wire.Ack.vector:type_name -> geogate.replication.wire.Watermark
+	12, // 4: geogate.replication.wire.Ack.opinions:type_name -> geogate.replication.wire.Opinion
+	2,  // 5: geogate.replication.wire.Opinion.state:type_name -> geogate.replication.wire.OpinionState
+	9,  // 6: geogate.replication.wire.SyncRequest.position:type_name -> geogate.replication.wire.Position
+	3,  // 7: geogate.replication.wire.SyncReply.status:type_name -> geogate.replication.wire.SyncStatus
+	4,  // 8: geogate.replication.wire.SyncReply.source:type_name -> geogate.replication.wire.Source
+	10, // 9: geogate.replication.wire.SyncReply.vector:type_name -> geogate.replication.wire.Watermark
+	10, // 10: geogate.replication.wire.Pong.vector:type_name -> geogate.replication.wire.Watermark
+	12, // 11: geogate.replication.wire.Pong.opinions:type_name -> geogate.replication.wire.Opinion
+	18, // 12: geogate.replication.wire.FetchRequest.snapshot:type_name -> geogate.replication.wire.SnapshotCursor
+	19, // 13: geogate.replication.wire.FetchRequest.frames:type_name -> geogate.replication.wire.FramesCursor
+	9,  // 14: geogate.replication.wire.FramesCursor.position:type_name -> geogate.replication.wire.Position
+	5,  // 15: geogate.replication.wire.FetchReply.status:type_name -> geogate.replication.wire.FetchStatus
+	10, // 16: geogate.replication.wire.FetchReply.vector:type_name -> geogate.replication.wire.Watermark
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -1841,7 +2001,7 @@ func file_wire_proto_init() {
 	if File_wire_proto != nil {
 		return
 	}
-	file_wire_proto_msgTypes[10].OneofWrappers = []any{
+	file_wire_proto_msgTypes[11].OneofWrappers = []any{
 		(*FetchRequest_Snapshot)(nil),
 		(*FetchRequest_Frames)(nil),
 	}
@@ -1850,8 +2010,8 @@ func file_wire_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   14,
+			NumEnums:      6,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
