@@ -77,6 +77,9 @@ type Limits struct {
 	RetentionAge time.Duration `yaml:"retention_age"`
 	// SnapshotRate bounds what a node sends of snapshots, in bytes per second.
 	SnapshotRate Bytes `yaml:"snapshot_rate"`
+	// HalfOpenWrites bounds the writes that wait for a datacenter which is coming back and has not confirmed
+	// anything yet.
+	HalfOpenWrites int `yaml:"half_open_writes"`
 	// PublishWindowBytes bounds what is published to JetStream and not yet stored there.
 	PublishWindowBytes Bytes `yaml:"publish_window_bytes"`
 	// ReceiveWindowBytes bounds, per peer, what is pulled and not yet applied.

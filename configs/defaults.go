@@ -46,6 +46,7 @@ func Default() *Topology {
 			RetentionBytes:      4 << 30,
 			RetentionAge:        72 * time.Hour,
 			SnapshotRate:        64 << 20,
+			HalfOpenWrites:      16,
 			PublishWindowBytes:  16 << 20,
 			ReceiveWindowBytes:  8 << 20,
 		},

@@ -76,6 +76,9 @@ type Replication interface {
 	// Check says that a policy can't be met by the peers that are believed up; the error names those that
 	// are missing and why.
 	Check(policy.Policy) error
+	// Admit is Check for a write that is going to wait: while a peer is only coming back, a few are let through.
+	// done ends the wait; it is never nil.
+	Admit(policy.Policy) (done func(), err error)
 	// Wait returns once the datacenters that confirmed the local revision meet the policy. ackedBy names
 	// them, also when an error is returned: ctx's when it ended first, [replication.ErrNotLeading] when this node ceased
 	// to lead.

@@ -24,6 +24,8 @@ type fakePeers struct {
 	changed chan struct{}
 	waits   int // calls of Wait that have begun
 	fence   error
+
+	admitted int // calls of Admit that are not done
 }
 
 func newFakePeers(d *fakeData, names ...string) *fakePeers {
@@ -81,6 +83,11 @@ func (r fakeReplication) Check(p policy.Policy) error {
 	}
 	slices.Sort(why)
 	return fmt.Errorf("%s", strings.Join(why, ", "))
+}
+
+func (r fakeReplication) Admit(p policy.Policy) (func(), error) {
+	r.update(func() { r.admitted++ })
+	return func() { r.update(func() { r.admitted-- }) }, r.Check(p)
 }
 
 func (r fakeReplication) Wait(ctx context.Context, revision int64, p policy.Policy) ([]string, error) {

@@ -110,9 +110,11 @@ func commit[Q proto.Message, R response](ctx context.Context, s *Server, op *ope
 	if r.policy != policy.Async {
 		switch r.unreachable {
 		case UnreachableFail:
-			if err := s.replication.Check(r.policy); err != nil {
+			waited, err := s.replication.Admit(r.policy)
+			if err != nil {
 				return none, s.unreachable(ctx, r, err)
 			}
+			defer waited()
 		case UnreachableDegrade:
 			if r.policy, err = s.weaken(ctx, r, proto.Size(req)); err != nil {
 				return none, err

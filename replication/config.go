@@ -46,6 +46,9 @@ type Config struct {
 	Health health.Limits
 	// HealthInterval is how often health is judged without news. 0 means 100 ms.
 	HealthInterval time.Duration
+	// HalfOpenWrites is how many writes may wait at a time on the strength of peers that are back and have not
+	// confirmed anything yet; more are refused as if those were down. 0 means 16.
+	HalfOpenWrites int
 	// HealthEvents is how many changes of health are kept per peer. 0 means 64.
 	HealthEvents int
 	// ConfirmInterval is how often the matrix is handed to Confirmer when it changed. 0 means 1 s.
@@ -202,6 +205,7 @@ func (c *Config) validate() error {
 	orDuration(&c.PublishTimeout, 3*time.Second)
 	orDuration(&c.FetchTimeout, 10*time.Second)
 	c.HealthEvents = cmp.Or(c.HealthEvents, 64)
+	c.HalfOpenWrites = cmp.Or(c.HalfOpenWrites, 16)
 	c.PartBytes = cmp.Or(c.PartBytes, 512<<10)
 	c.MaxFrameBytes = cmp.Or(c.MaxFrameBytes, 16<<20)
 	c.PullBytes = cmp.Or(c.PullBytes, 8<<20)
@@ -239,6 +243,8 @@ func (c *Config) validate() error {
 		return bad("pull expiry %s must be at least 4 times the pull heartbeat %s", c.PullExpiry, c.PullHeartbeat)
 	case c.Health.SuspectAfter < 2*c.HeartbeatInterval:
 		return bad("suspected after %s of silence must be at least 2 heartbeat intervals of %s", c.Health.SuspectAfter, c.HeartbeatInterval)
+	case c.HalfOpenWrites < 0:
+		return bad("half-open writes %d must not be negative", c.HalfOpenWrites)
 	case c.MaxClockSkew < 0:
 		return bad("max clock skew %s must not be negative; 0 is off", c.MaxClockSkew)
 	case c.RetryMax < c.RetryMin:

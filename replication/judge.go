@@ -48,14 +48,14 @@ func (l *lead) step(p *peer) {
 	acked, known := l.tracker.Acked(p.name)
 	head := l.cfg.Chain.Position(l.cfg.Local).Revision
 	p.mu.Lock()
-	m, changed := p.machine.Step(l.cfg.Health, health.Observation{
-		At: l.cfg.Clock(), Contact: p.contact, Acked: acked, Behind: !known || acked < head,
-	})
+	o := health.Observation{At: l.cfg.Clock(), Contact: p.contact, Acked: acked, Behind: !known || acked < head}
+	m, changed := p.machine.Step(l.cfg.Health, o)
 	p.machine = m
 	l.noteLostLocked(p, acked, known)
 	if changed != nil {
 		p.events.Add(*changed)
 	}
+	l.stepBreakerLocked(p, o)
 	p.mu.Unlock()
 	if changed == nil {
 		return

@@ -2,15 +2,12 @@ package replication
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"geogate/replication/health"
-	"geogate/replication/policy"
 	"geogate/replication/progress"
 	"geogate/replication/skew"
 	"geogate/replication/wire"
@@ -38,6 +35,7 @@ type lead struct {
 	retired  chan struct{}                   // closed when this node is no longer known as the leader
 	ages     ages                            // of what peers may not have
 	opinions atomic.Pointer[[]*wire.Opinion] // on the peers, for acks and pongs
+	trying   atomic.Int64                    // writes that wait on the strength of a half-open breaker
 	refusal  atomic.Pointer[error]           // why multi-writer writes are not stamped here; nil when they are
 
 	ledSince time.Time
@@ -59,6 +57,7 @@ type peer struct {
 
 	mu      sync.Mutex
 	machine health.Machine // guarded by mu, as all below
+	breaker health.Breaker
 	events  health.Ring
 	contact time.Time // of the last ack that counted; zero for none
 	ack     ackOrder
@@ -82,7 +81,7 @@ func newLead(e *Engine, term uint64) *lead {
 	l.fence = skew.New(l.ledSince)
 	for i := range e.cfg.Peers {
 		cfg := &e.cfg.Peers[i]
-		p := &peer{name: cfg.Name, acks: make(chan []byte, 1), fetches: make(chan fetchJob, 1), machine: health.New(e.cfg.Clock()), events: health.Ring{Size: e.cfg.HealthEvents}, said: map[string]said{}}
+		p := &peer{name: cfg.Name, acks: make(chan []byte, 1), fetches: make(chan fetchJob, 1), machine: health.New(e.cfg.Clock()), breaker: health.NewBreaker(e.cfg.Clock()), events: health.Ring{Size: e.cfg.HealthEvents}, said: map[string]said{}}
 		p.source = newSource(l, cfg.Name)
 		p.receiver = newReceiver(l, cfg)
 		l.peers[cfg.Name] = p
@@ -152,27 +151,4 @@ func (l *lead) committed(ctx context.Context, revision int64) error {
 			return ctx.Err()
 		}
 	}
-}
-
-func (l *lead) check(p policy.Policy) error {
-	n, up := 1+len(l.peers), 1
-	var down []string
-	for _, name := range l.order {
-		peer := l.peers[name]
-		peer.mu.Lock()
-		m := peer.machine
-		peer.mu.Unlock()
-		if m.State == health.Down {
-			down = append(down, fmt.Sprintf("%s since %s (%s)", name, m.Since.UTC().Format(time.RFC3339), m.Reason))
-		} else {
-			up++
-		}
-	}
-	if p.Met(n, up) {
-		return nil
-	}
-	if len(down) == 0 {
-		return fmt.Errorf("%w: %s needs %d datacenters, there are %d", ErrUnreachable, p, p.Needs(n), n)
-	}
-	return fmt.Errorf("%w: %s needs %d of %d, down: %s", ErrUnreachable, p, p.Needs(n), n, strings.Join(down, ", "))
 }

@@ -30,6 +30,8 @@ type metrics struct {
 	acksReceived   *prometheus.CounterVec
 	acksRefused    *prometheus.CounterVec
 	transitions    *prometheus.CounterVec
+	breakerChanges *prometheus.CounterVec
+	breakerRefused prometheus.Counter
 	snapshots      *prometheus.CounterVec
 	fetchSent      *prometheus.CounterVec
 	fetchReceived  *prometheus.CounterVec
@@ -62,6 +64,8 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 	m.acksReceived = vec("acks_received_total", "Acks of a peer that counted.", "peer")
 	m.acksRefused = vec("acks_refused_total", "Acks of a peer that did not count.", "peer")
 	m.transitions = vec("health_changes_total", "Changes of a peer's health.", "peer", "to")
+	m.breakerChanges = vec("breaker_changes_total", "Changes of the breaker in front of the waits for a peer.", "peer", "to")
+	m.breakerRefused = counter("breaker_refused_total", "Writes that were refused because enough others try a peer that is coming back; nothing was written.")
 	m.snapshots = vec("snapshots_total", "Snapshots of a peer by result: begun, merged.", "from", "result")
 	m.fetchSent = vec("fetch_sent_bytes_total", "Compressed bytes of snapshots and third datacenters' frames sent.", "peer")
 	m.fetchReceived = vec("fetch_received_bytes_total", "The same received.", "peer")
@@ -136,6 +140,10 @@ func descReceiver() *prometheus.Desc {
 	return desc("receiver_up", "1 while frames of the origin are pulled.", "origin")
 }
 
+func descBreaker() *prometheus.Desc {
+	return desc("breaker_state", "1 for the state of the breaker in front of the waits for the peer, 0 for the others: closed, open, half-open.", "peer", "state")
+}
+
 func descCause() *prometheus.Desc {
 	return desc("peer_cause", "1 for the cause for which the peer is not heard from, 0 for the others: dc down, link broken, one-way, unknown.", "peer", "cause")
 }
@@ -147,7 +155,7 @@ func descWaiting() *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descLagSeconds(), descLagTxns(), descLagBytes(), descHealth(), descRTT(), descSkew(), descReceiver(), descWaiting(), descNeedsSnapshot(), descFenced(), descCause(),
+		descLagSeconds(), descLagTxns(), descLagBytes(), descHealth(), descRTT(), descSkew(), descReceiver(), descWaiting(), descNeedsSnapshot(), descFenced(), descCause(), descBreaker(),
 	} {
 		ch <- d
 	}
@@ -180,6 +188,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		}
 		for _, state := range health.States() {
 			send(descHealth(), is(s.Health == state.String()), name, state.String())
+		}
+		for _, state := range health.BreakerStates() {
+			send(descBreaker(), is(s.Breaker == string(state)), name, string(state))
 		}
 		for _, cause := range health.Causes() {
 			send(descCause(), is(s.Cause == string(cause)), name, string(cause))

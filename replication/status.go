@@ -13,6 +13,7 @@ type PeerStatus struct {
 	Health      string     `json:"health"` // healthy, suspected, down, recovering; unknown where this node does not lead
 	Since       *time.Time `json:"since"`
 	Reason      string     `json:"reason"`
+	Breaker     string     `json:"breaker"`              // closed, open, half-open: whether writes may wait for it; empty is unknown
 	LastContact *float64   `json:"last_contact_seconds"` // since its last ack
 	Acked       *int64     `json:"acked_revision"`       // of this DC's chain
 	LagTxns     *int64     `json:"lag_txns"`             // committed here, not confirmed there
@@ -85,7 +86,7 @@ func (l *lead) status(p *peer) PeerStatus {
 	p.mu.Lock()
 	since := p.machine.Since
 	s := PeerStatus{
-		DC: p.name, Health: p.machine.State.String(), Since: &since, Reason: p.machine.Reason,
+		DC: p.name, Health: p.machine.State.String(), Since: &since, Reason: p.machine.Reason, Breaker: string(p.breaker.State),
 		HealthEvents: p.events.Events(), NeedsSnapshot: p.lost,
 	}
 	if !p.contact.IsZero() {

@@ -161,7 +161,7 @@ func (n *Node) openEngine() error {
 		HeartbeatInterval: t.Timing.Heartbeat,
 		Health:            health.Limits{SuspectAfter: t.Timing.SuspectAfter, DownAfter: t.Timing.DownAfter},
 		PublishBytes:      int(t.Limits.PublishWindowBytes), ProposeBytes: int(t.Limits.ReceiveWindowBytes),
-		PullBytes: int(t.Limits.ReceiveWindowBytes), SnapshotRate: int(t.Limits.SnapshotRate),
+		PullBytes: int(t.Limits.ReceiveWindowBytes), SnapshotRate: int(t.Limits.SnapshotRate), HalfOpenWrites: t.Limits.HalfOpenWrites,
 		MaxClockSkew: t.Timing.MaxClockSkew,
 		Wall:         n.cfg.Now, Logger: n.log, Registerer: n.registry,
 	}
