@@ -128,6 +128,7 @@ type published struct {
 	marks       []event.Mark
 	reach       map[life]int64
 	holds       event.Vector // what the digest is of; see marks.go
+	degraded    map[string]Degradation
 }
 
 // Open opens or creates the replica's data and reads the log. It starts nothing.
@@ -199,7 +200,7 @@ func (d *DC) Kill() {
 
 func (d *DC) publish(index uint64) {
 	p := &published{
-		index: index, high: d.state.high,
+		index: index, high: d.state.high, degraded: d.state.degraded,
 		incarnation: d.state.incarnation,
 		positions:   make(map[string]event.Position, len(d.origins)),
 		vector:      event.Vector{},

@@ -58,11 +58,21 @@ type Leadership interface {
 	LeadershipChanged() <-chan struct{}
 }
 
+// Degradations is what the datacenter has taken down of writes under a weaker policy ([dc.WithDegraded]), so that
+// a new leader goes on counting.
+type Degradations interface {
+	// Degraded are those that go on, by keyspace, as applied here. The map must not be changed.
+	Degraded() map[string]dc.Degradation
+	// EndDegraded records that some are over, as they were read. Only the leader can.
+	EndDegraded(ctx context.Context, over map[string]dc.Degradation) error
+}
+
 // Datacenter is this node's replica of its datacenter.
 type Datacenter interface {
 	Writer
 	Reader
 	Leadership
+	Degradations
 	// Name is the datacenter's name, the origin of its writes.
 	Name() string
 	// Position is how far this node has applied the chain of an origin.

@@ -132,6 +132,9 @@ func commit[Q proto.Message, R response](ctx context.Context, s *Server, op *ope
 	if r.request != "" {
 		commitCtx = dc.WithRequestID(commitCtx, r.request)
 	}
+	if r.policy != r.asked {
+		commitCtx = dc.WithDegraded(commitCtx, r.degrade.account(r.asked, int64(proto.Size(req))))
+	}
 	resp, made, err := op.local(s.dc, commitCtx, req)
 	cancel()
 	held.done()
