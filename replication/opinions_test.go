@@ -35,7 +35,10 @@ func newPairedCluster(t *testing.T, tune func(*Config), names ...string) (*clust
 }
 
 func TestCauses(t *testing.T) {
-	c, ways := newPairedCluster(t, func(cfg *Config) { cfg.PingInterval = 100 * time.Millisecond }, "a", "b", "c")
+	c, ways := newPairedCluster(t, func(cfg *Config) {
+		cfg.PingInterval, cfg.HeartbeatInterval, cfg.DialTimeout = 100*time.Millisecond, 100*time.Millisecond, 300*time.Millisecond
+		cfg.Health.SuspectAfter, cfg.Health.DownAfter, cfg.RetryMax = 700*time.Millisecond, 1500*time.Millisecond, 200*time.Millisecond
+	}, "a", "b", "c")
 	cut := func(names ...string) {
 		for _, name := range names {
 			ways[name].cut()
