@@ -10,8 +10,7 @@ import (
 // a makes to b.
 func newPairedCluster(t *testing.T, tune func(*Config), names ...string) (*cluster, map[string]*proxy) {
 	ways := map[string]*proxy{}
-	var c *cluster
-	c = prepareCluster(t, func(cfg *Config) {
+	c := prepareCluster(t, func(cfg *Config) {
 		for i := range cfg.Peers {
 			p := &cfg.Peers[i]
 			p.Endpoints[0].URL = ways[cfg.Local+">"+p.Name].url()

@@ -42,7 +42,7 @@ func TestVerdictWaits(t *testing.T) {
 	acks.Answers, none.Acks, none.Answers = false, false, false
 	var v Verdict
 	for i, s := range []struct {
-		at      time.Duration
+		at      int // ms
 		of      Evidence
 		want    Cause
 		changed bool
@@ -60,7 +60,7 @@ func TestVerdictWaits(t *testing.T) {
 		{5200, both, NoCause, true},
 	} {
 		var changed bool
-		v, changed = v.Step(time.Second, start.Add(s.at*time.Millisecond), s.of)
+		v, changed = v.Step(time.Second, start.Add(time.Duration(s.at)*time.Millisecond), s.of)
 		if v.Cause != s.want || changed != s.changed {
 			t.Errorf("step %d: %q, changed %v", i, v.Cause, changed)
 		}
