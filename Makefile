@@ -65,8 +65,9 @@ SECONDS  ?= 180
 SEED     ?= 0
 
 .PHONY: faults
-faults: build ## break a cluster under load and check what clients saw, needs root; SECONDS=60 SEED=7, ARGS="--nodes 3,3,3"
-	$(GO) run ./test/faults --geogate bin/geogate --seconds $(SECONDS) --seed $(SEED) $(ARGS)
+faults: ## break a cluster under load and check what clients saw, needs root; SECONDS=60 SEED=7, ARGS="--nodes 3,3,3"
+	$(GO) build -trimpath -tags faults -ldflags '$(LDFLAGS)' -o bin/geogate-faults ./cmd/geogate
+	$(GO) run ./test/faults --geogate bin/geogate-faults --seconds $(SECONDS) --seed $(SEED) $(ARGS)
 
 .PHONY: bench
 bench: build ## compare with etcd on this machine; ARGS="--help" lists the flags

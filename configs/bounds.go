@@ -77,13 +77,16 @@ type Limits struct {
 	RetentionAge time.Duration `yaml:"retention_age"`
 	// SnapshotRate bounds what a node sends of snapshots, in bytes per second.
 	SnapshotRate Bytes `yaml:"snapshot_rate"`
+	// HalfOpenWrites bounds the writes that wait for a datacenter which is coming back and has not confirmed
+	// anything yet.
+	HalfOpenWrites int `yaml:"half_open_writes"`
 	// PublishWindowBytes bounds what is published to JetStream and not yet stored there.
 	PublishWindowBytes Bytes `yaml:"publish_window_bytes"`
 	// ReceiveWindowBytes bounds, per peer, what is pulled and not yet applied.
 	ReceiveWindowBytes Bytes `yaml:"receive_window_bytes"`
 }
 
-// Timing holds intervals and timeouts. Every one is positive.
+// Timing holds intervals and timeouts. Every one is positive, MaxClockSkew may be 0.
 type Timing struct {
 	// Heartbeat is how often datacenters tell each other that they live, and repeat their acks.
 	Heartbeat time.Duration `yaml:"heartbeat"`
@@ -97,4 +100,7 @@ type Timing struct {
 	HeartbeatTicks int `yaml:"heartbeat_ticks"`
 	// ElectionTicks is the silence of a leader after which a follower stands; more than HeartbeatTicks.
 	ElectionTicks int `yaml:"election_ticks"`
+	// MaxClockSkew is how far a leader's clock may run ahead of the median of the other datacenters' before it
+	// refuses multi-writer writes; 0 never refuses.
+	MaxClockSkew time.Duration `yaml:"max_clock_skew"`
 }

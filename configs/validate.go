@@ -35,7 +35,10 @@ func (t *Topology) validate(report reporter) {
 	t.checkKeyspaces(report)
 	t.checkLinks(report)
 	checkPositive(report, "limits", reflect.ValueOf(t.Limits))
-	checkPositive(report, "timing", reflect.ValueOf(t.Timing))
+	checkPositive(report, "timing", reflect.ValueOf(t.Timing), "max_clock_skew")
+	if t.Timing.MaxClockSkew < 0 {
+		report("timing.max_clock_skew", "is %s, want 0 or more; 0 never refuses a write because of the clock", t.Timing.MaxClockSkew)
+	}
 	t.checkOrder(report)
 	checkVerification(report, t.Verification)
 	checkWord(report, "log.level", t.Log.Level, "debug", "info", "warn", "error")
@@ -143,9 +146,13 @@ func (t *Topology) checkMaxLag(report reporter, path string, m MaxLag, required 
 	}
 }
 
-// checkPositive wants every number of a section above 0, because each is a bound or an interval.
-func checkPositive(report reporter, path string, v reflect.Value) {
+// checkPositive wants every number of a section above 0, because each is a bound or an interval, but for those
+// that are checked elsewhere.
+func checkPositive(report reporter, path string, v reflect.Value, except ...string) {
 	for i, f := range fields(v.Type()) {
+		if slices.Contains(except, f.key) {
+			continue
+		}
 		if v.Field(i).Int() <= 0 {
 			report(join(path, f.key), "is %v, want more than 0; leave the key out to get its default", v.Field(i).Interface())
 		}

@@ -48,9 +48,13 @@ func (a *applier) apply() error {
 		case kindInit:
 			a.init(it.payload)
 		case kindPut, kindDelete, kindTxn:
-			a.results[i], err = a.write(it, a.entry.stamp+event.Stamp(i))
+			if a.results[i], err = a.write(it, a.entry.stamp+event.Stamp(i)); err == nil {
+				err = a.countDegraded(it.note, a.results[i].commit)
+			}
 		case kindRequest:
-			a.results[i], err = a.request(it.payload, a.entry.stamp+event.Stamp(i))
+			if a.results[i], err = a.request(it.payload, a.entry.stamp+event.Stamp(i)); err == nil {
+				err = a.countDegraded(it.note, a.results[i].commit)
+			}
 		case kindCompact:
 			a.results[i], err = a.compact(it.payload)
 		case kindFrame:

@@ -105,6 +105,7 @@ type DC struct {
 	store      *store.Store
 	node       *consensus.Node
 	queue      *queue
+	opened     moment
 	leadership leadership
 
 	// Owned by the apply goroutine of consensus.
@@ -127,6 +128,7 @@ type published struct {
 	marks       []event.Mark
 	reach       map[life]int64
 	holds       event.Vector // what the digest is of; see marks.go
+	degraded    map[string]Degradation
 }
 
 // Open opens or creates the replica's data and reads the log. It starts nothing.
@@ -140,7 +142,7 @@ func Open(cfg Config) (*DC, error) {
 		origins: append([]string{cfg.Name}, cfg.Peers...),
 		metrics: newMetrics(cfg.Registerer),
 		queue:   newQueue(newID(), clock, cfg.MaxQueueBytes, cfg.MaxRequestBytes+requestSlackBytes),
-		signal:  newSignal(),
+		signal:  newSignal(), opened: moment{wall: cfg.Now(), steady: time.Now()},
 	}
 	d.queue.alone = len(cfg.Peers) == 0
 	d.leadership.changed = make(chan struct{})
@@ -198,7 +200,7 @@ func (d *DC) Kill() {
 
 func (d *DC) publish(index uint64) {
 	p := &published{
-		index: index, high: d.state.high,
+		index: index, high: d.state.high, degraded: d.state.degraded,
 		incarnation: d.state.incarnation,
 		positions:   make(map[string]event.Position, len(d.origins)),
 		vector:      event.Vector{},

@@ -40,7 +40,7 @@ func (k kind) afterWrites() bool {
 type item struct {
 	kind    kind
 	payload []byte
-	note    []byte // of a confirm: see note.go. Older builds skip it
+	note    []byte // of a confirm: see note.go; of a write: see degraded.go. Older builds skip it
 }
 
 // entry is what one Raft entry carries: the proposals that waited together. Local writes come before

@@ -12,6 +12,8 @@ type note struct {
 	Lives map[string]uint64 `json:"lives,omitempty"`
 	// Trim drops frames that some DC may not have: they are past retention.
 	Trim map[string]excess `json:"trim,omitempty"`
+	// Left are degradations that are over, by keyspace.
+	Left map[string]left `json:"left,omitempty"`
 }
 
 // excess is the part of a chain that is past retention. It was measured by the leader; every replica drops

@@ -10,6 +10,7 @@ import (
 // Names of the small state that rides in the same bbolt transaction as the data.
 const (
 	metaIncarnation = "incarnation" // 8 bytes, big endian
+	metaDegraded    = "degraded"    // JSON: writes under a weaker policy, see degraded.go
 	metaHigh        = "high"        // highest stamp applied, 8 bytes, big endian
 	metaPosition    = "position/"   // + origin: incarnation 8, revision 8, hash 32
 	metaOrigins     = "origins"     // names of all origins that have a position, JSON

@@ -53,6 +53,9 @@ func (a *applier) confirm(payload, rawNote []byte) error {
 		return err
 	}
 	a.trim(n.Trim)
+	if err := a.endDegraded(n.Left); err != nil {
+		return err
+	}
 	if len(m) == 0 || !a.dc.state.alive(n.Lives) {
 		return nil
 	}

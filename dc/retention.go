@@ -36,13 +36,29 @@ func (d *DC) retain(ctx context.Context) {
 // excess is what the chains hold past the bounds of retention.
 func (d *DC) excess() map[string]excess {
 	trim := map[string]excess{}
-	oldest := d.cfg.Now().Add(-d.cfg.RetentionAge)
+	oldest := d.opened.now(d.cfg.Now(), time.Now()).Add(-d.cfg.RetentionAge)
 	for _, origin := range d.origins {
 		if upTo, incarnation, ok := d.store.Excess(origin, d.cfg.RetentionBytes, oldest); ok {
 			trim[origin] = excess{Incarnation: incarnation, Revision: upTo}
 		}
 	}
 	return trim
+}
+
+// moment is one moment on the wall clock and on the monotonic one.
+type moment struct{ wall, steady time.Time }
+
+// now is the wall clock's time, or what it should be by the monotonic clock if that is earlier. A clock that
+// jumps ahead would else make all frames old at once, and every peer that is away would need a snapshot.
+func (m moment) now(wall, steady time.Time) time.Time {
+	if m.steady.IsZero() {
+		return wall
+	}
+	wall = wall.Round(0) // a comparison must not use the monotonic readings, which don't jump
+	if passed := m.wall.Round(0).Add(steady.Sub(m.steady)); passed.Before(wall) {
+		return passed
+	}
+	return wall
 }
 
 // trim drops frames past retention.

@@ -46,6 +46,11 @@ func write[R proto.Message](ctx context.Context, d *DC, k kind, req proto.Messag
 			return none, Commit{}, err
 		}
 	}
+	if g := DegradedOf(ctx); g != nil {
+		if it.note, err = json.Marshal(g); err != nil {
+			return none, Commit{}, fmt.Errorf("encode note: %w", err)
+		}
+	}
 	p, err := d.queue.add(it)
 	if err != nil {
 		return none, Commit{}, err

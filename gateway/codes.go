@@ -60,6 +60,7 @@ var worded = []struct {
 const (
 	errorDomain  = "geogate"
 	reasonNotMet = "POLICY_NOT_MET"
+	reasonClock  = "CLOCK_AHEAD"
 	infoToken    = "token"
 	infoPolicy   = "policy"
 	infoAckedBy  = "acked_by"
@@ -76,6 +77,10 @@ func statusOf(err error) error {
 	var notMet *notMetError
 	if errors.As(err, &notMet) {
 		return notMet.status()
+	}
+	var clock *clockError
+	if errors.As(err, &clock) {
+		return clock.status()
 	}
 	for _, w := range wire {
 		if errors.Is(err, w.domain) {

@@ -58,11 +58,21 @@ type Leadership interface {
 	LeadershipChanged() <-chan struct{}
 }
 
+// Degradations is what the datacenter has taken down of writes under a weaker policy ([dc.WithDegraded]), so that
+// a new leader goes on counting.
+type Degradations interface {
+	// Degraded are those that go on, by keyspace, as applied here. The map must not be changed.
+	Degraded() map[string]dc.Degradation
+	// EndDegraded records that some are over, as they were read. Only the leader can.
+	EndDegraded(ctx context.Context, over map[string]dc.Degradation) error
+}
+
 // Datacenter is this node's replica of its datacenter.
 type Datacenter interface {
 	Writer
 	Reader
 	Leadership
+	Degradations
 	// Name is the datacenter's name, the origin of its writes.
 	Name() string
 	// Position is how far this node has applied the chain of an origin.
@@ -71,9 +81,14 @@ type Datacenter interface {
 
 // Replication is what the peers have confirmed. Its methods work while this node leads.
 type Replication interface {
+	// Originate says why this node must not stamp writes of multi-writer keyspaces now; nil when it may.
+	Originate() error
 	// Check says that a policy can't be met by the peers that are believed up; the error names those that
 	// are missing and why.
 	Check(policy.Policy) error
+	// Admit is Check for a write that is going to wait: while a peer is only coming back, a few are let through.
+	// done ends the wait; it is never nil.
+	Admit(policy.Policy) (done func(), err error)
 	// Wait returns once the datacenters that confirmed the local revision meet the policy. ackedBy names
 	// them, also when an error is returned: ctx's when it ended first, [replication.ErrNotLeading] when this node ceased
 	// to lead.

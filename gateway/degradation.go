@@ -6,19 +6,62 @@ import (
 	"sync"
 	"time"
 
+	"geogate/dc"
 	"geogate/replication/policy"
 )
 
-// degradation is the state of one keyspace whose writes may be degraded. It lives in the leader's memory: a new
-// leader begins without.
+// degradation is the state of one keyspace whose writes may be degraded. It lives in the leader's memory, and is
+// counted with the writes in the datacenter's own state: a new leader goes on from there.
 type degradation struct {
 	prefix string
 	limits Degrade
 
 	mu    sync.Mutex
-	spell spell     // guarded by mu, as all below
-	seen  time.Time // up to here the time of the spell is counted
-	why   string    // the policy can't be met
+	spell spell           // guarded by mu, as all below
+	seen  time.Time       // up to here the time of the spell is counted
+	why   string          // the policy can't be met
+	over  *dc.Degradation // of a spell that is left, until the datacenter has taken that down
+
+	ending bool // over is being taken down
+}
+
+// adoptLocked goes on with a degradation that the datacenter knows of.
+func (s *Server) adoptLocked(d *degradation, now time.Time) {
+	g, known := s.dc.Degraded()[d.prefix]
+	switch {
+	case !known:
+		d.over = nil
+		return
+	case d.over != nil && d.over.Began == g.Began:
+		return // it is over, and that is being taken down
+	}
+	d.over = nil
+	if !d.spell.adopt(g) {
+		return
+	}
+	d.seen, d.why = now, "it began under an earlier leader"
+	s.metrics.degraded.WithLabelValues(d.prefix).Set(1)
+	s.policyEvent(PolicyEvent{At: now, Keyspace: d.prefix, From: d.spell.high.String(), To: d.limits.To.String(),
+		Reason: fmt.Sprintf("%s; %d bytes were written in %s", d.why, d.spell.bytes, now.Sub(d.spell.since).Round(time.Second))})
+}
+
+// takeDownLocked has the datacenter record that a degradation is over.
+func (s *Server) takeDownLocked(d *degradation) {
+	if d.over == nil || d.ending {
+		return
+	}
+	d.ending = true
+	over := map[string]dc.Degradation{d.prefix: *d.over}
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), s.cfg.RequestTimeout)
+		defer cancel()
+		if err := s.dc.EndDegraded(ctx, over); err != nil {
+			s.log.Warn("the end of a degradation was not recorded; it is tried again", "keyspace", d.prefix, "error", err)
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.ending = false
+	}()
 }
 
 func newDegradation(prefix string, limits Degrade) *degradations {
@@ -72,6 +115,7 @@ func (s *Server) unreachableUnless(ctx context.Context, r rule, err error) error
 func (s *Server) take(d *degradation, now time.Time, asked, to policy.Policy, bytes int64, refused error) (spent string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	s.adoptLocked(d, now)
 	_, began, spentNow := d.spell.take(d.limits, now, asked, bytes)
 	if began {
 		d.seen, d.why = now, "another keyspace of the same write is degraded"
@@ -101,6 +145,10 @@ func (s *Server) giveBack(of []*degradation, bytes int64) {
 func (s *Server) lookAt(d *degradation, st *standing) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if st.leading {
+		s.adoptLocked(d, st.at)
+		s.takeDownLocked(d)
+	}
 	if !d.spell.active {
 		return
 	}
@@ -112,9 +160,12 @@ func (s *Server) lookAt(d *degradation, st *standing) {
 	e := PolicyEvent{At: st.at, Keyspace: d.prefix, From: d.limits.To.String(), To: was.high.String()}
 	switch {
 	case !st.leading:
-		d.spell, e.Reason = spell{}, "this node no longer leads"
+		d.spell, d.over, e.Reason = spell{}, nil, "this node no longer leads"
 	case d.spell.observe(d.limits, st.at, s.replication.Check(was.high) == nil && d.limits.caughtUp(st.peers, was.high)):
 		e.Reason = fmt.Sprintf("the peers are back and close for %s; %d bytes were written meanwhile", d.limits.RecoverAfter, was.bytes)
+		if g, known := s.dc.Degraded()[d.prefix]; known {
+			d.over = &g
+		}
 	default:
 		return
 	}

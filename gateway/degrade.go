@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"geogate/dc"
 	"geogate/replication"
 	"geogate/replication/policy"
 )
@@ -89,6 +90,21 @@ func (sp *spell) take(d Degrade, now time.Time, p policy.Policy, bytes int64) (o
 	return false, began, was == ""
 }
 
+// adopt goes on with what the datacenter has taken down, if that says more than this leader knows: another one led
+// when it began.
+func (sp *spell) adopt(g dc.Degradation) (began bool) {
+	low, high := policy.Policy(g.Low), policy.Policy(g.High)
+	if began = !sp.active; began {
+		*sp = spell{active: true, since: g.Seen, low: low, high: high}
+	}
+	if g.Seen.Before(sp.since) {
+		sp.since = g.Seen
+	}
+	sp.low, sp.high = min(sp.low, low), max(sp.high, high)
+	sp.bytes = max(sp.bytes, g.Bytes)
+	return began
+}
+
 // observe ends the spell when the peers have been back for long enough.
 func (sp *spell) observe(d Degrade, now time.Time, back bool) (left bool) {
 	switch {
@@ -142,4 +158,13 @@ func (d *degradations) to() policy.Policy {
 		p = max(p, *x.limits.To)
 	}
 	return p
+}
+
+// account is what a degraded write says of itself.
+func (d *degradations) account(asked policy.Policy, bytes int64) dc.Degraded {
+	g := dc.Degraded{Policy: uint8(asked), Bytes: bytes}
+	for _, x := range d.of {
+		g.Keyspaces = append(g.Keyspaces, x.prefix)
+	}
+	return g
 }

@@ -9,7 +9,9 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
+	"geogate/dc"
 	"geogate/replication"
 	"geogate/replication/policy"
 )
@@ -196,4 +198,72 @@ func TestDegradationHasHysteresis(t *testing.T) {
 func (s *Server) lookAtPeersOf(d *degradation) {
 	s.read(s.replication.Peers()...)
 	s.lookAt(d, s.standing.Load())
+}
+
+// An election does not give the bounds back: neither the bytes nor the time.
+func TestElectionDoesNotExtendDegradation(t *testing.T) {
+	s := newSite(t, 2, func(c *Config) {
+		c.Keyspaces = []Keyspace{{Policy: new(policy.Quorum), OnUnreachable: UnreachableDegrade,
+			Degrade: Degrade{MaxBytes: 60, RecoverAfter: 50 * time.Millisecond}}}
+	})
+	s.peers.fail("dc-b", "gone")
+	s.peers.fail("dc-c", "gone")
+	written := 0
+	for i := 0; ; i = 1 - i {
+		_, err := putFor(testContext(t), s.kv(0), "a")
+		if err != nil {
+			if !strings.Contains(err.Error(), "no more than 60 bytes") {
+				t.Fatal(err)
+			}
+			break
+		}
+		if written++; written > 60 {
+			t.Fatal("an election after each write, and no end")
+		}
+		s.data.lead(uint64(2 - i))
+	}
+	if size := proto.Size(putReq("a")); written != 60/size {
+		t.Errorf("%d writes of %d bytes within 60", written, size)
+	}
+	began := s.nodes[0].Keyspaces()
+	if began == nil {
+		began = s.nodes[1].Keyspaces()
+	}
+	if d := began[0].Degraded; d == nil || d.Bytes == 0 || d.Bytes > 60 {
+		t.Errorf("status %+v", d)
+	}
+	// Once it is left, the datacenter forgets it.
+	for _, n := range []string{"dc-b", "dc-c"} {
+		s.peers.restore(n)
+		s.peers.lags(n, 0, 0, 0)
+	}
+	s.peers.ack("dc-b", 999)
+	eventually(t, "it is over", func() bool { return len(s.nodes[0].fake.Degraded()) == 0 })
+	s.peers.fail("dc-b", "gone")
+	s.peers.fail("dc-c", "gone")
+	eventually(t, "a new one has all its bounds", func() bool {
+		md, err := putFor(testContext(t), s.kv(0), "a")
+		return err == nil && value(md, trailerDegraded) == "ASYNC"
+	})
+}
+
+func TestSpellAdopts(t *testing.T) {
+	at := time.Unix(1_700_000_000, 0)
+	limits := Degrade{MaxTime: time.Minute, MaxBytes: 100}.over(defaultDegrade)
+	g := dc.Degradation{Bytes: 70, Low: uint8(policy.Any), High: uint8(policy.Quorum), Seen: at}
+	var sp spell
+	if !sp.adopt(g) || sp.low != policy.Any || sp.high != policy.Quorum || sp.adopt(g) {
+		t.Errorf("adopted %+v", sp)
+	}
+	if ok, began, _ := sp.take(limits, at.Add(time.Second), policy.All, 30); !ok || began {
+		t.Errorf("30 bytes fit: %+v", sp)
+	}
+	if sp.adopt(g); sp.bytes != 100 {
+		t.Errorf("what this leader counted is gone: %+v", sp)
+	}
+	late := spell{}
+	late.adopt(g)
+	if ok, _, _ := late.take(limits, at.Add(time.Minute), policy.All, 1); ok {
+		t.Error("the time of the earlier leader does not count")
+	}
 }

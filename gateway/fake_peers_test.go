@@ -23,6 +23,9 @@ type fakePeers struct {
 	lag     map[string]replication.PeerStatus // what Peers says of the lag; unknown where it is not set
 	changed chan struct{}
 	waits   int // calls of Wait that have begun
+	fence   error
+
+	admitted int // calls of Admit that are not done
 }
 
 func newFakePeers(d *fakeData, names ...string) *fakePeers {
@@ -59,6 +62,12 @@ type fakeReplication struct {
 	node fakeNode
 }
 
+func (r fakeReplication) Originate() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.fence
+}
+
 func (r fakeReplication) Check(p policy.Policy) error {
 	if _, leading := r.node.Leading(); !leading {
 		return replication.ErrNotLeading
@@ -74,6 +83,11 @@ func (r fakeReplication) Check(p policy.Policy) error {
 	}
 	slices.Sort(why)
 	return fmt.Errorf("%s", strings.Join(why, ", "))
+}
+
+func (r fakeReplication) Admit(p policy.Policy) (func(), error) {
+	r.update(func() { r.admitted++ })
+	return func() { r.update(func() { r.admitted-- }) }, r.Check(p)
 }
 
 func (r fakeReplication) Wait(ctx context.Context, revision int64, p policy.Policy) ([]string, error) {

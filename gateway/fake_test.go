@@ -5,8 +5,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"google.golang.org/protobuf/proto"
@@ -36,6 +38,7 @@ type fakeData struct {
 	refuse    []error       // answers of the next writes
 	writes    int           // attempts that reached a writer
 	gate      chan struct{} // when set, a read waits for it
+	degraded  map[string]dc.Degradation
 }
 
 func newFakeData(name string, leader uint64) *fakeData {
@@ -174,7 +177,47 @@ func (n fakeNode) write(fn func(*fakeBatch) error) (int64, dc.Commit, error) {
 	return n.rev, dc.Commit{Revision: n.rev, Stamp: event.Stamp(n.rev)}, nil
 }
 
-func (n fakeNode) Put(_ context.Context, r *pb.PutRequest) (resp *pb.PutResponse, c dc.Commit, err error) {
+// countDegraded does what the datacenter does with such writes.
+func (n fakeNode) countDegraded(ctx context.Context, c dc.Commit) {
+	g := dc.DegradedOf(ctx)
+	if g == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := maps.Clone(n.degraded)
+	if all == nil {
+		all = map[string]dc.Degradation{}
+	}
+	for _, k := range g.Keyspaces {
+		t, known := all[k]
+		if !known {
+			t = dc.Degradation{Began: event.Stamp(c.Revision), Low: g.Policy, High: g.Policy, Seen: time.Now()}
+		}
+		t.Bytes += g.Bytes
+		all[k] = t
+	}
+	n.fakeData.degraded = all
+}
+
+func (n fakeNode) Degraded() map[string]dc.Degradation {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.degraded
+}
+
+func (n fakeNode) EndDegraded(_ context.Context, over map[string]dc.Degradation) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	all := maps.Clone(n.degraded)
+	for k := range over {
+		delete(all, k)
+	}
+	n.fakeData.degraded = all
+	return nil
+}
+
+func (n fakeNode) Put(ctx context.Context, r *pb.PutRequest) (resp *pb.PutResponse, c dc.Commit, err error) {
 	rev, c, err := n.write(func(b *fakeBatch) (err error) {
 		resp, err = b.put(r)
 		return err
@@ -182,6 +225,7 @@ func (n fakeNode) Put(_ context.Context, r *pb.PutRequest) (resp *pb.PutResponse
 	if err != nil {
 		return nil, c, err
 	}
+	n.countDegraded(ctx, c)
 	resp.Header = &pb.ResponseHeader{Revision: rev}
 	return resp, c, nil
 }

@@ -24,9 +24,11 @@ import (
 // nobody is the replication of a datacenter without peers that can be reached.
 type nobody struct{}
 
-func (nobody) Check(policy.Policy) error       { return errors.New("dc-b was never heard of") }
-func (nobody) Peers() []replication.PeerStatus { return nil }
-func (nobody) Matrix() map[string]event.Vector { return nil }
+func (nobody) Check(policy.Policy) error               { return errors.New("dc-b was never heard of") }
+func (n nobody) Admit(p policy.Policy) (func(), error) { return func() {}, n.Check(p) }
+func (nobody) Originate() error                        { return nil }
+func (nobody) Peers() []replication.PeerStatus         { return nil }
+func (nobody) Matrix() map[string]event.Vector         { return nil }
 func (nobody) Wait(context.Context, int64, policy.Policy) ([]string, error) {
 	return nil, replication.ErrNotLeading
 }

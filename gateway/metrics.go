@@ -51,6 +51,8 @@ type metrics struct {
 	policyWait [policies]prometheus.Observer
 	forwarded  prometheus.Counter
 
+	fenceRefused prometheus.Counter
+
 	rpoUsed    *prometheus.GaugeVec
 	rpoDelayed prometheus.Counter
 	rpoRefused prometheus.Counter
@@ -85,6 +87,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			"Writes whose policy was not met: unreachable (refused, nothing written), timeout and canceled (written here)."),
 			[]string{"policy", "reason"}),
 		forwarded: prometheus.NewCounter(counter("forwarded_total", "Requests that were handed to the leader's gateway.")),
+		fenceRefused: prometheus.NewCounter(counter("clock_refused_total",
+			"Writes that were refused because this node's clock was ahead of its peers'; nothing was written.")),
 		rpoUsed: prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("rpo_used_ratio",
 			"Part of the keyspace's RPO budget (max_lag) that the peers' lag uses up, at the leader. +Inf when the lag is unknown.")), []string{"keyspace"}),
 		rpoDelayed: prometheus.NewCounter(counter("rpo_delayed_total", "ASYNC writes that were slowed because the RPO budget was nearly used up.")),
@@ -115,7 +119,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.requests, seconds, m.failures, wait, m.forwarded,
+		m.requests, seconds, m.failures, wait, m.forwarded, m.fenceRefused,
 		m.rpoUsed, m.rpoDelayed, m.rpoRefused, m.rpoDelay, m.degraded, m.degradedSeconds, m.watchStreams, m.watches, m.watchEvents,
 	} {
 		if err := reg.Register(c); err != nil {

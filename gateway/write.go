@@ -102,12 +102,19 @@ func commit[Q proto.Message, R response](ctx context.Context, s *Server, op *ope
 	}
 	r.asked = r.policy
 	var err error
+	if !op.exempt {
+		if err := s.fenced(ctx, r); err != nil {
+			return none, err
+		}
+	}
 	if r.policy != policy.Async {
 		switch r.unreachable {
 		case UnreachableFail:
-			if err := s.replication.Check(r.policy); err != nil {
+			waited, err := s.replication.Admit(r.policy)
+			if err != nil {
 				return none, s.unreachable(ctx, r, err)
 			}
+			defer waited()
 		case UnreachableDegrade:
 			if r.policy, err = s.weaken(ctx, r, proto.Size(req)); err != nil {
 				return none, err
@@ -124,6 +131,9 @@ func commit[Q proto.Message, R response](ctx context.Context, s *Server, op *ope
 	commitCtx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
 	if r.request != "" {
 		commitCtx = dc.WithRequestID(commitCtx, r.request)
+	}
+	if r.policy != r.asked {
+		commitCtx = dc.WithDegraded(commitCtx, r.degrade.account(r.asked, int64(proto.Size(req))))
 	}
 	resp, made, err := op.local(s.dc, commitCtx, req)
 	cancel()

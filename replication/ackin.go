@@ -117,6 +117,7 @@ func (l *lead) takeAck(p *peer, ack *wire.Ack) error {
 	p.marks, p.warned = ack.Vector, ""
 	p.mu.Unlock()
 	l.tracker.Ack(p.name, at.Revision)
+	l.hear(p.name, ack.Opinions)
 	return nil
 }
 

@@ -38,10 +38,10 @@ func (k *link) sendAck() error {
 	chain := r.cfg.Chain
 	ack := &wire.Ack{
 		From: r.cfg.Local, To: r.peer.Name, Incarnation: r.cfg.Incarnation(), Term: r.term,
-		Seq: r.ackSeq.Add(1), SentUnixNano: r.cfg.Clock().UnixNano(),
+		Seq: r.ackSeq.Add(1), SentUnixNano: r.cfg.Wall().UnixNano(),
 		Position: wire.FromPosition(chain.Position(r.peer.Name)),
 	}
-	ack.Vector = r.watermarks()
+	ack.Vector, ack.Opinions = r.watermarks(), r.told()
 	b, err := r.signer.Seal(wire.Kind_KIND_ACK, ack)
 	if err != nil {
 		return err

@@ -59,6 +59,9 @@ type Config struct {
 	Health health.Limits
 	// HealthInterval is how often health is judged without news. 0 means 100 ms.
 	HealthInterval time.Duration
+	// HalfOpenWrites is how many writes may wait at a time on the strength of peers that are back and have not
+	// confirmed anything yet; more are refused as if those were down. 0 means 16.
+	HalfOpenWrites int
 	// HealthEvents is how many changes of health are kept per peer. 0 means 64.
 	HealthEvents int
 	// ConfirmInterval is how often the matrix is handed to Confirmer when it changed. 0 means 1 s.
@@ -115,8 +118,16 @@ type Config struct {
 	// IndexEntries bounds the index from revision to stream sequence; beyond, it gets coarser. 0 means 65,536.
 	IndexEntries int
 
-	// Clock is the wall clock, whose readings should carry the monotonic clock. nil means time.Now.
+	// MaxClockSkew is how far this node's clock may run ahead of the median of the peers' before it must not
+	// stamp multi-writer writes any more. 0 never says so.
+	MaxClockSkew time.Duration
+
+	// Clock measures times that pass: health, lag, pauses. Its readings must carry the monotonic clock. nil means
+	// time.Now.
 	Clock func() time.Time
+	// Wall is the clock that stamps are taken from, which may jump. It is compared with stamps and with the peers'
+	// clocks, and nothing else. nil means Clock.
+	Wall func() time.Time
 	// Logger gets what operators should see; nil is silent.
 	Logger *slog.Logger
 	// Registerer gets the metrics; nil keeps them private.
@@ -210,6 +221,7 @@ func (c *Config) validate() error {
 	c.VerifyPage = cmp.Or(c.VerifyPage, 500)
 	c.VerifyFindings = cmp.Or(c.VerifyFindings, 100)
 	c.HealthEvents = cmp.Or(c.HealthEvents, 64)
+	c.HalfOpenWrites = cmp.Or(c.HalfOpenWrites, 16)
 	c.PartBytes = cmp.Or(c.PartBytes, 512<<10)
 	c.MaxFrameBytes = cmp.Or(c.MaxFrameBytes, 16<<20)
 	c.PullBytes = cmp.Or(c.PullBytes, 8<<20)
@@ -224,6 +236,11 @@ func (c *Config) validate() error {
 	if c.Clock == nil {
 		c.Clock = time.Now
 	}
+	if c.Wall == nil {
+		c.Wall = c.Clock
+	}
+	wall := c.Wall
+	c.Wall = func() time.Time { return wall().Round(0) } // with a monotonic reading, differences would not show a step
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -242,6 +259,10 @@ func (c *Config) validate() error {
 		return bad("pull expiry %s must be at least 4 times the pull heartbeat %s", c.PullExpiry, c.PullHeartbeat)
 	case c.Health.SuspectAfter < 2*c.HeartbeatInterval:
 		return bad("suspected after %s of silence must be at least 2 heartbeat intervals of %s", c.Health.SuspectAfter, c.HeartbeatInterval)
+	case c.HalfOpenWrites < 0:
+		return bad("half-open writes %d must not be negative", c.HalfOpenWrites)
+	case c.MaxClockSkew < 0:
+		return bad("max clock skew %s must not be negative; 0 is off", c.MaxClockSkew)
 	case c.RetryMax < c.RetryMin:
 		return bad("retry pauses %s to %s must ascend", c.RetryMin, c.RetryMax)
 	case c.PartBytes < 1<<10 || c.PullBytes < 4*c.PartBytes:

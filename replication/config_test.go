@@ -109,7 +109,7 @@ func TestMetrics(t *testing.T) {
 			`geogate_replication_lag_seconds{peer="b"} 0`, `geogate_replication_lag_txns{peer="b"} 0`, `geogate_replication_lag_bytes{peer="b"} 0`,
 			`geogate_replication_health_state{peer="b",state="healthy"} 1`, `geogate_replication_health_state{peer="b",state="down"} 0`,
 			`geogate_replication_frames_shipped_total{source="live"} 1`, `geogate_replication_rtt_seconds{peer="b"}`,
-			`geogate_replication_clock_skew_seconds{peer="b"}`, `geogate_replication_acks_received_total{peer="b"}`,
+			`geogate_clock_skew_seconds{peer="b"}`, `geogate_replication_acks_received_total{peer="b"}`,
 			`geogate_replication_handshakes_total{peer="b",status="SYNC_OK"}`, `geogate_replication_receiver_up{origin="b"} 1`,
 		} {
 			if !strings.Contains(a, want) {

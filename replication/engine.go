@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -37,7 +38,9 @@ type Engine struct {
 	current    atomic.Pointer[lead] // nil while this node does not lead
 	handing    sync.RWMutex         // held for reading while a handshake is handed to current
 	leaderNode atomic.Pointer[string]
-	ackSeq     atomic.Uint64 // of the last ack sent; starts at the clock, so that it grows over restarts
+	ackSeq     atomic.Uint64 // of the last ack sent; terms tell the acks of two runs apart
+
+	began, wallBegan time.Time // one moment, by Clock and by Wall
 }
 
 // Open starts the embedded server, or begins to connect to the external one, which need not be up. It
@@ -48,7 +51,7 @@ func Open(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, verifiers: map[string]*wire.Verifier{}, byToken: map[string]string{},
-		turn: make(chan struct{}, 1), apiPrefix: peerAPIPrefix,
+		turn: make(chan struct{}, 1), apiPrefix: peerAPIPrefix, began: cfg.Clock(), wallBegan: cfg.Wall(),
 	}
 	e.ackSeq.Store(uint64(e.cfg.Clock().UnixNano()))
 	e.closing, e.cancel = context.WithCancel(context.Background())

@@ -12,6 +12,12 @@ var (
 	ErrServer = errors.New("replication: embedded NATS server failed")
 )
 
+// Before a write is stamped.
+var (
+	// ErrClockAhead says that this node's clock is so far ahead that it must not stamp multi-writer writes.
+	ErrClockAhead = errors.New("this node's clock is ahead")
+)
+
 // Waiting for a policy.
 var (
 	// ErrNotLeading is returned where only the node that leads its DC knows the answer.

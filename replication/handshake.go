@@ -56,10 +56,11 @@ func (e *Engine) onPing(m *nats.Msg) {
 		return
 	}
 	e.send(m, wire.Kind_KIND_PONG, &wire.Pong{
-		From: e.cfg.Local, To: peer, Nonce: ping.Nonce, ClockUnixNano: e.cfg.Clock().UnixNano(),
+		From: e.cfg.Local, To: peer, Nonce: ping.Nonce, ClockUnixNano: e.cfg.Wall().UnixNano(),
 		Incarnation: e.cfg.Incarnation(), Revision: e.cfg.Chain.Position(e.cfg.Local).Revision,
 		Leading: leading, Leader: e.leader(), Vector: e.watermarks(),
 		Verifies: e.cfg.Verified != nil,
+		Opinions: e.told(),
 	})
 }
 

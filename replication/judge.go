@@ -11,6 +11,7 @@ import (
 
 // judge steps the health of all peers by the clock. An ack steps its sender's at once.
 func (l *lead) judge(ctx context.Context) {
+	l.noteAges()
 	tick := time.NewTicker(l.cfg.HealthInterval)
 	defer tick.Stop()
 	for {
@@ -19,24 +20,42 @@ func (l *lead) judge(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		l.noteAges()
 		for _, p := range l.peers {
 			l.step(p)
+			l.judgeCause(p)
 		}
+		l.tellOpinions()
+		l.judgeClock()
 	}
+}
+
+// noteAges looks where the head of the chain is. What a peer has confirmed that is not known may be anything.
+func (l *lead) noteAges() {
+	head := l.cfg.Chain.Position(l.cfg.Local).Revision
+	confirmed := head
+	for _, name := range l.order {
+		acked, known := l.tracker.Acked(name)
+		if !known {
+			acked = -1
+		}
+		confirmed = min(confirmed, acked)
+	}
+	l.ages.note(l.cfg.Clock(), head, confirmed)
 }
 
 func (l *lead) step(p *peer) {
 	acked, known := l.tracker.Acked(p.name)
 	head := l.cfg.Chain.Position(l.cfg.Local).Revision
 	p.mu.Lock()
-	m, changed := p.machine.Step(l.cfg.Health, health.Observation{
-		At: l.cfg.Clock(), Contact: p.contact, Acked: acked, Behind: !known || acked < head,
-	})
+	o := health.Observation{At: l.cfg.Clock(), Contact: p.contact, Acked: acked, Behind: !known || acked < head}
+	m, changed := p.machine.Step(l.cfg.Health, o)
 	p.machine = m
 	l.noteLostLocked(p, acked, known)
 	if changed != nil {
 		p.events.Add(*changed)
 	}
+	l.stepBreakerLocked(p, o)
 	p.mu.Unlock()
 	if changed == nil {
 		return

@@ -2,16 +2,14 @@ package replication
 
 import (
 	"context"
-	"fmt"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"geogate/replication/health"
-	"geogate/replication/policy"
 	"geogate/replication/progress"
+	"geogate/replication/skew"
 	"geogate/replication/wire"
 )
 
@@ -27,15 +25,25 @@ import (
 //	confirm    matrix -> Confirmer                           one
 type lead struct {
 	*Engine
-	term    uint64
-	tracker *progress.Tracker
-	outbox  *outbox
-	peers   map[string]*peer
-	order   []string // peers' names, sorted
-	running sync.WaitGroup
-	merging chan struct{} // held while a snapshot is merged: one at a time
-	pace    *pace         // of what is sent of snapshots
-	retired chan struct{} // closed when this node is no longer known as the leader
+	term     uint64
+	tracker  *progress.Tracker
+	outbox   *outbox
+	peers    map[string]*peer
+	order    []string // peers' names, sorted
+	running  sync.WaitGroup
+	merging  chan struct{}                   // held while a snapshot is merged: one at a time
+	pace     *pace                           // of what is sent of snapshots
+	retired  chan struct{}                   // closed when this node is no longer known as the leader
+	ages     ages                            // of what peers may not have
+	opinions atomic.Pointer[[]*wire.Opinion] // on the peers, for acks and pongs
+	trying   atomic.Int64                    // writes that wait on the strength of a half-open breaker
+	refusal  atomic.Pointer[error]           // why multi-writer writes are not stamped here; nil when they are
+
+	ledSince time.Time
+
+	clockMu sync.Mutex
+	fence   skew.Fence    // guarded by clockMu, as below
+	changes []skew.Change // newest last
 }
 
 // peer is what the leader knows of another DC.
@@ -52,6 +60,7 @@ type peer struct {
 
 	mu      sync.Mutex
 	machine health.Machine // guarded by mu, as all below
+	breaker health.Breaker
 	events  health.Ring
 	contact time.Time // of the last ack that counted; zero for none
 	ack     ackOrder
@@ -59,6 +68,8 @@ type peer struct {
 	marks   []*wire.Watermark // nil while unknown
 	warned  string            // what was last said about its acks, to say it once
 	lost    string            // why it needs a snapshot; empty while it does not
+	said    map[string]said   // what others think of it, by DC; under its own name what it thinks of this DC
+	verdict health.Verdict    // why it is not heard from
 }
 
 // ackOrder orders the acks of one incarnation of a peer.
@@ -69,9 +80,11 @@ type ackOrder struct {
 func newLead(e *Engine, term uint64) *lead {
 	l := &lead{Engine: e, term: term, peers: map[string]*peer{}, merging: make(chan struct{}, 1), retired: make(chan struct{})}
 	l.pace = newPace(e.cfg.SnapshotRate)
+	l.ledSince = e.cfg.Clock()
+	l.fence = skew.New(l.ledSince)
 	for i := range e.cfg.Peers {
 		cfg := &e.cfg.Peers[i]
-		p := &peer{name: cfg.Name, acks: make(chan []byte, 1), fetches: make(chan fetchJob, 1), verifies: make(chan verifyJob, 1), comparison: newComparison(l, cfg.Name), machine: health.New(e.cfg.Clock()), events: health.Ring{Size: e.cfg.HealthEvents}}
+		p := &peer{name: cfg.Name, acks: make(chan []byte, 1), fetches: make(chan fetchJob, 1), verifies: make(chan verifyJob, 1), comparison: newComparison(l, cfg.Name), machine: health.New(e.cfg.Clock()), breaker: health.NewBreaker(e.cfg.Clock()), events: health.Ring{Size: e.cfg.HealthEvents}, said: map[string]said{}}
 		p.source = newSource(l, cfg.Name)
 		p.receiver = newReceiver(l, cfg)
 		l.peers[cfg.Name] = p
@@ -142,27 +155,4 @@ func (l *lead) committed(ctx context.Context, revision int64) error {
 			return ctx.Err()
 		}
 	}
-}
-
-func (l *lead) check(p policy.Policy) error {
-	n, up := 1+len(l.peers), 1
-	var down []string
-	for _, name := range l.order {
-		peer := l.peers[name]
-		peer.mu.Lock()
-		m := peer.machine
-		peer.mu.Unlock()
-		if m.State == health.Down {
-			down = append(down, fmt.Sprintf("%s since %s (%s)", name, m.Since.UTC().Format(time.RFC3339), m.Reason))
-		} else {
-			up++
-		}
-	}
-	if p.Met(n, up) {
-		return nil
-	}
-	if len(down) == 0 {
-		return fmt.Errorf("%w: %s needs %d datacenters, there are %d", ErrUnreachable, p, p.Needs(n), n)
-	}
-	return fmt.Errorf("%w: %s needs %d of %d, down: %s", ErrUnreachable, p, p.Needs(n), n, strings.Join(down, ", "))
 }

@@ -100,6 +100,9 @@ func (k *link) close() {
 	k.cancel(errDisconnect)
 	k.running.Wait()
 	k.nc.Close()
+	k.r.mu.Lock()
+	k.r.status.rtt = nil
+	k.r.mu.Unlock()
 }
 
 // lead starts acks, pings, relays and comparisons, once it is known that the other side leads the origin.

@@ -6,7 +6,10 @@ import (
 	"geogate/replication/health"
 )
 
-const namespace = "geogate_replication"
+const (
+	namespace      = "geogate_replication"
+	clockNamespace = "geogate_clock"
+)
 
 // metrics are the package's counters, and a collector that reads gauges off the engine, so that what is
 // unknown has no sample instead of a wrong one.
@@ -27,11 +30,14 @@ type metrics struct {
 	acksReceived   *prometheus.CounterVec
 	acksRefused    *prometheus.CounterVec
 	transitions    *prometheus.CounterVec
+	breakerChanges *prometheus.CounterVec
+	breakerRefused prometheus.Counter
 	snapshots      *prometheus.CounterVec
 	fetchSent      *prometheus.CounterVec
 	fetchReceived  *prometheus.CounterVec
 	relayed        *prometheus.CounterVec
 	verifyRounds   *prometheus.CounterVec
+	future         *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
@@ -59,6 +65,8 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 	m.acksReceived = vec("acks_received_total", "Acks of a peer that counted.", "peer")
 	m.acksRefused = vec("acks_refused_total", "Acks of a peer that did not count.", "peer")
 	m.transitions = vec("health_changes_total", "Changes of a peer's health.", "peer", "to")
+	m.breakerChanges = vec("breaker_changes_total", "Changes of the breaker in front of the waits for a peer.", "peer", "to")
+	m.breakerRefused = counter("breaker_refused_total", "Writes that were refused because enough others try a peer that is coming back; nothing was written.")
 	m.snapshots = vec("snapshots_total", "Snapshots of a peer by result: begun, merged.", "from", "result")
 	m.fetchSent = vec("fetch_sent_bytes_total", "Compressed bytes of snapshots and third datacenters' frames sent.", "peer")
 	m.fetchReceived = vec("fetch_received_bytes_total", "The same received.", "peer")
@@ -67,7 +75,11 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 		Name: "geogate_verify_rounds_total", Help: "Comparisons of the data with a peer's by result: complete, failed.",
 	}, []string{"peer", "result"})
 	m.all = append(m.all, m.verifyRounds)
-	m.all = append(m.all, &gauges{e: e})
+	m.future = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: clockNamespace + "_future_frames_total",
+		Help: "Frames of an origin that were received with stamps ahead of this node's clock by more than max_clock_skew; they were taken.",
+	}, []string{"origin"})
+	m.all = append(m.all, m.future, &gauges{e: e})
 	if reg == nil {
 		return m, nil
 	}
@@ -118,7 +130,11 @@ func descRTT() *prometheus.Desc {
 }
 
 func descSkew() *prometheus.Desc {
-	return desc("clock_skew_seconds", "The peer's clock minus this one; no sample when unknown.", "peer")
+	return prometheus.NewDesc(clockNamespace+"_skew_seconds", "The peer's clock minus this one; no sample when unknown.", []string{"peer"}, nil)
+}
+
+func descFenced() *prometheus.Desc {
+	return prometheus.NewDesc(clockNamespace+"_fenced", "1 while this node's clock is so far ahead that multi-writer writes are refused.", nil, nil)
 }
 
 func descNeedsSnapshot() *prometheus.Desc {
@@ -145,6 +161,14 @@ func descReceiver() *prometheus.Desc {
 	return desc("receiver_up", "1 while frames of the origin are pulled.", "origin")
 }
 
+func descBreaker() *prometheus.Desc {
+	return desc("breaker_state", "1 for the state of the breaker in front of the waits for the peer, 0 for the others: closed, open, half-open.", "peer", "state")
+}
+
+func descCause() *prometheus.Desc {
+	return desc("peer_cause", "1 for the cause for which the peer is not heard from, 0 for the others: dc down, link broken, one-way, unknown.", "peer", "cause")
+}
+
 func descWaiting() *prometheus.Desc {
 	return desc("waiting_writes", "Writes that wait for a policy.")
 }
@@ -152,7 +176,7 @@ func descWaiting() *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descLagSeconds(), descLagTxns(), descLagBytes(), descHealth(), descRTT(), descSkew(), descReceiver(), descWaiting(), descNeedsSnapshot(),
+		descLagSeconds(), descLagTxns(), descLagBytes(), descHealth(), descRTT(), descSkew(), descReceiver(), descWaiting(), descNeedsSnapshot(), descFenced(), descCause(), descBreaker(),
 		descVerifyAge(), descVerifyBuckets(), descVerifyKeys(),
 	} {
 		ch <- d
@@ -174,6 +198,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		}
 	}
 	send(descWaiting(), float64(l.tracker.Waiting()))
+	send(descFenced(), is(l.refusal.Load() != nil))
 	for _, name := range l.order {
 		s := l.status(l.peers[name])
 		known(descLagSeconds(), s.LagSeconds, 1, name)
@@ -185,6 +210,12 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		}
 		for _, state := range health.States() {
 			send(descHealth(), is(s.Health == state.String()), name, state.String())
+		}
+		for _, state := range health.BreakerStates() {
+			send(descBreaker(), is(s.Breaker == string(state)), name, string(state))
+		}
+		for _, cause := range health.Causes() {
+			send(descCause(), is(s.Cause == string(cause)), name, string(cause))
 		}
 		send(descNeedsSnapshot(), is(s.NeedsSnapshot != ""), name)
 		if v := s.Verify; v.Buckets > 0 {

@@ -28,19 +28,25 @@ func (k *link) ping(ctx context.Context) {
 	r := k.r
 	req := &wire.Ping{From: r.cfg.Local, To: r.peer.Name, Nonce: rand.Uint64()}
 	var pong wire.Pong
-	sent := r.cfg.Clock()
+	sent, wall, stepped := r.cfg.Clock(), r.cfg.Wall(), r.stepped()
 	err := k.request(ctx, pingSubject(r.peer.Name, r.cfg.Local), wire.Kind_KIND_PING, req, wire.Kind_KIND_PONG, &pong)
 	now := r.cfg.Clock()
+	if err == nil && pong.From == r.peer.Name && pong.Nonce == req.Nonce {
+		r.hear(r.peer.Name, pong.Opinions)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil || pong.From != r.peer.Name || pong.Nonce != req.Nonce {
-		r.status.rtt, r.status.skew = nil, nil
+		r.status.rtt = nil
 		return
 	}
 	k.verifies.Store(pong.Verifies)
 	rtt := now.Sub(sent)
-	skew := time.Unix(0, pong.ClockUnixNano).Sub(sent.Add(rtt / 2))
-	r.status.rtt, r.status.skew, r.status.heard = &rtt, &skew, now
+	r.status.rtt, r.status.heard = &rtt, now
+	if pong.Leading {
+		offset := time.Unix(0, pong.ClockUnixNano).Sub(wall.Add(rtt / 2))
+		r.status.clock = &reading{skew: offset, rtt: rtt, at: now, stepped: stepped}
+	}
 	r.status.head, r.status.marks = &pong.Revision, pong.Vector
 	if why, lacks := r.lacking(pong.Vector); lacks && pong.Leading {
 		r.lacks.Store(&why)

@@ -23,7 +23,8 @@ type pull struct {
 	at    event.Position // of the last frame proposed; what comes next must continue it
 	moved atomic.Bool    // whether a proposed frame has been applied
 
-	lastFrame atomic.Int64 // when the last data came, Unix nanoseconds of the clock
+	began     time.Time
+	lastFrame atomic.Int64 // when the last data came, nanoseconds since began
 	reached   atomic.Int64 // at.Revision, for the watchdog
 	busy      atomic.Bool  // a frame is being verified and proposed
 }
@@ -38,7 +39,7 @@ type proposal struct {
 // pull runs until something ends it, and says what, and whether it applied anything. In any case, all its
 // proposals have been answered or ApplyTimeout has passed.
 func (r *receiver) pull(leading context.Context, k *link, reply *wire.SyncReply) (applied bool, err error) {
-	p := &pull{receiver: r, reply: reply, at: r.cfg.Chain.Position(r.peer.Name)}
+	p := &pull{receiver: r, reply: reply, at: r.cfg.Chain.Position(r.peer.Name), began: r.cfg.Clock()}
 	p.touch()
 	p.reached.Store(p.at.Revision)
 
@@ -132,6 +133,7 @@ func (p *pull) take(ctx context.Context, whole []byte, inflight chan<- proposal,
 	if err := room.Acquire(ctx, bytes); err != nil {
 		return context.Cause(ctx)
 	}
+	p.noteStamp(&frame)
 	result, err := p.cfg.Applier.Propose(ctx, frame)
 	if err != nil {
 		room.Release(bytes)
@@ -214,7 +216,7 @@ func (p *pull) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 			p.touch() // this DC is the slow one
 			continue
 		}
-		idle := p.cfg.Clock().UnixNano() - p.lastFrame.Load()
+		idle := int64(p.cfg.Clock().Sub(p.began)) - p.lastFrame.Load()
 		if head != nil && *head > reached && idle > int64(p.cfg.StallAfter) {
 			cancel(errStalled)
 			return
@@ -222,4 +224,4 @@ func (p *pull) watch(ctx context.Context, cancel context.CancelCauseFunc) {
 	}
 }
 
-func (p *pull) touch() { p.lastFrame.Store(p.cfg.Clock().UnixNano()) }
+func (p *pull) touch() { p.lastFrame.Store(int64(p.cfg.Clock().Sub(p.began))) }

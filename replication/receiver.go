@@ -41,10 +41,11 @@ type receiverStatus struct {
 	node     string
 	pulls    uint64
 	rtt      *time.Duration
-	skew     *time.Duration
-	head     *int64 // of the origin's chain, as it last said
+	clock    *reading // nil while it was never read
+	head     *int64   // of the origin's chain, as it last said
 	marks    []*wire.Watermark
 	heard    time.Time // when it last said anything
+	future   future
 }
 
 func newReceiver(l *lead, p *Peer) *receiver {

@@ -13,6 +13,7 @@ type PeerStatus struct {
 	Health      string     `json:"health"` // healthy, suspected, down, recovering; unknown where this node does not lead
 	Since       *time.Time `json:"since"`
 	Reason      string     `json:"reason"`
+	Breaker     string     `json:"breaker"`              // closed, open, half-open: whether writes may wait for it; empty is unknown
 	LastContact *float64   `json:"last_contact_seconds"` // since its last ack
 	Acked       *int64     `json:"acked_revision"`       // of this DC's chain
 	LagTxns     *int64     `json:"lag_txns"`             // committed here, not confirmed there
@@ -20,11 +21,19 @@ type PeerStatus struct {
 	LagSeconds  *float64   `json:"lag_seconds"` // age of the oldest of them, on this DC's clock
 	RTTMillis   *float64   `json:"rtt_ms"`
 	SkewMillis  *float64   `json:"skew_ms"` // its clock minus this one
+	// StampsAhead is how far the stamp of the frame received last is ahead of this node's clock, when that is more
+	// than max_clock_skew.
+	StampsAhead *float64 `json:"stamps_ahead_ms,omitempty"`
 	// NeedsSnapshot says why frames no longer lead from this DC to the peer: it stands behind what is retained.
-	NeedsSnapshot string         `json:"needs_snapshot"` // empty when they do, or where that is unknown
-	Receiver      ReceiverStatus `json:"receiver"`
-	Verify        VerifyStatus   `json:"verify"`
-	HealthEvents  []health.Event `json:"health_events,omitempty"` // newest last
+	NeedsSnapshot string `json:"needs_snapshot"` // empty when they do, or where that is unknown
+	// Cause says why the peer is not heard from: dc down, link broken, one-way, or unknown when nobody can be asked;
+	// empty while both directions work.
+	Cause        string          `json:"cause"`
+	CauseDetail  string          `json:"cause_detail,omitempty"`
+	Opinions     []OpinionStatus `json:"opinions,omitempty"` // of the other DCs on it, those that are fresh
+	Receiver     ReceiverStatus  `json:"receiver"`
+	Verify       VerifyStatus    `json:"verify"`
+	HealthEvents []health.Event  `json:"health_events,omitempty"` // newest last
 }
 
 // ReceiverState says how the way from another DC to this one is doing.
@@ -79,7 +88,7 @@ func (l *lead) status(p *peer) PeerStatus {
 	p.mu.Lock()
 	since := p.machine.Since
 	s := PeerStatus{
-		DC: p.name, Health: p.machine.State.String(), Since: &since, Reason: p.machine.Reason,
+		DC: p.name, Health: p.machine.State.String(), Since: &since, Reason: p.machine.Reason, Breaker: string(p.breaker.State),
 		HealthEvents: p.events.Events(), NeedsSnapshot: p.lost,
 	}
 	if !p.contact.IsZero() {
@@ -89,6 +98,10 @@ func (l *lead) status(p *peer) PeerStatus {
 	l.addLag(&s, now)
 	p.receiver.addStatus(&s, now)
 	s.Verify = p.comparison.status()
+	l.addCause(&s, p, now)
+	if m, known := p.receiver.clockOf(now, l.stepped()); known {
+		s.SkewMillis = millis(m.Skew)
+	}
 	return s
 }
 
@@ -106,7 +119,7 @@ func (l *lead) addLag(s *PeerStatus, now time.Time) {
 	}
 	s.LagTxns, s.LagBytes, s.LagSeconds = &b.Txns, &b.Bytes, new(float64)
 	if b.Txns > 0 && !b.Oldest.IsZero() {
-		s.LagSeconds = seconds(max(0, now.Sub(b.Oldest)))
+		s.LagSeconds = seconds(l.ages.of(now, acked, l.cfg.Wall().Sub(b.Oldest)))
 	}
 }
 
@@ -121,11 +134,11 @@ func (r *receiver) addStatus(s *PeerStatus, now time.Time) {
 	if !r.status.heard.IsZero() {
 		s.Receiver.Heard = seconds(now.Sub(r.status.heard))
 	}
+	if r.status.future.ahead > 0 {
+		s.StampsAhead = millis(r.status.future.ahead)
+	}
 	if r.status.rtt != nil {
 		s.RTTMillis = millis(*r.status.rtt)
-	}
-	if r.status.skew != nil {
-		s.SkewMillis = millis(*r.status.skew)
 	}
 }
 

@@ -53,7 +53,7 @@ func (n *Node) openAdmin() error {
 	}
 	n.admin, err = admin.New(admin.Config{
 		Listener: l, DC: n.cfg.DC, MemberID: nodeID(n.cfg.Topology, n.cfg.DC, n.cfg.Node), Members: n.members(),
-		Inspector: gateway.Local{DC: n.dc}, Leadership: n.dc, Peers: n.engine, Verification: n.engine, Conflicts: n.dc, Keyspaces: n.gateway,
+		Inspector: gateway.Local{DC: n.dc}, Leadership: n.dc, Peers: n.engine, Verification: n.engine, Conflicts: n.dc, Keyspaces: n.gateway, Clock: n.engine,
 		Ready: n.dc.Linearize, Gatherer: n.registry, Logger: n.log,
 	})
 	return closeOnError(l, err)

@@ -28,7 +28,7 @@ type Config struct {
 	DC       string           // name of this node's datacenter
 	Node     string           // its name there
 	Logger   *slog.Logger     // nil means off
-	Now      func() time.Time // wall clock; nil means time.Now
+	Now      func() time.Time // wall clock, which stamps are taken from; nil means time.Now
 }
 
 // Node is one geogate process.
@@ -62,6 +62,7 @@ func Open(cfg Config) (_ *Node, err error) {
 	if n.spec, ok = n.site.Node(cfg.Node); !ok {
 		return nil, fmt.Errorf("datacenter %s has no node %q", cfg.DC, cfg.Node)
 	}
+	n.cfg.Now = wallClock(cfg.Now, n.spec.Dir, n.log)
 	for _, x := range n.site.Nodes {
 		n.names[nodeID(cfg.Topology, cfg.DC, x.Name)] = x.Name
 	}
@@ -161,8 +162,9 @@ func (n *Node) openEngine() error {
 		HeartbeatInterval: t.Timing.Heartbeat,
 		Health:            health.Limits{SuspectAfter: t.Timing.SuspectAfter, DownAfter: t.Timing.DownAfter},
 		PublishBytes:      int(t.Limits.PublishWindowBytes), ProposeBytes: int(t.Limits.ReceiveWindowBytes),
-		PullBytes: int(t.Limits.ReceiveWindowBytes), SnapshotRate: int(t.Limits.SnapshotRate),
-		Clock: n.cfg.Now, Logger: n.log, Registerer: n.registry,
+		PullBytes: int(t.Limits.ReceiveWindowBytes), SnapshotRate: int(t.Limits.SnapshotRate), HalfOpenWrites: t.Limits.HalfOpenWrites,
+		MaxClockSkew: t.Timing.MaxClockSkew,
+		Wall:         n.cfg.Now, Logger: n.log, Registerer: n.registry,
 	}
 	for _, name := range n.peerNames() {
 		peer, _ := t.Datacenter(name)

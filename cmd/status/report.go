@@ -10,8 +10,18 @@ type Report struct {
 	Vector   map[string]int64 `json:"vector"` // highest applied revision of every origin
 	Peers    []Peer           `json:"peers"`  // null when unknown
 
+	Clock *Clock `json:"clock"` // of the node that leads; null when unknown
+
 	PeersError string `json:"peers_error"` // why Peers is null
 	Problem    string `json:"problem"`     // why the node can't serve fully; "" when it can
+}
+
+// Clock is where the leader's clock stands.
+type Clock struct {
+	State       string   `json:"state"`    // unknown, within, fenced
+	AheadMillis *float64 `json:"ahead_ms"` // of the median of the peers' clocks; nil is unknown
+	LimitMillis float64  `json:"limit_ms"` // 0 is none
+	Refused     string   `json:"refused"`  // why multi-writer writes are refused; "" when they are not
 }
 
 // Peer is another datacenter. A nil number is unknown, which is not zero.
@@ -19,11 +29,14 @@ type Peer struct {
 	DC                 string   `json:"dc"`
 	Health             string   `json:"health"` // healthy, suspected, down, recovering
 	Reason             string   `json:"reason"`
+	Cause              string   `json:"cause"`        // dc down, link broken, one-way, unknown; "" while both directions work
+	CauseDetail        string   `json:"cause_detail"` // who says so
 	AckedRevision      *int64   `json:"acked_revision"`
 	LagTxns            *int64   `json:"lag_txns"`
 	LagBytes           *int64   `json:"lag_bytes"`
 	LagSeconds         *float64 `json:"lag_seconds"`
 	RTTMillis          *float64 `json:"rtt_ms"`
+	SkewMillis         *float64 `json:"skew_ms"` // its clock minus the leader's
 	LastContactSeconds *float64 `json:"last_contact_seconds"`
 	Verify             *Verify  `json:"verify"` // nil from a node of an older version
 }

@@ -11,9 +11,10 @@ import (
 
 const sample = `{"dc":"us-east","node":"n0","leader":"n0","term":3,"revision":42,"vector":{"us-east":42,"eu-west":7},
  "peers":[
-  {"dc":"ap-south","health":"down","reason":"silent for 4s","acked_revision":null,"lag_txns":null,"lag_bytes":null,"lag_seconds":null,"rtt_ms":null,"last_contact_seconds":null},
-  {"dc":"eu-west","health":"healthy","reason":"","acked_revision":40,"lag_txns":2,"lag_bytes":2048,"lag_seconds":0.0125,"rtt_ms":60.4,"last_contact_seconds":0.1,
+  {"dc":"ap-south","health":"down","reason":"silent for 4s","cause":"link broken","cause_detail":"eu-west hears it","acked_revision":null,"lag_txns":null,"lag_bytes":null,"lag_seconds":null,"rtt_ms":null,"last_contact_seconds":null},
+  {"dc":"eu-west","health":"healthy","reason":"","acked_revision":40,"lag_txns":2,"lag_bytes":2048,"lag_seconds":0.0125,"rtt_ms":60.4,"skew_ms":-3.2,"last_contact_seconds":0.1,
    "verify":{"state":"different","reason":"","buckets":4096,"equal":4090,"pending":5,"different":1,"different_keys":2,"last_ok_age_seconds":null}}],
+ "clock":{"state":"within","ahead_ms":3.2,"limit_ms":500,"since":null,"refused":""},
  "keys": 12}`
 
 // answering serves body at /v1/status.
@@ -48,10 +49,11 @@ func TestFetch(t *testing.T) {
 	}
 	want := `DC       NODE  LEADER  TERM  REVISION  VECTOR
 us-east  n0    n0      3     42        eu-west:7 us-east:42
+clock: 3ms ahead of the median of the peers
 
-PEER      HEALTH   ACKED  LAG TXNS  LAG BYTES  LAG SECONDS  RTT     LAST CONTACT  REASON
-ap-south  down     ?      ?         ?          ?            ?       ?             silent for 4s
-eu-west   healthy  40     2         2.0 KiB    0.013        60.4ms  0.1s ago
+PEER      HEALTH   ACKED  LAG TXNS  LAG BYTES  LAG SECONDS  RTT     SKEW  LAST CONTACT  REASON
+ap-south  down     ?      ?         ?          ?            ?       ?     ?             silent for 4s; link broken: eu-west hears it
+eu-west   healthy  40     2         2.0 KiB    0.013        60.4ms  -3ms  0.1s ago
 
 PEER     DATA       EQUAL      PENDING  DIFFERENT  KEYS  ALL PROVEN  REASON
 eu-west  different  4090/4096  5        1          2     ?

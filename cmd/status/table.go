@@ -32,6 +32,11 @@ func (r *Report) WriteStatus(w io.Writer) error {
 			return err
 		}
 	}
+	if line := r.clock(); line != "" {
+		if _, err := fmt.Fprintln(w, line); err != nil {
+			return err
+		}
+	}
 	if _, err := fmt.Fprintln(w); err != nil {
 		return err
 	}
@@ -61,6 +66,22 @@ func (r *Report) writeVerify(w io.Writer) error {
 	return tw.Flush()
 }
 
+// clock is worth a line when something can be said of it.
+func (r *Report) clock() string {
+	switch {
+	case r.Clock == nil:
+		return ""
+	case r.Clock.Refused != "":
+		return "clock: FENCED: " + r.Clock.Refused
+	case r.Clock.AheadMillis == nil:
+		return "clock: not compared yet: no peer's clock is known"
+	case *r.Clock.AheadMillis < 0:
+		return fmt.Sprintf("clock: %.0fms behind the median of the peers", -*r.Clock.AheadMillis)
+	default:
+		return fmt.Sprintf("clock: %.0fms ahead of the median of the peers", *r.Clock.AheadMillis)
+	}
+}
+
 // WriteLag prints one line for each peer.
 func (r *Report) WriteLag(w io.Writer) error {
 	if len(r.Peers) == 0 {
@@ -68,12 +89,20 @@ func (r *Report) WriteLag(w io.Writer) error {
 		return err
 	}
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	row(tw, "PEER", "HEALTH", "ACKED", "LAG TXNS", "LAG BYTES", "LAG SECONDS", "RTT", "LAST CONTACT", "REASON")
+	row(tw, "PEER", "HEALTH", "ACKED", "LAG TXNS", "LAG BYTES", "LAG SECONDS", "RTT", "SKEW", "LAST CONTACT", "REASON")
 	for _, p := range r.Peers {
 		row(tw, p.DC, p.Health, number(p.AckedRevision, "%d"), number(p.LagTxns, "%d"), size(p.LagBytes),
-			number(p.LagSeconds, "%.3f"), number(p.RTTMillis, "%.1fms"), number(p.LastContactSeconds, "%.1fs ago"), p.Reason)
+			number(p.LagSeconds, "%.3f"), number(p.RTTMillis, "%.1fms"), number(p.SkewMillis, "%.0fms"), number(p.LastContactSeconds, "%.1fs ago"), p.why())
 	}
 	return tw.Flush()
+}
+
+// why is the reason of the peer's health, and the cause of a silence.
+func (p *Peer) why() string {
+	if p.Cause == "" {
+		return p.Reason
+	}
+	return strings.TrimPrefix(fmt.Sprintf("%s; %s: %s", p.Reason, p.Cause, p.CauseDetail), "; ")
 }
 
 func (r *Report) noPeers() string {

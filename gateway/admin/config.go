@@ -33,6 +33,11 @@ type Peers interface {
 	Peers() []replication.PeerStatus
 }
 
+// Clock is where this node's clock stands while it leads. [replication.Engine] is one.
+type Clock interface {
+	Clock() replication.ClockStatus
+}
+
 // Keyspaces is how the keyspaces are doing while this node leads. [gateway.Server] is one.
 type Keyspaces interface {
 	Keyspaces() []gateway.KeyspaceStatus
@@ -48,6 +53,7 @@ type Conflicts interface {
 
 var (
 	_ Peers     = (*replication.Engine)(nil)
+	_ Clock     = (*replication.Engine)(nil)
 	_ Conflicts = (*dc.DC)(nil)
 
 	_ Verification = (*replication.Engine)(nil)
@@ -67,6 +73,7 @@ type Config struct {
 	// Verification may be nil: then there is no /v1/verify.
 	Verification Verification
 	Keyspaces    Keyspaces // nil means that the status tells of none
+	Clock        Clock     // nil means that the status says nothing of it
 
 	// Ready returns why this node can't serve linearizable requests now, nil when it can.
 	Ready    func(context.Context) error

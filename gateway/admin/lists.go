@@ -48,8 +48,8 @@ func text(b []byte) string {
 	return ""
 }
 
-// change is one entry of /v1/events: of a peer's health, or when it names a keyspace, of the policy under which
-// the writes of this datacenter are taken.
+// change is one entry of /v1/events: of a peer's health; of this datacenter's own clock; or when it names a
+// keyspace, of the policy under which the writes of this datacenter are taken.
 type change struct {
 	DC       string    `json:"dc"`
 	Keyspace *string   `json:"keyspace,omitempty"`
@@ -59,7 +59,7 @@ type change struct {
 	Reason   string    `json:"reason"`
 }
 
-// events answers with the changes of the peers' health and of policies, newest first, which the leader records.
+// events answers with the changes of the peers' health, of this datacenter's clock and of policies, newest first, which the leader records.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	n, ok := limit(w, r)
 	if !ok {
@@ -99,6 +99,11 @@ func (s *Server) changes(limit int) []change {
 	if s.cfg.Keyspaces != nil {
 		for _, e := range s.cfg.Keyspaces.PolicyEvents() {
 			all = append(all, change{DC: s.cfg.DC, Keyspace: &e.Keyspace, At: e.At, From: e.From, To: e.To, Reason: e.Reason})
+		}
+	}
+	if s.cfg.Clock != nil {
+		for _, e := range s.cfg.Clock.Clock().Events {
+			all = append(all, change{DC: s.cfg.DC, At: e.At, From: string(e.From), To: string(e.To), Reason: e.Reason})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b change) int {

@@ -22,8 +22,10 @@ type Status struct {
 	Peers    any          `json:"peers"` // []replication.PeerStatus; null when unknown
 	// Keyspaces are []gateway.KeyspaceStatus; null when unknown, for the same reason as Peers.
 	Keyspaces any `json:"keyspaces"`
+	// Clock is replication.ClockStatus, of the node that leads; null when unknown, likewise.
+	Clock any `json:"clock"`
 
-	PeersError   string `json:"peers_error,omitempty"` // why peers and keyspaces are null
+	PeersError   string `json:"peers_error,omitempty"` // why peers, keyspaces and clock are null
 	NodeID       string `json:"node_id"`
 	Incarnation  string `json:"incarnation"`
 	Digest       string `json:"digest"` // of all live data, at vector
@@ -47,16 +49,19 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	if answer.Vector == nil {
 		answer.Vector = event.Vector{}
 	}
-	peers, spaces, err := s.peers(r)
-	answer.Peers, answer.Keyspaces = peers, spaces
+	known, err := s.known(r)
+	answer.Peers, answer.Keyspaces, answer.Clock = known.peers, known.keyspaces, known.clock
 	if err != nil {
-		answer.Peers, answer.Keyspaces, answer.PeersError = nil, nil, err.Error()
+		answer.PeersError = err.Error()
 	}
 	s.answer(w, answer)
 }
 
-// peers is what this node knows of the peers and keyspaces when it leads, else what the leader answers.
-func (s *Server) peers(r *http.Request) (peers, spaces any, err error) {
+// leadersPart is what only the leader knows.
+type leadersPart struct{ peers, keyspaces, clock any }
+
+// known is what this node knows of the peers, keyspaces and its clock when it leads, else what the leader answers.
+func (s *Server) known(r *http.Request) (k leadersPart, err error) {
 	if _, leading := s.cfg.Leadership.Leading(); leading {
 		peers := slices.Clone(s.cfg.Peers.Peers())
 		if peers == nil {
@@ -65,23 +70,34 @@ func (s *Server) peers(r *http.Request) (peers, spaces any, err error) {
 		for i := range peers {
 			peers[i].HealthEvents = nil // /v1/events has them
 		}
-		if s.cfg.Keyspaces == nil {
-			return peers, nil, nil
+		k.peers = peers
+		if s.cfg.Keyspaces != nil {
+			k.keyspaces = s.cfg.Keyspaces.Keyspaces()
 		}
-		return peers, s.cfg.Keyspaces.Keyspaces(), nil
+		if s.cfg.Clock != nil {
+			c := s.cfg.Clock.Clock()
+			c.Events = nil
+			k.clock = c
+		}
+		return k, nil
 	}
 	var there struct {
 		Peers     json.RawMessage `json:"peers"`
 		Keyspaces json.RawMessage `json:"keyspaces"`
+		Clock     json.RawMessage `json:"clock"`
 		Error     string          `json:"peers_error"`
 	}
 	if err := s.askLeader(r, "/v1/status", &there); err != nil {
-		return nil, nil, err
+		return k, err
 	}
 	if there.Error != "" {
-		return nil, nil, fmt.Errorf("the leader: %s", there.Error)
+		return k, fmt.Errorf("the leader: %s", there.Error)
 	}
-	return there.Peers, there.Keyspaces, nil
+	k = leadersPart{there.Peers, there.Keyspaces, there.Clock}
+	if there.Clock == nil { // an older build
+		k.clock = nil
+	}
+	return k, nil
 }
 
 // name is a member's name, its id when it has none, and "" for 0.

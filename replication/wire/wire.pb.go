@@ -144,6 +144,61 @@ func (Codec) EnumDescriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{1}
 }
 
+type OpinionState int32
+
+const (
+	OpinionState_OPINION_UNSPECIFIED OpinionState = 0
+	OpinionState_OPINION_SUSPECTED   OpinionState = 1
+	OpinionState_OPINION_HEALTHY     OpinionState = 2
+	OpinionState_OPINION_DOWN        OpinionState = 3
+	OpinionState_OPINION_RECOVERING  OpinionState = 4
+)
+
+// Enum value maps for OpinionState.
+var (
+	OpinionState_name = map[int32]string{
+		0: "OPINION_UNSPECIFIED",
+		1: "OPINION_SUSPECTED",
+		2: "OPINION_HEALTHY",
+		3: "OPINION_DOWN",
+		4: "OPINION_RECOVERING",
+	}
+	OpinionState_value = map[string]int32{
+		"OPINION_UNSPECIFIED": 0,
+		"OPINION_SUSPECTED":   1,
+		"OPINION_HEALTHY":     2,
+		"OPINION_DOWN":        3,
+		"OPINION_RECOVERING":  4,
+	}
+)
+
+func (x OpinionState) Enum() *OpinionState {
+	p := new(OpinionState)
+	*p = x
+	return p
+}
+
+func (x OpinionState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OpinionState) Descriptor() protoreflect.EnumDescriptor {
+	return file_wire_proto_enumTypes[2].Descriptor()
+}
+
+func (OpinionState) Type() protoreflect.EnumType {
+	return &file_wire_proto_enumTypes[2]
+}
+
+func (x OpinionState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OpinionState.Descriptor instead.
+func (OpinionState) EnumDescriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{2}
+}
+
 type SyncStatus int32
 
 const (
@@ -189,11 +244,11 @@ func (x SyncStatus) String() string {
 }
 
 func (SyncStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_wire_proto_enumTypes[2].Descriptor()
+	return file_wire_proto_enumTypes[3].Descriptor()
 }
 
 func (SyncStatus) Type() protoreflect.EnumType {
-	return &file_wire_proto_enumTypes[2]
+	return &file_wire_proto_enumTypes[3]
 }
 
 func (x SyncStatus) Number() protoreflect.EnumNumber {
@@ -202,7 +257,7 @@ func (x SyncStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SyncStatus.Descriptor instead.
 func (SyncStatus) EnumDescriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{2}
+	return file_wire_proto_rawDescGZIP(), []int{3}
 }
 
 type Source int32
@@ -235,11 +290,11 @@ func (x Source) String() string {
 }
 
 func (Source) Descriptor() protoreflect.EnumDescriptor {
-	return file_wire_proto_enumTypes[3].Descriptor()
+	return file_wire_proto_enumTypes[4].Descriptor()
 }
 
 func (Source) Type() protoreflect.EnumType {
-	return &file_wire_proto_enumTypes[3]
+	return &file_wire_proto_enumTypes[4]
 }
 
 func (x Source) Number() protoreflect.EnumNumber {
@@ -248,7 +303,7 @@ func (x Source) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Source.Descriptor instead.
 func (Source) EnumDescriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{3}
+	return file_wire_proto_rawDescGZIP(), []int{4}
 }
 
 type FetchStatus int32
@@ -293,11 +348,11 @@ func (x FetchStatus) String() string {
 }
 
 func (FetchStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_wire_proto_enumTypes[4].Descriptor()
+	return file_wire_proto_enumTypes[5].Descriptor()
 }
 
 func (FetchStatus) Type() protoreflect.EnumType {
-	return &file_wire_proto_enumTypes[4]
+	return &file_wire_proto_enumTypes[5]
 }
 
 func (x FetchStatus) Number() protoreflect.EnumNumber {
@@ -306,7 +361,7 @@ func (x FetchStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FetchStatus.Descriptor instead.
 func (FetchStatus) EnumDescriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{4}
+	return file_wire_proto_rawDescGZIP(), []int{5}
 }
 
 type VerifyStatus int32
@@ -345,11 +400,11 @@ func (x VerifyStatus) String() string {
 }
 
 func (VerifyStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_wire_proto_enumTypes[5].Descriptor()
+	return file_wire_proto_enumTypes[6].Descriptor()
 }
 
 func (VerifyStatus) Type() protoreflect.EnumType {
-	return &file_wire_proto_enumTypes[5]
+	return &file_wire_proto_enumTypes[6]
 }
 
 func (x VerifyStatus) Number() protoreflect.EnumNumber {
@@ -358,7 +413,7 @@ func (x VerifyStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use VerifyStatus.Descriptor instead.
 func (VerifyStatus) EnumDescriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{5}
+	return file_wire_proto_rawDescGZIP(), []int{6}
 }
 
 // Signed carries every message. The signature is Ed25519 over
@@ -774,6 +829,7 @@ type Ack struct {
 	SentUnixNano  int64                  `protobuf:"varint,6,opt,name=sent_unix_nano,json=sentUnixNano,proto3" json:"sent_unix_nano,omitempty"`
 	Position      *Position              `protobuf:"bytes,7,opt,name=position,proto3" json:"position,omitempty"` // where the sender stands in the chain of `to`
 	Vector        []*Watermark           `protobuf:"bytes,8,rep,name=vector,proto3" json:"vector,omitempty"`
+	Opinions      []*Opinion             `protobuf:"bytes,9,rep,name=opinions,proto3" json:"opinions,omitempty"` // on all other datacenters, the receiver included
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -864,6 +920,83 @@ func (x *Ack) GetVector() []*Watermark {
 	return nil
 }
 
+func (x *Ack) GetOpinions() []*Opinion {
+	if x != nil {
+		return x.Opinions
+	}
+	return nil
+}
+
+// Opinion is how a datacenter's leader sees another datacenter.
+type Opinion struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Dc    string                 `protobuf:"bytes,1,opt,name=dc,proto3" json:"dc,omitempty"`
+	State OpinionState           `protobuf:"varint,2,opt,name=state,proto3,enum=geogate.replication.wire.OpinionState" json:"state,omitempty"`
+	// Milliseconds since its last ack, and since it was last heard from in any way, each plus 1; 0 for never.
+	AckMillisPlusOne     uint64 `protobuf:"varint,3,opt,name=ack_millis_plus_one,json=ackMillisPlusOne,proto3" json:"ack_millis_plus_one,omitempty"`
+	ContactMillisPlusOne uint64 `protobuf:"varint,4,opt,name=contact_millis_plus_one,json=contactMillisPlusOne,proto3" json:"contact_millis_plus_one,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *Opinion) Reset() {
+	*x = Opinion{}
+	mi := &file_wire_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Opinion) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Opinion) ProtoMessage() {}
+
+func (x *Opinion) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Opinion.ProtoReflect.Descriptor instead.
+func (*Opinion) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *Opinion) GetDc() string {
+	if x != nil {
+		return x.Dc
+	}
+	return ""
+}
+
+func (x *Opinion) GetState() OpinionState {
+	if x != nil {
+		return x.State
+	}
+	return OpinionState_OPINION_UNSPECIFIED
+}
+
+func (x *Opinion) GetAckMillisPlusOne() uint64 {
+	if x != nil {
+		return x.AckMillisPlusOne
+	}
+	return 0
+}
+
+func (x *Opinion) GetContactMillisPlusOne() uint64 {
+	if x != nil {
+		return x.ContactMillisPlusOne
+	}
+	return 0
+}
+
 // SyncRequest opens a pull.
 type SyncRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -878,7 +1011,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -890,7 +1023,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -903,7 +1036,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{6}
+	return file_wire_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *SyncRequest) GetFrom() string {
@@ -965,7 +1098,7 @@ type SyncReply struct {
 
 func (x *SyncReply) Reset() {
 	*x = SyncReply{}
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -977,7 +1110,7 @@ func (x *SyncReply) String() string {
 func (*SyncReply) ProtoMessage() {}
 
 func (x *SyncReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -990,7 +1123,7 @@ func (x *SyncReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncReply.ProtoReflect.Descriptor instead.
 func (*SyncReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{7}
+	return file_wire_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SyncReply) GetFrom() string {
@@ -1110,7 +1243,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +1255,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +1268,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{8}
+	return file_wire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Ping) GetFrom() string {
@@ -1171,13 +1304,14 @@ type Pong struct {
 	Leader        string                 `protobuf:"bytes,8,opt,name=leader,proto3" json:"leader,omitempty"`       // else the node that does, if it is known
 	Vector        []*Watermark           `protobuf:"bytes,9,rep,name=vector,proto3" json:"vector,omitempty"`       // of the answering node
 	Verifies      bool                   `protobuf:"varint,10,opt,name=verifies,proto3" json:"verifies,omitempty"` // it answers VerifyRequest, and a KeyCursor
+	Opinions      []*Opinion             `protobuf:"bytes,11,rep,name=opinions,proto3" json:"opinions,omitempty"`  // of the answering node, if it leads
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1189,7 +1323,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1202,7 +1336,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{9}
+	return file_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Pong) GetFrom() string {
@@ -1275,6 +1409,13 @@ func (x *Pong) GetVerifies() bool {
 	return false
 }
 
+func (x *Pong) GetOpinions() []*Opinion {
+	if x != nil {
+		return x.Opinions
+	}
+	return nil
+}
+
 // FetchRequest asks for a window of data that no stream carries: of a full-state snapshot, or of the frames
 // of another origin that the asked datacenter retains.
 type FetchRequest struct {
@@ -1295,7 +1436,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1307,7 +1448,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1320,7 +1461,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FetchRequest) GetFrom() string {
@@ -1419,7 +1560,7 @@ type SnapshotCursor struct {
 
 func (x *SnapshotCursor) Reset() {
 	*x = SnapshotCursor{}
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1431,7 +1572,7 @@ func (x *SnapshotCursor) String() string {
 func (*SnapshotCursor) ProtoMessage() {}
 
 func (x *SnapshotCursor) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1444,7 +1585,7 @@ func (x *SnapshotCursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotCursor.ProtoReflect.Descriptor instead.
 func (*SnapshotCursor) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SnapshotCursor) GetAfter() []byte {
@@ -1479,7 +1620,7 @@ type FramesCursor struct {
 
 func (x *FramesCursor) Reset() {
 	*x = FramesCursor{}
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1491,7 +1632,7 @@ func (x *FramesCursor) String() string {
 func (*FramesCursor) ProtoMessage() {}
 
 func (x *FramesCursor) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1504,7 +1645,7 @@ func (x *FramesCursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FramesCursor.ProtoReflect.Descriptor instead.
 func (*FramesCursor) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FramesCursor) GetOrigin() string {
@@ -1532,7 +1673,7 @@ type KeyCursor struct {
 
 func (x *KeyCursor) Reset() {
 	*x = KeyCursor{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1544,7 +1685,7 @@ func (x *KeyCursor) String() string {
 func (*KeyCursor) ProtoMessage() {}
 
 func (x *KeyCursor) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1557,7 +1698,7 @@ func (x *KeyCursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyCursor.ProtoReflect.Descriptor instead.
 func (*KeyCursor) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *KeyCursor) GetKey() []byte {
@@ -1596,7 +1737,7 @@ type FetchReply struct {
 
 func (x *FetchReply) Reset() {
 	*x = FetchReply{}
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1608,7 +1749,7 @@ func (x *FetchReply) String() string {
 func (*FetchReply) ProtoMessage() {}
 
 func (x *FetchReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1621,7 +1762,7 @@ func (x *FetchReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchReply.ProtoReflect.Descriptor instead.
 func (*FetchReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *FetchReply) GetFrom() string {
@@ -1767,7 +1908,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1779,7 +1920,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1792,7 +1933,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *VerifyRequest) GetFrom() string {
@@ -1868,7 +2009,7 @@ type BucketsQuery struct {
 
 func (x *BucketsQuery) Reset() {
 	*x = BucketsQuery{}
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1880,7 +2021,7 @@ func (x *BucketsQuery) String() string {
 func (*BucketsQuery) ProtoMessage() {}
 
 func (x *BucketsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1893,7 +2034,7 @@ func (x *BucketsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketsQuery.ProtoReflect.Descriptor instead.
 func (*BucketsQuery) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *BucketsQuery) GetHeld() []*Watermark {
@@ -1915,7 +2056,7 @@ type KeysQuery struct {
 
 func (x *KeysQuery) Reset() {
 	*x = KeysQuery{}
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1927,7 +2068,7 @@ func (x *KeysQuery) String() string {
 func (*KeysQuery) ProtoMessage() {}
 
 func (x *KeysQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1940,7 +2081,7 @@ func (x *KeysQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeysQuery.ProtoReflect.Descriptor instead.
 func (*KeysQuery) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *KeysQuery) GetBucket() uint32 {
@@ -1986,7 +2127,7 @@ type VerifyReply struct {
 
 func (x *VerifyReply) Reset() {
 	*x = VerifyReply{}
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1998,7 +2139,7 @@ func (x *VerifyReply) String() string {
 func (*VerifyReply) ProtoMessage() {}
 
 func (x *VerifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2011,7 +2152,7 @@ func (x *VerifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyReply.ProtoReflect.Descriptor instead.
 func (*VerifyReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *VerifyReply) GetFrom() string {
@@ -2109,7 +2250,7 @@ type Touches struct {
 
 func (x *Touches) Reset() {
 	*x = Touches{}
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2121,7 +2262,7 @@ func (x *Touches) String() string {
 func (*Touches) ProtoMessage() {}
 
 func (x *Touches) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2134,7 +2275,7 @@ func (x *Touches) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Touches.ProtoReflect.Descriptor instead.
 func (*Touches) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Touches) GetOrigin() string {
@@ -2166,7 +2307,7 @@ type KeyCopy struct {
 
 func (x *KeyCopy) Reset() {
 	*x = KeyCopy{}
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2178,7 +2319,7 @@ func (x *KeyCopy) String() string {
 func (*KeyCopy) ProtoMessage() {}
 
 func (x *KeyCopy) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2191,7 +2332,7 @@ func (x *KeyCopy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyCopy.ProtoReflect.Descriptor instead.
 func (*KeyCopy) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *KeyCopy) GetKey() []byte {
@@ -2274,7 +2415,7 @@ const file_wire_proto_rawDesc = "" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x12\n" +
 	"\x04past\x18\x04 \x01(\bR\x04past\x12\x12\n" +
-	"\x04hash\x18\x05 \x01(\fR\x04hash\"\x94\x02\n" +
+	"\x04hash\x18\x05 \x01(\fR\x04hash\"\xd3\x02\n" +
 	"\x03Ack\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12 \n" +
@@ -2283,7 +2424,13 @@ const file_wire_proto_rawDesc = "" +
 	"\x03seq\x18\x05 \x01(\x04R\x03seq\x12$\n" +
 	"\x0esent_unix_nano\x18\x06 \x01(\x03R\fsentUnixNano\x12>\n" +
 	"\bposition\x18\a \x01(\v2\".geogate.replication.wire.PositionR\bposition\x12;\n" +
-	"\x06vector\x18\b \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\"\x99\x01\n" +
+	"\x06vector\x18\b \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\x12=\n" +
+	"\bopinions\x18\t \x03(\v2!.geogate.replication.wire.OpinionR\bopinions\"\xbd\x01\n" +
+	"\aOpinion\x12\x0e\n" +
+	"\x02dc\x18\x01 \x01(\tR\x02dc\x12<\n" +
+	"\x05state\x18\x02 \x01(\x0e2&.geogate.replication.wire.OpinionStateR\x05state\x12-\n" +
+	"\x13ack_millis_plus_one\x18\x03 \x01(\x04R\x10ackMillisPlusOne\x125\n" +
+	"\x17contact_millis_plus_one\x18\x04 \x01(\x04R\x14contactMillisPlusOne\"\x99\x01\n" +
 	"\vSyncRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -2311,7 +2458,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x04Ping\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\xb1\x02\n" +
+	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\xf0\x02\n" +
 	"\x04Pong\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -2323,7 +2470,8 @@ const file_wire_proto_rawDesc = "" +
 	"\x06leader\x18\b \x01(\tR\x06leader\x12;\n" +
 	"\x06vector\x18\t \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\x12\x1a\n" +
 	"\bverifies\x18\n" +
-	" \x01(\bR\bverifies\"\xb6\x02\n" +
+	" \x01(\bR\bverifies\x12=\n" +
+	"\bopinions\x18\v \x03(\v2!.geogate.replication.wire.OpinionR\bopinions\"\xb6\x02\n" +
 	"\fFetchRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -2416,7 +2564,13 @@ const file_wire_proto_rawDesc = "" +
 	"\x05Codec\x12\x0e\n" +
 	"\n" +
 	"CODEC_NONE\x10\x00\x12\f\n" +
-	"\bCODEC_S2\x10\x01*\x8f\x01\n" +
+	"\bCODEC_S2\x10\x01*}\n" +
+	"\fOpinionState\x12\x17\n" +
+	"\x13OPINION_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11OPINION_SUSPECTED\x10\x01\x12\x13\n" +
+	"\x0fOPINION_HEALTHY\x10\x02\x12\x10\n" +
+	"\fOPINION_DOWN\x10\x03\x12\x16\n" +
+	"\x12OPINION_RECOVERING\x10\x04*\x8f\x01\n" +
 	"\n" +
 	"SyncStatus\x12\x14\n" +
 	"\x10SYNC_UNSPECIFIED\x10\x00\x12\v\n" +
@@ -2455,66 +2609,71 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
+var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_wire_proto_goTypes = []any{
 	(Kind)(0),              // 0: geogate.replication.wire.Kind
 	(Codec)(0),             // 1: geogate.replication.wire.Codec
-	(SyncStatus)(0),        // 2: geogate.replication.wire.SyncStatus
-	(Source)(0),            // 3: geogate.replication.wire.Source
-	(FetchStatus)(0),       // 4: geogate.replication.wire.FetchStatus
-	(VerifyStatus)(0),      // 5: geogate.replication.wire.VerifyStatus
-	(*Signed)(nil),         // 6: geogate.replication.wire.Signed
-	(*Shipment)(nil),       // 7: geogate.replication.wire.Shipment
-	(*Part)(nil),           // 8: geogate.replication.wire.Part
-	(*Position)(nil),       // 9: geogate.replication.wire.Position
-	(*Watermark)(nil),      // 10: geogate.replication.wire.Watermark
-	(*Ack)(nil),            // 11: geogate.replication.wire.Ack
-	(*SyncRequest)(nil),    // 12: geogate.replication.wire.SyncRequest
-	(*SyncReply)(nil),      // 13: geogate.replication.wire.SyncReply
-	(*Ping)(nil),           // 14: geogate.replication.wire.Ping
-	(*Pong)(nil),           // 15: geogate.replication.wire.Pong
-	(*FetchRequest)(nil),   // 16: geogate.replication.wire.FetchRequest
-	(*SnapshotCursor)(nil), // 17: geogate.replication.wire.SnapshotCursor
-	(*FramesCursor)(nil),   // 18: geogate.replication.wire.FramesCursor
-	(*KeyCursor)(nil),      // 19: geogate.replication.wire.KeyCursor
-	(*FetchReply)(nil),     // 20: geogate.replication.wire.FetchReply
-	(*VerifyRequest)(nil),  // 21: geogate.replication.wire.VerifyRequest
-	(*BucketsQuery)(nil),   // 22: geogate.replication.wire.BucketsQuery
-	(*KeysQuery)(nil),      // 23: geogate.replication.wire.KeysQuery
-	(*VerifyReply)(nil),    // 24: geogate.replication.wire.VerifyReply
-	(*Touches)(nil),        // 25: geogate.replication.wire.Touches
-	(*KeyCopy)(nil),        // 26: geogate.replication.wire.KeyCopy
+	(OpinionState)(0),      // 2: geogate.replication.wire.OpinionState
+	(SyncStatus)(0),        // 3: geogate.replication.wire.SyncStatus
+	(Source)(0),            // 4: geogate.replication.wire.Source
+	(FetchStatus)(0),       // 5: geogate.replication.wire.FetchStatus
+	(VerifyStatus)(0),      // 6: geogate.replication.wire.VerifyStatus
+	(*Signed)(nil),         // 7: geogate.replication.wire.Signed
+	(*Shipment)(nil),       // 8: geogate.replication.wire.Shipment
+	(*Part)(nil),           // 9: geogate.replication.wire.Part
+	(*Position)(nil),       // 10: geogate.replication.wire.Position
+	(*Watermark)(nil),      // 11: geogate.replication.wire.Watermark
+	(*Ack)(nil),            // 12: geogate.replication.wire.Ack
+	(*Opinion)(nil),        // 13: geogate.replication.wire.Opinion
+	(*SyncRequest)(nil),    // 14: geogate.replication.wire.SyncRequest
+	(*SyncReply)(nil),      // 15: geogate.replication.wire.SyncReply
+	(*Ping)(nil),           // 16: geogate.replication.wire.Ping
+	(*Pong)(nil),           // 17: geogate.replication.wire.Pong
+	(*FetchRequest)(nil),   // 18: geogate.replication.wire.FetchRequest
+	(*SnapshotCursor)(nil), // 19: geogate.replication.wire.SnapshotCursor
+	(*FramesCursor)(nil),   // 20: geogate.replication.wire.FramesCursor
+	(*KeyCursor)(nil),      // 21: geogate.replication.wire.KeyCursor
+	(*FetchReply)(nil),     // 22: geogate.replication.wire.FetchReply
+	(*VerifyRequest)(nil),  // 23: geogate.replication.wire.VerifyRequest
+	(*BucketsQuery)(nil),   // 24: geogate.replication.wire.BucketsQuery
+	(*KeysQuery)(nil),      // 25: geogate.replication.wire.KeysQuery
+	(*VerifyReply)(nil),    // 26: geogate.replication.wire.VerifyReply
+	(*Touches)(nil),        // 27: geogate.replication.wire.Touches
+	(*KeyCopy)(nil),        // 28: geogate.replication.wire.KeyCopy
 }
 var file_wire_proto_depIdxs = []int32{
 	0,  // 0: geogate.replication.wire.Signed.kind:type_name -> geogate.replication.wire.Kind
 	1,  // 1: geogate.replication.wire.Shipment.codec:type_name -> geogate.replication.wire.Codec
-	9,  // 2: geogate.replication.wire.Ack.position:type_name -> geogate.replication.wire.Position
-	10, // 3: geogate.replication.wire.Ack.vector:type_name -> geogate.replication.wire.Watermark
-	9,  // 4: geogate.replication.wire.SyncRequest.position:type_name -> geogate.replication.wire.Position
-	2,  // 5: geogate.replication.wire.SyncReply.status:type_name -> geogate.replication.wire.SyncStatus
-	3,  // 6: geogate.replication.wire.SyncReply.source:type_name -> geogate.replication.wire.Source
-	10, // 7: geogate.replication.wire.SyncReply.vector:type_name -> geogate.replication.wire.Watermark
-	10, // 8: geogate.replication.wire.Pong.vector:type_name -> geogate.replication.wire.Watermark
-	17, // 9: geogate.replication.wire.FetchRequest.snapshot:type_name -> geogate.replication.wire.SnapshotCursor
-	18, // 10: geogate.replication.wire.FetchRequest.frames:type_name -> geogate.replication.wire.FramesCursor
-	19, // 11: geogate.replication.wire.FetchRequest.key:type_name -> geogate.replication.wire.KeyCursor
-	9,  // 12: geogate.replication.wire.FramesCursor.position:type_name -> geogate.replication.wire.Position
-	4,  // 13: geogate.replication.wire.FetchReply.status:type_name -> geogate.replication.wire.FetchStatus
-	10, // 14: geogate.replication.wire.FetchReply.vector:type_name -> geogate.replication.wire.Watermark
-	22, // 15: geogate.replication.wire.VerifyRequest.buckets:type_name -> geogate.replication.wire.BucketsQuery
-	23, // 16: geogate.replication.wire.VerifyRequest.keys:type_name -> geogate.replication.wire.KeysQuery
-	10, // 17: geogate.replication.wire.BucketsQuery.held:type_name -> geogate.replication.wire.Watermark
-	5,  // 18: geogate.replication.wire.VerifyReply.status:type_name -> geogate.replication.wire.VerifyStatus
-	10, // 19: geogate.replication.wire.VerifyReply.held:type_name -> geogate.replication.wire.Watermark
-	10, // 20: geogate.replication.wire.VerifyReply.reach:type_name -> geogate.replication.wire.Watermark
-	25, // 21: geogate.replication.wire.VerifyReply.touches:type_name -> geogate.replication.wire.Touches
-	26, // 22: geogate.replication.wire.VerifyReply.keys:type_name -> geogate.replication.wire.KeyCopy
-	23, // [23:23] is the sub-list for method output_type
-	23, // [23:23] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	10, // 2: geogate.replication.wire.Ack.position:type_name -> geogate.replication.wire.Position
+	11, // 3: geogate.replication.wire.Ack.vector:type_name -> geogate.replication.wire.Watermark
+	13, // 4: geogate.replication.wire.Ack.opinions:type_name -> geogate.replication.wire.Opinion
+	2,  // 5: geogate.replication.wire.Opinion.state:type_name -> geogate.replication.wire.OpinionState
+	10, // 6: geogate.replication.wire.SyncRequest.position:type_name -> geogate.replication.wire.Position
+	3,  // 7: geogate.replication.wire.SyncReply.status:type_name -> geogate.replication.wire.SyncStatus
+	4,  // 8: geogate.replication.wire.SyncReply.source:type_name -> geogate.replication.wire.Source
+	11, // 9: geogate.replication.wire.SyncReply.vector:type_name -> geogate.replication.wire.Watermark
+	11, // 10: geogate.replication.wire.Pong.vector:type_name -> geogate.replication.wire.Watermark
+	13, // 11: geogate.replication.wire.Pong.opinions:type_name -> geogate.replication.wire.Opinion
+	19, // 12: geogate.replication.wire.FetchRequest.snapshot:type_name -> geogate.replication.wire.SnapshotCursor
+	20, // 13: geogate.replication.wire.FetchRequest.frames:type_name -> geogate.replication.wire.FramesCursor
+	21, // 14: geogate.replication.wire.FetchRequest.key:type_name -> geogate.replication.wire.KeyCursor
+	10, // 15: geogate.replication.wire.FramesCursor.position:type_name -> geogate.replication.wire.Position
+	5,  // 16: geogate.replication.wire.FetchReply.status:type_name -> geogate.replication.wire.FetchStatus
+	11, // 17: geogate.replication.wire.FetchReply.vector:type_name -> geogate.replication.wire.Watermark
+	24, // 18: geogate.replication.wire.VerifyRequest.buckets:type_name -> geogate.replication.wire.BucketsQuery
+	25, // 19: geogate.replication.wire.VerifyRequest.keys:type_name -> geogate.replication.wire.KeysQuery
+	11, // 20: geogate.replication.wire.BucketsQuery.held:type_name -> geogate.replication.wire.Watermark
+	6,  // 21: geogate.replication.wire.VerifyReply.status:type_name -> geogate.replication.wire.VerifyStatus
+	11, // 22: geogate.replication.wire.VerifyReply.held:type_name -> geogate.replication.wire.Watermark
+	11, // 23: geogate.replication.wire.VerifyReply.reach:type_name -> geogate.replication.wire.Watermark
+	27, // 24: geogate.replication.wire.VerifyReply.touches:type_name -> geogate.replication.wire.Touches
+	28, // 25: geogate.replication.wire.VerifyReply.keys:type_name -> geogate.replication.wire.KeyCopy
+	26, // [26:26] is the sub-list for method output_type
+	26, // [26:26] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -2522,12 +2681,12 @@ func file_wire_proto_init() {
 	if File_wire_proto != nil {
 		return
 	}
-	file_wire_proto_msgTypes[10].OneofWrappers = []any{
+	file_wire_proto_msgTypes[11].OneofWrappers = []any{
 		(*FetchRequest_Snapshot)(nil),
 		(*FetchRequest_Frames)(nil),
 		(*FetchRequest_Key)(nil),
 	}
-	file_wire_proto_msgTypes[15].OneofWrappers = []any{
+	file_wire_proto_msgTypes[16].OneofWrappers = []any{
 		(*VerifyRequest_Buckets)(nil),
 		(*VerifyRequest_Keys)(nil),
 	}
@@ -2536,8 +2695,8 @@ func file_wire_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
-			NumEnums:      6,
-			NumMessages:   21,
+			NumEnums:      7,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -26,6 +26,8 @@ type Options struct {
 	DCs   []string                // names; three when nil
 	Nodes int                     // of each; 1 when 0
 	Edit  func(*configs.Topology) // changes the topology before anything starts; nil for none
+	// Clocks runs a build whose clocks SetClock can set.
+	Clocks bool
 }
 
 // Cluster is a running set of datacenters.
@@ -84,7 +86,7 @@ func Prepare(t testing.TB, o Options) *Cluster {
 	}
 	c.file = filepath.Join(c.dir, "geogate.yaml")
 	c.WriteTopology()
-	bin := Binary(t)
+	bin := binary(t, o.Clocks)
 	for _, d := range c.Topology.Datacenters {
 		for _, n := range d.Nodes {
 			c.nodes[d.Name+"/"+n.Name] = newProcess(t, bin, c.file, d.Name, n)
@@ -172,6 +174,21 @@ func (c *Cluster) others(dc string, do func(a, b string)) {
 	}
 }
 
+// SetClock makes the wall clocks of all nodes of a datacenter wrong by so much; 0 makes them right. It needs
+// [Options.Clocks].
+func (c *Cluster) SetClock(dc string, off time.Duration) {
+	c.t.Helper()
+	for _, p := range c.Nodes(dc) {
+		path := filepath.Join(p.Spec.Dir, "clock-offset")
+		if err := os.WriteFile(path+".new", []byte(off.String()), 0o600); err != nil {
+			c.t.Fatal(err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+}
+
 // Client is an etcd client of a datacenter, with the endpoints of all its nodes.
 func (c *Cluster) Client(dc string) *clientv3.Client {
 	c.t.Helper()
@@ -202,6 +219,7 @@ type Status struct {
 		Reason        string   `json:"reason"`
 		NeedsSnapshot string   `json:"needs_snapshot"`
 		AckedRevision *int64   `json:"acked_revision"`
+		SkewMillis    *float64 `json:"skew_ms"`
 		LagTxns       *int64   `json:"lag_txns"`
 		LagSeconds    *float64 `json:"lag_seconds"`
 		RTTMillis     *float64 `json:"rtt_ms"`
@@ -216,6 +234,11 @@ type Status struct {
 			LastOK        *float64 `json:"last_ok_age_seconds"`
 		} `json:"verify"`
 	} `json:"peers"`
+	Clock *struct {
+		State       string   `json:"state"`
+		AheadMillis *float64 `json:"ahead_ms"`
+		Refused     string   `json:"refused"`
+	} `json:"clock"`
 }
 
 // Status asks one node.

@@ -14,21 +14,38 @@ import (
 	"geogate/configs"
 )
 
-var build = sync.OnceValues(func() (string, error) {
+var (
+	build       = sync.OnceValues(func() (string, error) { return buildWith("") })
+	buildClocks = sync.OnceValues(func() (string, error) { return buildWith("faults") })
+)
+
+func binaryPath(tags string) string {
+	return filepath.Join(os.TempDir(), fmt.Sprintf("geogate-test-%d%s", os.Getpid(), tags))
+}
+
+func buildWith(tags string) (string, error) {
 	_, self, _, _ := runtime.Caller(0)
 	root := filepath.Join(filepath.Dir(self), "..", "..")
-	bin := filepath.Join(os.TempDir(), fmt.Sprintf("geogate-test-%d", os.Getpid()))
-	out, err := exec.Command("go", "build", "-C", root, "-o", bin, "./cmd/geogate").CombinedOutput()
+	bin := binaryPath(tags)
+	out, err := exec.Command("go", "build", "-C", root, "-tags", tags, "-o", bin, "./cmd/geogate").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("go build ./cmd/geogate: %w\n%s", err, out)
 	}
 	return bin, nil
-})
+}
 
 // Binary builds geogate once for the test process. [Main] removes it.
-func Binary(t testing.TB) string {
+func Binary(t testing.TB) string { return binary(t, false) }
+
+// binary is the program, or with clocks the build of it whose clock tests can set.
+func binary(t testing.TB, clocks bool) string {
 	t.Helper()
-	bin, err := build()
+	bin, err := "", error(nil)
+	if clocks {
+		bin, err = buildClocks()
+	} else {
+		bin, err = build()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +54,8 @@ func Binary(t testing.TB) string {
 
 // Main runs the tests of a package that uses [Binary], and cleans up behind it.
 func Main(m *testing.M) int {
-	defer os.Remove(filepath.Join(os.TempDir(), fmt.Sprintf("geogate-test-%d", os.Getpid())))
+	defer os.Remove(binaryPath(""))
+	defer os.Remove(binaryPath("faults"))
 	return m.Run()
 }
 

@@ -39,7 +39,9 @@ type cluster struct {
 	dcs   []string
 	nodes []*node // datacenter by datacenter
 	small *node   // has a small disk
-	http  *http.Client
+
+	clocks bool // the build's clocks can be set
+	http   *http.Client
 }
 
 // newCluster makes the network and writes the topology; nothing runs yet.

@@ -56,6 +56,9 @@ func (c config) validate() error {
 			return fmt.Errorf("%w: --only names %q, which is none of %v", errUsage, name, kindNames())
 		}
 	}
+	if len(c.Only) == 1 && c.Only[0] == clockOffset && c.Geogate != "" && !clocksCanBeSet(c.Geogate) {
+		return fmt.Errorf("%w: --only %s needs a build with -tags faults, which %s is not; make faults makes one", errUsage, clockOffset, c.Geogate)
+	}
 	return nil
 }
 

@@ -4,7 +4,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -47,6 +49,7 @@ func kinds() []kind {
 		{"shaky-dc", shakyDC},
 		{"wipe-stream", wipeStream},
 		{"fill-disk", fillDisk},
+		{clockOffset, setClock},
 	}
 }
 
@@ -251,6 +254,27 @@ func wipeStream(c *cluster, rnd *rand.Rand) fault {
 		// Files appear while the tree is removed: what is left is a damaged store, which is as good.
 		_ = os.RemoveAll(filepath.Join(n.spec.Dir, "nats"))
 	}, (*node).start)
+}
+
+// clockOffset is the kind that needs a build whose clock can be set.
+const clockOffset = "clock-offset"
+
+// setClock makes the clocks of a datacenter wrong by up to an hour, from one moment to the next, and right again.
+func setClock(c *cluster, rnd *rand.Rand) fault {
+	dc := pick(rnd, c.dcs)
+	off := time.Duration(1+rnd.IntN(3600)) * time.Second
+	if rnd.IntN(2) == 0 {
+		off = -off
+	}
+	file := func(n *node) string { return filepath.Join(n.spec.Dir, clockOffset) }
+	return onNodes(fmt.Sprintf("clocks of %s off by %s", dc, off), always(c.in(dc)...), func(n *node) {
+		_ = os.WriteFile(file(n), []byte(off.String()), 0o600) // on a full disk it stays right
+	}, func(n *node) error {
+		if err := os.Remove(file(n)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("set the clock of %s right: %w", n, err)
+		}
+		return nil
+	})
 }
 
 // ballast is the file that fills a disk.

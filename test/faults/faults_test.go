@@ -165,6 +165,7 @@ func TestOutcomes(t *testing.T) {
 	}{
 		{nil, check.Acked},
 		{status.Error(codes.FailedPrecondition, "geogate: committed in us-east"), check.Committed},
+		{status.Error(codes.FailedPrecondition, "geogate: nothing was written: this node's clock is ahead: ..."), check.Refused},
 		{status.Error(codes.Unavailable, "geogate: nothing was written: ap-south is down"), check.Refused},
 		{status.Error(codes.Unavailable, "etcdserver: no leader"), check.Refused},
 		{status.Error(codes.Unavailable, "etcdserver: request timed out"), check.Unknown},
@@ -184,6 +185,7 @@ func TestConfigIsChecked(t *testing.T) {
 		func(c *config) { c.Nodes = []int{3, 2} },
 		func(c *config) { c.Only = []string{"earthquake"} },
 		func(c *config) { c.Recover = -time.Second },
+		func(c *config) { c.Only, c.Geogate = []string{clockOffset}, os.Args[0] },
 	} {
 		c := defaults()
 		edit(&c)

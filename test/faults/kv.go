@@ -79,6 +79,8 @@ func outcome(err error) check.Outcome {
 	}
 	st, _ := status.FromError(err)
 	switch text := st.Message(); {
+	case st.Code() == codes.FailedPrecondition && strings.HasPrefix(text, "geogate: nothing was written"):
+		return check.Refused
 	case st.Code() == codes.FailedPrecondition:
 		return check.Committed
 	case st.Code() != codes.Unavailable:

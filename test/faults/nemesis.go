@@ -24,6 +24,9 @@ type nemesis struct {
 func newNemesis(c *cluster, seed uint64, only []string) *nemesis {
 	m := &nemesis{c: c, rnd: rand.New(rand.NewPCG(seed, 1)), counts: map[string]int{}}
 	for _, k := range kinds() {
+		if k.name == clockOffset && !c.clocks {
+			continue
+		}
 		if len(only) == 0 || slices.Contains(only, k.name) {
 			m.kinds = append(m.kinds, k)
 		}

@@ -5,6 +5,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"debug/buildinfo"
 	"errors"
 	"fmt"
 	"io"
@@ -13,6 +14,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -37,7 +40,6 @@ func run(ctx context.Context, cfg config, out io.Writer) (err error) {
 	defer stop(nil)
 	say := teller(out, stop)
 	say("seed %d, %d s, nodes %v, commit %s", cfg.Seed, cfg.Seconds, cfg.Nodes, commit(ctx))
-	say("no clock is set off: the kernel has no clock of its own for a group of processes, and the machine's is not touched")
 	dir, err := makeWorkDir(cfg.Dir)
 	if err != nil {
 		return err
@@ -53,6 +55,9 @@ func run(ctx context.Context, cfg config, out io.Writer) (err error) {
 	c, err := newCluster(cfg, dir, bin)
 	if err != nil {
 		return err
+	}
+	if c.clocks = clocksCanBeSet(bin); !c.clocks {
+		say("no clock is set wrong: %s was not built with -tags faults", bin)
 	}
 	failures := filepath.Join(cfg.Out, fmt.Sprintf("seed-%d-%s", cfg.Seed, time.Now().Format("150405")))
 	v := &verdict{say: say}
@@ -215,11 +220,17 @@ func root() string {
 }
 
 func build(ctx context.Context, bin string) error {
-	text, err := exec.CommandContext(ctx, "go", "build", "-C", root(), "-o", bin, "./cmd/geogate").CombinedOutput()
+	text, err := exec.CommandContext(ctx, "go", "build", "-C", root(), "-tags", "faults", "-o", bin, "./cmd/geogate").CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("go build ./cmd/geogate: %w\n%s", err, text)
 	}
 	return nil
+}
+
+// clocksCanBeSet says whether a program is a build for tests of faults. The machine's clock is not touched.
+func clocksCanBeSet(bin string) bool {
+	info, err := buildinfo.ReadFile(bin)
+	return err == nil && slices.Contains(info.Settings, debug.BuildSetting{Key: "-tags", Value: "faults"})
 }
 
 func commit(ctx context.Context) string {

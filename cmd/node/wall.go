@@ -1,0 +1,11 @@
+//go:build !faults
+
+package node
+
+import (
+	"log/slog"
+	"time"
+)
+
+// wallClock is the clock that stamps are taken from.
+func wallClock(now func() time.Time, _ string, _ *slog.Logger) func() time.Time { return now }
