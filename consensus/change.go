@@ -128,10 +128,19 @@ func (l *loop) reconfigure() {
 			c.done <- c.ctx.Err()
 			continue
 		}
-		if err := l.proposeChange(c); err != nil {
+		if l.isKnown(c.what) {
+			c.done <- nil
+		} else if err := l.proposeChange(c); err != nil {
 			c.done <- err
 		}
 	}
+}
+
+// isKnown says that a member says nothing new, as when an answer to it was late.
+func (l *loop) isKnown(c *pb.Change) bool {
+	said := memberFromProto(c.Member)
+	m, ok := l.book.get().Member(said.ID)
+	return ok && c.Operation == pb.Change_OPERATION_PUBLISH && m.saysTheSame(&said)
 }
 
 func (l *loop) proposeChange(c *change) error {

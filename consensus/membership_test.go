@@ -121,7 +121,11 @@ func (g *group) remove(s *site) {
 func (g *group) sameMembers() *Membership {
 	g.t.Helper()
 	g.everywhere(g.leader())
-	want := g.leader().node.Membership()
+	var want *Membership
+	eventually(g.t, "all members to have told their names", func() bool {
+		want = g.leader().node.Membership()
+		return !slices.ContainsFunc(want.Members, func(m Member) bool { return !m.Started() })
+	})
 	for _, s := range g.sites {
 		if s.ended == nil {
 			continue
@@ -140,25 +144,18 @@ func TestGrowAndShrink(t *testing.T) {
 	var acked []string
 	ctx, stop := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
-	apps := func() []*app { // the sites change under the writers
-		mu.Lock()
-		defer mu.Unlock()
-		var all []*app
-		for _, s := range g.sites {
-			all = append(all, s.app)
-		}
+	locked := func(f func()) { mu.Lock(); defer mu.Unlock(); f() }
+	started := []*app{g.sites[0].app}
+	apps := func() (all []*app) {
+		locked(func() { all = slices.Clone(started) })
 		return all
 	}
-	locked := func(f func()) { mu.Lock(); defer mu.Unlock(); f() }
 	for w := range 4 {
 		wg.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				text := text(w*1_000_000+i, 100)
 				for done := false; !done && ctx.Err() == nil; {
 					for _, a := range apps() {
-						if a == nil {
-							continue
-						}
 						once, cancel := context.WithTimeout(ctx, 5*time.Second)
 						err := a.put(once, text)
 						cancel()
@@ -176,13 +173,9 @@ func TestGrowAndShrink(t *testing.T) {
 			}
 		})
 	}
-	grow := func() {
-		s := g.admitLocked(&mu)
-		g.join(s)
-		g.promote(s)
-	}
 	for range 4 {
-		grow()
+		s := g.grow()
+		locked(func() { started = append(started, s.app) })
 	}
 	if m := g.sameMembers(); len(m.Members) != 5 || m.learners() != 0 {
 		t.Fatalf("members %+v, want five voters", m)
@@ -211,18 +204,6 @@ func TestGrowAndShrink(t *testing.T) {
 		}
 	}
 	t.Logf("%d writes", len(acked))
-}
-
-// admitLocked is admit of a learner while others look at the sites.
-func (g *group) admitLocked(mu *sync.Mutex) *site {
-	sites := g.sites
-	s := g.admit(true)
-	with := g.sites
-	g.sites = sites
-	mu.Lock()
-	defer mu.Unlock()
-	g.sites = with
-	return s
 }
 
 func TestChangesThatAreRefused(t *testing.T) {

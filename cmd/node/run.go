@@ -15,6 +15,8 @@ func (n *Node) Run(ctx context.Context) error {
 		select {
 		case <-n.killed:
 			stop()
+		case <-n.dc.Removed(): // those who are still served here are served to the end
+			stop()
 		case <-ctx.Done():
 		}
 	}()

@@ -23,17 +23,18 @@ type Status struct {
 	// Keyspaces are []gateway.KeyspaceStatus; null when unknown, for the same reason as Peers.
 	Keyspaces any `json:"keyspaces"`
 
-	PeersError   string `json:"peers_error,omitempty"` // why peers and keyspaces are null
-	NodeID       string `json:"node_id"`
-	Incarnation  string `json:"incarnation"`
-	Digest       string `json:"digest"` // of all live data, at vector
-	CommitIndex  uint64 `json:"commit_index"`
-	AppliedIndex uint64 `json:"applied_index"`
-	Compacted    int64  `json:"compacted_revision"`
-	Keys         int64  `json:"keys"`
-	DBSizeBytes  int64  `json:"db_size_bytes"`
-	DBInUseBytes int64  `json:"db_in_use_bytes"`
-	Problem      string `json:"problem,omitempty"`
+	Members      []Member `json:"members"`               // the nodes of this datacenter as this node knows them
+	PeersError   string   `json:"peers_error,omitempty"` // why peers and keyspaces are null
+	NodeID       string   `json:"node_id"`
+	Incarnation  string   `json:"incarnation"`
+	Digest       string   `json:"digest"` // of all live data, at vector
+	CommitIndex  uint64   `json:"commit_index"`
+	AppliedIndex uint64   `json:"applied_index"`
+	Compacted    int64    `json:"compacted_revision"`
+	Keys         int64    `json:"keys"`
+	DBSizeBytes  int64    `json:"db_size_bytes"`
+	DBInUseBytes int64    `json:"db_in_use_bytes"`
+	Problem      string   `json:"problem,omitempty"`
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
@@ -48,7 +49,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		answer.Vector = event.Vector{}
 	}
 	peers, spaces, err := s.peers(r)
-	answer.Peers, answer.Keyspaces = peers, spaces
+	answer.Peers, answer.Keyspaces, answer.Members = peers, spaces, s.membersNow(st.Leader)
 	if err != nil {
 		answer.Peers, answer.Keyspaces, answer.PeersError = nil, nil, err.Error()
 	}
@@ -86,7 +87,7 @@ func (s *Server) peers(r *http.Request) (peers, spaces any, err error) {
 
 // name is a member's name, its id when it has none, and "" for 0.
 func (s *Server) name(id uint64) string {
-	switch m, ok := s.members[id]; {
+	switch m, ok := s.member(id); {
 	case id == 0:
 		return ""
 	case ok && m.Name != "":
