@@ -39,7 +39,7 @@ func (e *Engine) notLeading(peer string, nonce uint64) *wire.SyncReply {
 }
 
 func (e *Engine) replyTo(peer string, nonce uint64) *wire.SyncReply {
-	return &wire.SyncReply{From: e.cfg.Local, To: peer, Nonce: nonce, Vector: e.watermarks()}
+	return &wire.SyncReply{From: e.cfg.Local, To: peer, Nonce: nonce, Vector: e.watermarks(), Nodes: e.ownNodes()}
 }
 
 func (e *Engine) respond(m *nats.Msg, reply *wire.SyncReply) {
@@ -58,7 +58,7 @@ func (e *Engine) onPing(m *nats.Msg) {
 	e.send(m, wire.Kind_KIND_PONG, &wire.Pong{
 		From: e.cfg.Local, To: peer, Nonce: ping.Nonce, ClockUnixNano: e.cfg.Clock().UnixNano(),
 		Incarnation: e.cfg.Incarnation(), Revision: e.cfg.Chain.Position(e.cfg.Local).Revision,
-		Leading: leading, Leader: e.leader(), Vector: e.watermarks(),
+		Leading: leading, Leader: e.leader(), Vector: e.watermarks(), Nodes: e.ownNodes(),
 	})
 }
 

@@ -37,6 +37,7 @@ func (k *link) ping(ctx context.Context) {
 		r.status.rtt, r.status.skew = nil, nil
 		return
 	}
+	r.status.nodes = pong.Nodes
 	rtt := now.Sub(sent)
 	skew := time.Unix(0, pong.ClockUnixNano).Sub(sent.Add(rtt / 2))
 	r.status.rtt, r.status.skew, r.status.heard = &rtt, &skew, now

@@ -43,7 +43,8 @@ type receiverStatus struct {
 	skew     *time.Duration
 	head     *int64 // of the origin's chain, as it last said
 	marks    []*wire.Watermark
-	heard    time.Time // when it last said anything
+	heard    time.Time        // when it last said anything
+	nodes    []*wire.Endpoint // of the origin, as it last said
 }
 
 func newReceiver(l *lead, p *Peer) *receiver {

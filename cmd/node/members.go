@@ -13,6 +13,7 @@ import (
 	"geogate/consensus"
 	"geogate/dc"
 	"geogate/gateway"
+	"geogate/replication"
 )
 
 var _ gateway.Membership = (*roster)(nil)
@@ -54,12 +55,38 @@ func (r *roster) Members() []gateway.Member {
 	return l.members
 }
 
+// endpoints are the nodes as the other datacenters find them.
+func endpoints(m *consensus.Membership) (out []replication.Endpoint) {
+	for _, x := range m.Members {
+		if x.NATS != "" {
+			out = append(out, replication.Endpoint{Node: x.Name, URL: "nats://" + x.NATS})
+		}
+	}
+	return out
+}
+
 // name is a node's name, "" when it is not known.
-func (n *Node) nodeName(id uint64) string {
+func (n *Node) name(id uint64) string {
 	if m, ok := n.dc.Membership().Member(id); ok {
 		return m.Name
 	}
 	return ""
+}
+
+// tell keeps replication informed of who the nodes are.
+func (n *Node) tell(ctx context.Context) error {
+	for ctx.Err() == nil {
+		changed := n.dc.MembershipChanged()
+		n.engine.SetLeader(n.name(n.dc.Leader())) // who leads may have been known before its name was
+		if n.site.NATS.Mode == configs.Embedded {
+			n.engine.SetNodes(endpoints(n.dc.Membership()))
+		}
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		}
+	}
+	return nil
 }
 
 // self is what a node of the topology tells its group of itself.

@@ -22,7 +22,7 @@ func (n *Node) Run(ctx context.Context) error {
 	}()
 	// Each stage outlives the one before it.
 	dcStage := newStage(stop, n.dc.Run)
-	engineStage := newStage(stop, n.engine.Run, n.lead)
+	engineStage := newStage(stop, n.engine.Run, n.lead, n.tell)
 	front := newStage(stop, n.gateway.Run, n.admin.Run)
 
 	dcStage.start()

@@ -883,6 +883,59 @@ func (x *SyncRequest) GetGap() bool {
 	return false
 }
 
+// Endpoint is where a node listens for peers.
+type Endpoint struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Url           string                 `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Endpoint) Reset() {
+	*x = Endpoint{}
+	mi := &file_wire_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Endpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Endpoint) ProtoMessage() {}
+
+func (x *Endpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
+func (*Endpoint) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Endpoint) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Endpoint) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
 // SyncReply says where to pull from.
 type SyncReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -901,13 +954,14 @@ type SyncReply struct {
 	Source        Source                 `protobuf:"varint,13,opt,name=source,proto3,enum=geogate.replication.wire.Source" json:"source,omitempty"`
 	Until         int64                  `protobuf:"varint,14,opt,name=until,proto3" json:"until,omitempty"`  // of a difference: ask again from here
 	Vector        []*Watermark           `protobuf:"bytes,15,rep,name=vector,proto3" json:"vector,omitempty"` // of the origin
+	Nodes         []*Endpoint            `protobuf:"bytes,16,rep,name=nodes,proto3" json:"nodes,omitempty"`   // of the origin, as the answering node knows them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SyncReply) Reset() {
 	*x = SyncReply{}
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -919,7 +973,7 @@ func (x *SyncReply) String() string {
 func (*SyncReply) ProtoMessage() {}
 
 func (x *SyncReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -932,7 +986,7 @@ func (x *SyncReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncReply.ProtoReflect.Descriptor instead.
 func (*SyncReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{7}
+	return file_wire_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SyncReply) GetFrom() string {
@@ -1040,6 +1094,13 @@ func (x *SyncReply) GetVector() []*Watermark {
 	return nil
 }
 
+func (x *SyncReply) GetNodes() []*Endpoint {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
 // Ping measures the round trip on the puller's own connection.
 type Ping struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1052,7 +1113,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1064,7 +1125,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1077,7 +1138,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{8}
+	return file_wire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Ping) GetFrom() string {
@@ -1112,13 +1173,14 @@ type Pong struct {
 	Leading       bool                   `protobuf:"varint,7,opt,name=leading,proto3" json:"leading,omitempty"`   // whether the answering node leads the origin
 	Leader        string                 `protobuf:"bytes,8,opt,name=leader,proto3" json:"leader,omitempty"`      // else the node that does, if it is known
 	Vector        []*Watermark           `protobuf:"bytes,9,rep,name=vector,proto3" json:"vector,omitempty"`      // of the answering node
+	Nodes         []*Endpoint            `protobuf:"bytes,10,rep,name=nodes,proto3" json:"nodes,omitempty"`       // of the origin, as the answering node knows them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1130,7 +1192,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +1205,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{9}
+	return file_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Pong) GetFrom() string {
@@ -1209,6 +1271,13 @@ func (x *Pong) GetVector() []*Watermark {
 	return nil
 }
 
+func (x *Pong) GetNodes() []*Endpoint {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
 // FetchRequest asks for a window of data that no stream carries: of a full-state snapshot, or of the frames
 // of another origin that the asked datacenter retains.
 type FetchRequest struct {
@@ -1228,7 +1297,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1240,7 +1309,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1253,7 +1322,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *FetchRequest) GetFrom() string {
@@ -1337,7 +1406,7 @@ type SnapshotCursor struct {
 
 func (x *SnapshotCursor) Reset() {
 	*x = SnapshotCursor{}
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1349,7 +1418,7 @@ func (x *SnapshotCursor) String() string {
 func (*SnapshotCursor) ProtoMessage() {}
 
 func (x *SnapshotCursor) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1362,7 +1431,7 @@ func (x *SnapshotCursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotCursor.ProtoReflect.Descriptor instead.
 func (*SnapshotCursor) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SnapshotCursor) GetAfter() []byte {
@@ -1397,7 +1466,7 @@ type FramesCursor struct {
 
 func (x *FramesCursor) Reset() {
 	*x = FramesCursor{}
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1409,7 +1478,7 @@ func (x *FramesCursor) String() string {
 func (*FramesCursor) ProtoMessage() {}
 
 func (x *FramesCursor) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1422,7 +1491,7 @@ func (x *FramesCursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FramesCursor.ProtoReflect.Descriptor instead.
 func (*FramesCursor) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FramesCursor) GetOrigin() string {
@@ -1468,7 +1537,7 @@ type FetchReply struct {
 
 func (x *FetchReply) Reset() {
 	*x = FetchReply{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1480,7 +1549,7 @@ func (x *FetchReply) String() string {
 func (*FetchReply) ProtoMessage() {}
 
 func (x *FetchReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1493,7 +1562,7 @@ func (x *FetchReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchReply.ProtoReflect.Descriptor instead.
 func (*FetchReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *FetchReply) GetFrom() string {
@@ -1675,7 +1744,10 @@ const file_wire_proto_rawDesc = "" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
 	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\x12>\n" +
 	"\bposition\x18\x04 \x01(\v2\".geogate.replication.wire.PositionR\bposition\x12\x10\n" +
-	"\x03gap\x18\x05 \x01(\bR\x03gap\"\xed\x03\n" +
+	"\x03gap\x18\x05 \x01(\bR\x03gap\"0\n" +
+	"\bEndpoint\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
+	"\x03url\x18\x02 \x01(\tR\x03url\"\xa7\x04\n" +
 	"\tSyncReply\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -1693,11 +1765,12 @@ const file_wire_proto_rawDesc = "" +
 	"\bsequence\x18\f \x01(\x04R\bsequence\x128\n" +
 	"\x06source\x18\r \x01(\x0e2 .geogate.replication.wire.SourceR\x06source\x12\x14\n" +
 	"\x05until\x18\x0e \x01(\x03R\x05until\x12;\n" +
-	"\x06vector\x18\x0f \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\"@\n" +
+	"\x06vector\x18\x0f \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\x128\n" +
+	"\x05nodes\x18\x10 \x03(\v2\".geogate.replication.wire.EndpointR\x05nodes\"@\n" +
 	"\x04Ping\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\x95\x02\n" +
+	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\xcf\x02\n" +
 	"\x04Pong\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -1707,7 +1780,9 @@ const file_wire_proto_rawDesc = "" +
 	"\brevision\x18\x06 \x01(\x03R\brevision\x12\x18\n" +
 	"\aleading\x18\a \x01(\bR\aleading\x12\x16\n" +
 	"\x06leader\x18\b \x01(\tR\x06leader\x12;\n" +
-	"\x06vector\x18\t \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\"\xfd\x01\n" +
+	"\x06vector\x18\t \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\x128\n" +
+	"\x05nodes\x18\n" +
+	" \x03(\v2\".geogate.replication.wire.EndpointR\x05nodes\"\xfd\x01\n" +
 	"\fFetchRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -1792,7 +1867,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_wire_proto_goTypes = []any{
 	(Kind)(0),              // 0: geogate.replication.wire.Kind
 	(Codec)(0),             // 1: geogate.replication.wire.Codec
@@ -1806,13 +1881,14 @@ var file_wire_proto_goTypes = []any{
 	(*Watermark)(nil),      // 9: geogate.replication.wire.Watermark
 	(*Ack)(nil),            // 10: geogate.replication.wire.Ack
 	(*SyncRequest)(nil),    // 11: geogate.replication.wire.SyncRequest
-	(*SyncReply)(nil),      // 12: geogate.replication.wire.SyncReply
-	(*Ping)(nil),           // 13: geogate.replication.wire.Ping
-	(*Pong)(nil),           // 14: geogate.replication.wire.Pong
-	(*FetchRequest)(nil),   // 15: geogate.replication.wire.FetchRequest
-	(*SnapshotCursor)(nil), // 16: geogate.replication.wire.SnapshotCursor
-	(*FramesCursor)(nil),   // 17: geogate.replication.wire.FramesCursor
-	(*FetchReply)(nil),     // 18: geogate.replication.wire.FetchReply
+	(*Endpoint)(nil),       // 12: geogate.replication.wire.Endpoint
+	(*SyncReply)(nil),      // 13: geogate.replication.wire.SyncReply
+	(*Ping)(nil),           // 14: geogate.replication.wire.Ping
+	(*Pong)(nil),           // 15: geogate.replication.wire.Pong
+	(*FetchRequest)(nil),   // 16: geogate.replication.wire.FetchRequest
+	(*SnapshotCursor)(nil), // 17: geogate.replication.wire.SnapshotCursor
+	(*FramesCursor)(nil),   // 18: geogate.replication.wire.FramesCursor
+	(*FetchReply)(nil),     // 19: geogate.replication.wire.FetchReply
 }
 var file_wire_proto_depIdxs = []int32{
 	0,  // 0: geogate.replication.wire.Signed.kind:type_name -> geogate.replication.wire.Kind
@@ -1823,17 +1899,19 @@ var file_wire_proto_depIdxs = []int32{
 	2,  // 5: geogate.replication.wire.SyncReply.status:type_name -> geogate.replication.wire.SyncStatus
 	3,  // 6: geogate.replication.wire.SyncReply.source:type_name -> geogate.replication.wire.Source
 	9,  // 7: geogate.replication.wire.SyncReply.vector:type_name -> geogate.replication.wire.Watermark
-	9,  // 8: geogate.replication.wire.Pong.vector:type_name -> geogate.replication.wire.Watermark
-	16, // 9: geogate.replication.wire.FetchRequest.snapshot:type_name -> geogate.replication.wire.SnapshotCursor
-	17, // 10: geogate.replication.wire.FetchRequest.frames:type_name -> geogate.replication.wire.FramesCursor
-	8,  // 11: geogate.replication.wire.FramesCursor.position:type_name -> geogate.replication.wire.Position
-	4,  // 12: geogate.replication.wire.FetchReply.status:type_name -> geogate.replication.wire.FetchStatus
-	9,  // 13: geogate.replication.wire.FetchReply.vector:type_name -> geogate.replication.wire.Watermark
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	12, // 8: geogate.replication.wire.SyncReply.nodes:type_name -> geogate.replication.wire.Endpoint
+	9,  // 9: geogate.replication.wire.Pong.vector:type_name -> geogate.replication.wire.Watermark
+	12, // 10: geogate.replication.wire.Pong.nodes:type_name -> geogate.replication.wire.Endpoint
+	17, // 11: geogate.replication.wire.FetchRequest.snapshot:type_name -> geogate.replication.wire.SnapshotCursor
+	18, // 12: geogate.replication.wire.FetchRequest.frames:type_name -> geogate.replication.wire.FramesCursor
+	8,  // 13: geogate.replication.wire.FramesCursor.position:type_name -> geogate.replication.wire.Position
+	4,  // 14: geogate.replication.wire.FetchReply.status:type_name -> geogate.replication.wire.FetchStatus
+	9,  // 15: geogate.replication.wire.FetchReply.vector:type_name -> geogate.replication.wire.Watermark
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -1841,7 +1919,7 @@ func file_wire_proto_init() {
 	if File_wire_proto != nil {
 		return
 	}
-	file_wire_proto_msgTypes[10].OneofWrappers = []any{
+	file_wire_proto_msgTypes[11].OneofWrappers = []any{
 		(*FetchRequest_Snapshot)(nil),
 		(*FetchRequest_Frames)(nil),
 	}
@@ -1851,7 +1929,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
