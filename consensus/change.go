@@ -340,16 +340,15 @@ func (l *loop) permitRemove(book *Membership, m *Member) error {
 	if voters == 0 || started < voters/2+1 {
 		return fmt.Errorf("%w: %d of the %d voters that would be left have started", ErrNotEnoughStarted, started, voters)
 	}
-	if l.isActive(m.ID) { // one that is down is no part of the majority at work
-		left := 0
-		for _, x := range book.Members {
-			if x.ID != m.ID && !x.Learner && l.isActive(x.ID) {
-				left++
-			}
+	// Also of one that seems down: a slow one may confirm its own removal, and leave a group that can't go on.
+	left := 0
+	for _, x := range book.Members {
+		if x.ID != m.ID && !x.Learner && l.isActive(x.ID) {
+			left++
 		}
-		if left < voters/2+1 {
-			return fmt.Errorf("%w: %d of the %d voters that would be left are connected to the leader", ErrUnhealthy, left, voters)
-		}
+	}
+	if left < voters/2+1 {
+		return fmt.Errorf("%w: %d of the %d voters that would be left are connected to the leader", ErrUnhealthy, left, voters)
 	}
 	if m.ID == l.cfg.NodeID {
 		return errHandOver

@@ -33,7 +33,7 @@ func (g *group) change(f func(context.Context, *Node) error) error {
 		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 		defer cancel()
 		err = f(ctx, g.leader().node)
-		for _, passing := range []error{ErrNotLeader, ErrUnhealthy, ErrTransfer, ErrDropped, ErrStopped, ErrUncertain, ErrLearnerBehind} {
+		for _, passing := range []error{ErrNotLeader, ErrUnhealthy, ErrTransfer, ErrDropped, ErrStopped, ErrUncertain, ErrLearnerBehind, context.DeadlineExceeded} {
 			if errors.Is(err, passing) {
 				return false
 			}

@@ -142,9 +142,7 @@ func (n *Node) build(r *recovered) (err error) {
 			return fmt.Errorf("listen for peers: %w", err)
 		}
 	}
-	if n.transport, err = newTransport(n, listener); err != nil {
-		return err
-	}
+	n.transport = newTransport(n, listener)
 	n.transport.arrived.busy = r.restore != nil
 	n.pulse = &pulse{
 		self: n.cfg.NodeID, interval: n.cfg.heartbeatInterval(), limit: n.cfg.MaxDiskStall,

@@ -57,7 +57,7 @@ type transport struct {
 	guestsAt uint64          // index of the membership that told of the guests. guarded by mu
 }
 
-func newTransport(n *Node, listener net.Listener) (*transport, error) {
+func newTransport(n *Node, listener net.Listener) *transport {
 	t := &transport{
 		cfg: &n.cfg, node: n, listener: listener, reports: newReports(), stranger: make(chan struct{}, 1),
 		urgent:  newMailbox(receivedMessages, receivedBytes),
@@ -77,7 +77,7 @@ func newTransport(n *Node, listener net.Listener) (*transport, error) {
 	)
 	pb.RegisterPeerServer(t.server, &receiver{t: t})
 	t.follow(n.book.get())
-	return t, nil
+	return t
 }
 
 func transportCredentials(c *tls.Config) credentials.TransportCredentials {
