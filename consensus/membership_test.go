@@ -257,7 +257,7 @@ func TestChangesThatAreRefused(t *testing.T) {
 	if err := n.RemoveMember(ctx, follower.id); !errors.Is(err, ErrUnhealthy) {
 		t.Errorf("remove one of the two that are left: %v", err)
 	}
-	if err := n.RemoveMember(ctx, away.id); err != nil {
+	if err := g.change(func(ctx context.Context, n *Node) error { return n.RemoveMember(ctx, away.id) }); err != nil {
 		t.Errorf("remove the one that is away: %v", err)
 	}
 	away.removed = true
