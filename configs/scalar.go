@@ -26,6 +26,10 @@ func scalar(text, tag string, t reflect.Type) (any, error) {
 		if n, err := strconv.Atoi(text); err == nil && (tag == "" || tag == "!!int") {
 			return n, nil
 		}
+	case t.Kind() == reflect.Bool:
+		if (tag == "" || tag == "!!bool") && (text == "true" || text == "false") {
+			return text == "true", nil
+		}
 	default:
 		if isText {
 			return text, nil
@@ -44,6 +48,8 @@ func want(t reflect.Type) string {
 		return "a size: a number of bytes, or one with a unit such as 512KiB, 64MiB or 1GB"
 	case t.Kind() == reflect.Int:
 		return "a whole number"
+	case t.Kind() == reflect.Bool:
+		return "true or false"
 	default:
 		return "text"
 	}

@@ -88,7 +88,8 @@ type Datacenter struct {
 	KeyFile string `yaml:"key_file,omitempty"`
 	// NATS says whose JetStream carries this site's frames.
 	NATS NATS `yaml:"nats,omitempty"`
-	// Nodes are the members of the Raft group: 1, 3 or 5.
+	// Nodes are where the datacenter's nodes are. Those that do not join found the Raft group: 1, 3 or 5. Who
+	// belongs to it afterwards the group itself knows, and this list only where they are.
 	Nodes []Node `yaml:"nodes"`
 }
 
@@ -124,6 +125,8 @@ type Node struct {
 	NATS string `yaml:"nats,omitempty"`
 	// Dir holds the node's data.
 	Dir string `yaml:"dir"`
+	// Join says that on its first start the node enters the group that the others have founded.
+	Join bool `yaml:"join,omitempty"`
 }
 
 // Keyspace holds the settings of all keys that start with Prefix. What is empty comes from [Policy].
@@ -190,6 +193,16 @@ func (d *Datacenter) Node(name string) (*Node, bool) {
 		return nil, false
 	}
 	return &d.Nodes[i], true
+}
+
+// Founders are the nodes that found the datacenter's group.
+func (d *Datacenter) Founders() (out []Node) {
+	for _, n := range d.Nodes {
+		if !n.Join {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // Keyspace is the keyspace of a key, its empty settings filled in from the cluster's policy.

@@ -78,11 +78,17 @@ func checkNATS(report reporter, path string, n NATS) {
 	}
 }
 
+// maxNodes is five that serve and two on their way in or out.
+const maxNodes = 7
+
 func (t *Topology) checkNodes(report reporter, path string, d *Datacenter, addrs map[string]string) {
-	switch len(d.Nodes) {
-	case 0:
+	joining := len(d.Nodes) > len(d.Founders())
+	switch n := len(d.Nodes); {
+	case n == 0:
 		report(path+".nodes", "is missing or empty; a datacenter has 1, 3 or 5 nodes")
-	case 1, 3, 5:
+	case n > maxNodes:
+		report(path+".nodes", "has %d nodes, want at most %d: each write would wait for more of them", n, maxNodes)
+	case joining, n == 1, n == 3, n == 5: // with nodes that join, a group on its way from one size to another
 	default:
 		report(path+".nodes", "has %d nodes, want 1, 3 or 5: an even number survives no more failures than one less", len(d.Nodes))
 	}

@@ -174,14 +174,10 @@ func (a *applier) restore(file *snapshotFile) error {
 		return fmt.Errorf("open received snapshot: %w", err)
 	}
 	defer r.Close()
-	conf, err := file.conf.Marshal()
-	if err != nil {
-		return fmt.Errorf("membership of received snapshot: %w", err)
-	}
-	at := Applied{Index: file.index, Term: file.term, ConfState: conf}
+	at := Applied{Index: file.index, Term: file.term, ConfState: file.raw}
 	a.log.Info("restoring snapshot", "index", at.Index, "term", at.Term, "bytes", file.bytes)
 	start := time.Now()
-	a.cfg.StateMachine.SetConf(at.Index, conf)
+	a.cfg.StateMachine.SetConf(at.Index, file.raw)
 	if err := a.cfg.StateMachine.Restore(at, r); err != nil {
 		return fmt.Errorf("restore snapshot at index %d: %w", at.Index, err)
 	}

@@ -11,22 +11,21 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Member is one node of the group and where its peers reach it.
-type Member struct {
-	ID   uint64 // non-zero, never used again for another disk
-	Addr string // host:port of its Raft transport
-}
-
 // Link decides whether a message may pass between two nodes. It is the seam at which tests and rehearsals
 // cut a network; it is asked for each message, on both sides, from any goroutine.
 type Link func(from, to uint64) bool
 
 // Config is everything a node needs. Zero means the default where one is named.
 type Config struct {
-	ClusterID uint64   // identifies the group; a hash of cluster and datacenter name. Non-zero
-	NodeID    uint64   // this node; non-zero and one of Members
-	Members   []Member // the group, the same list on every node. It founds the group on the first start
-	Dir       string   // write-ahead log in Dir/wal, received snapshots in Dir/snap; created when missing
+	ClusterID uint64 // identifies the group; a hash of cluster and datacenter name. Non-zero
+	NodeID    uint64 // this node; non-zero and one of Members
+
+	// Members and Join count on the first start only. From then on the log and the state machine say who the
+	// members are.
+	Members []Member // the founders, the same list on every node; with Join those that Discover found
+	Join    bool     // the first start enters a group that others have founded. Later starts do not look at it
+	Self    Member   // what this node tells of itself: Name, ClientURLs, Admin and NATS. Empty: nothing new
+	Dir     string   // write-ahead log in Dir/wal, received snapshots in Dir/snap; created when missing
 
 	Listener net.Listener // where peers connect to; closed with the node once Open has returned one. nil: Listen is opened
 	Listen   string       // host:port, used when Listener is nil. Empty: this node's address in Members
@@ -83,6 +82,17 @@ type Config struct {
 	// when zero. Restart reads up to about this much, a segment, and what is not yet durable.
 	TruncateBytes int
 
+	// MaxWaitingChanges of membership may wait for the one before, 16 when zero. More are refused.
+	MaxWaitingChanges int
+	// MaxLearners at a time, 1 when zero, as etcd: each costs the leader a copy of the log.
+	MaxLearners int
+	// MaxPromoteLag is how many entries a learner may be behind the commit index to be made a voter, 128 when
+	// zero. It is about what a busy leader has on its way.
+	MaxPromoteLag int
+	// RemovalGrace is how long a removed node goes on without taking part, so that who uses it can leave;
+	// 10 s when zero.
+	RemovalGrace time.Duration
+
 	// ReadRetry is when an unanswered read index is asked for again, 500 ms when zero.
 	ReadRetry time.Duration
 	// MaxWaitingReads bounds the readers that wait for the next read index, 65,536 when zero.
@@ -124,6 +134,10 @@ func (c *Config) validate() error {
 	positive(&c.SnapshotHoldBytes, 4*c.SnapshotCatchUpBytes)
 	duration(&c.SnapshotTimeout, 30*time.Second)
 	positive(&c.TruncateBytes, 32<<20)
+	positive(&c.MaxWaitingChanges, 16)
+	positive(&c.MaxLearners, 1)
+	positive(&c.MaxPromoteLag, 128)
+	duration(&c.RemovalGrace, 10*time.Second)
 	duration(&c.ReadRetry, 500*time.Millisecond)
 	positive(&c.MaxWaitingReads, 1<<16)
 	if c.Link == nil {
@@ -139,6 +153,11 @@ func (c *Config) validate() error {
 		}
 		return 1
 	})
+	for i := range c.Members {
+		if m := &c.Members[i]; m.Name == "" && !c.Join {
+			m.Name = fmt.Sprintf("%016x", m.ID) // founders start as started
+		}
+	}
 	if c.Listen == "" {
 		c.Listen = c.addr(c.NodeID)
 	}
@@ -164,6 +183,8 @@ func (c *Config) problem() string {
 		{"QueueMessages", int64(c.QueueMessages)}, {"QueueBytes", int64(c.QueueBytes)},
 		{"SnapshotCatchUpBytes", int64(c.SnapshotCatchUpBytes)}, {"SnapshotHoldBytes", int64(c.SnapshotHoldBytes)},
 		{"SnapshotTimeout", int64(c.SnapshotTimeout)}, {"TruncateBytes", int64(c.TruncateBytes)},
+		{"MaxWaitingChanges", int64(c.MaxWaitingChanges)}, {"MaxLearners", int64(c.MaxLearners)},
+		{"MaxPromoteLag", int64(c.MaxPromoteLag)}, {"RemovalGrace", int64(c.RemovalGrace)},
 		{"ReadRetry", int64(c.ReadRetry)}, {"MaxWaitingReads", int64(c.MaxWaitingReads)},
 	} {
 		if f.value < 0 {

@@ -12,6 +12,8 @@
 //	trim      polls StateMachine.Durable, deletes old log segments
 //	pulse     keeps leadership through a short stall of the disk
 //	lanes     two per peer, one for short urgent messages and one for entries
+//	publisher tells the group this node's name and addresses, when they are new
+//	stranger  asks the members for those that this node does not know, when one has called
 //	transfers one per peer that is being sent a snapshot; calls StateMachine.Snapshot
 //
 // The loop never waits for apply, the network or a snapshot; it waits for the fsync of its own log only.

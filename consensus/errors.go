@@ -12,6 +12,8 @@ var (
 	ErrForeign = errors.New("consensus: log belongs to another group or node")
 	// ErrBehind marks a write-ahead log that ends before, or a state machine that ends too long before, the other.
 	ErrBehind = errors.New("consensus: log and state machine do not fit")
+	// ErrNotListed means that nobody who was asked knows this node as a member.
+	ErrNotListed = errors.New("consensus: the group was not told of this node")
 )
 
 // A running node stops; Run returns these.
@@ -21,6 +23,9 @@ var (
 	ErrLogWrite = errors.New("consensus: writing the log failed")
 	// ErrBroken marks an invariant of Raft that does not hold, such as a log that lost what it confirmed.
 	ErrBroken = errors.New("consensus: raft cannot go on")
+	// ErrRemoved means that this node is no member of the group any more. Its data is of no use to it: its id is
+	// never used again. Open returns it too.
+	ErrRemoved = errors.New("consensus: this node was removed from the group")
 	// ErrRunning is the answer to a second Run.
 	ErrRunning = errors.New("consensus: Run may be called once")
 )
@@ -37,6 +42,28 @@ var (
 	ErrTransfer = errors.New("consensus: leadership was not transferred")
 	// ErrOverloaded means that a bound on waiting requests is reached.
 	ErrOverloaded = errors.New("consensus: too many waiting requests")
+)
+
+// A change of membership is refused.
+var (
+	// ErrMemberNotFound means that no member has this id.
+	ErrMemberNotFound = errors.New("consensus: no such member")
+	// ErrMemberExists means that the id is in use, or was.
+	ErrMemberExists = errors.New("consensus: member id is in use")
+	// ErrAddrExists means that another member has this Raft address.
+	ErrAddrExists = errors.New("consensus: address belongs to another member")
+	// ErrNotLearner means that the member to promote votes already.
+	ErrNotLearner = errors.New("consensus: member is not a learner")
+	// ErrLearnerBehind means that the member to promote does not have the log yet.
+	ErrLearnerBehind = errors.New("consensus: learner is not in sync with the leader")
+	// ErrTooManyLearners means that Config.MaxLearners is reached.
+	ErrTooManyLearners = errors.New("consensus: too many learners")
+	// ErrNotEnoughStarted means that too few voters would be left, or there, that have ever run.
+	ErrNotEnoughStarted = errors.New("consensus: not enough started members")
+	// ErrUnhealthy means that the change could cost the group its majority, because members are away.
+	ErrUnhealthy = errors.New("consensus: group is unhealthy")
+	// ErrUncertain means that nobody knows whether the change was made: look at the members.
+	ErrUncertain = errors.New("consensus: fate of the change of membership is unknown")
 )
 
 // What Batcher.Dropped is given.

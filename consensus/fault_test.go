@@ -306,7 +306,7 @@ func (failing) Apply([]Entry) error { return errors.New("store is broken") }
 
 func TestApplyErrorStopsTheNode(t *testing.T) {
 	a := newApp(t, 1, &disk{})
-	n, err := Open(Config{ClusterID: 1, NodeID: 1, Dir: t.TempDir(), Members: []Member{{1, "127.0.0.1:0"}}, StateMachine: failing{a}})
+	n, err := Open(Config{ClusterID: 1, NodeID: 1, Dir: t.TempDir(), Members: []Member{{ID: 1, Addr: "127.0.0.1:0"}}, StateMachine: failing{a}})
 	if err != nil {
 		t.Fatal(err)
 	}

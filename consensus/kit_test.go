@@ -284,6 +284,10 @@ type site struct {
 	node  *Node
 	stop  context.CancelFunc
 	ended chan error // what Run returned; capacity 1
+
+	joins   bool
+	members []Member // that it was told of when it joined
+	removed bool     // Run may return ErrRemoved
 }
 
 // group is a group of nodes whose network can be cut.
@@ -346,7 +350,12 @@ func (g *group) config(s *site) Config {
 		},
 	}
 	for _, o := range g.sites {
-		cfg.Members = append(cfg.Members, Member{ID: o.id, Addr: o.addr})
+		if !o.joins {
+			cfg.Members = append(cfg.Members, Member{ID: o.id, Addr: o.addr})
+		}
+	}
+	if s.joins {
+		cfg.Join, cfg.Members, cfg.Self = true, s.members, Member{Name: fmt.Sprint("n", s.id)}
 	}
 	if g.tune != nil {
 		g.tune(&cfg)
@@ -384,7 +393,7 @@ func (g *group) stop(s *site) {
 		return
 	}
 	s.stop()
-	if err := <-s.ended; err != nil {
+	if err := <-s.ended; err != nil && (!s.removed || !errors.Is(err, ErrRemoved)) {
 		g.t.Errorf("node %d: %v", s.id, err)
 	}
 	s.ended = nil

@@ -30,7 +30,9 @@ type loop struct {
 	transfer *transfer
 	stopping bool
 	stopTerm uint64 // term in which the hand-over of a clean stop began
-	snapshot bool   // a received snapshot was stepped since the last Ready
+	changer  changer
+	heard    map[uint64]time.Time // when a follower last answered a heartbeat
+	snapshot bool                 // a received snapshot was stepped since the last Ready
 	tick     *time.Ticker
 }
 
@@ -47,6 +49,7 @@ func (l *loop) run(ctx context.Context, failed <-chan error) (err error) {
 	}
 	var deadline <-chan time.Time
 	asked := ctx.Done()
+	removed, grace := l.removal.told, (<-chan time.Time)(nil)
 	for {
 		ticked := false
 		select {
@@ -57,7 +60,7 @@ func (l *loop) run(ctx context.Context, failed <-chan error) (err error) {
 		case <-asked:
 			asked = nil
 			if !l.beginStop() {
-				return nil
+				return l.removal.err()
 			}
 			timer := time.NewTimer(l.cfg.StopTimeout)
 			defer timer.Stop()
@@ -69,6 +72,16 @@ func (l *loop) run(ctx context.Context, failed <-chan error) (err error) {
 			ticked = true
 		case t := <-l.asked:
 			l.beginTransfer(t)
+		case c := <-l.changes:
+			l.enqueue(c)
+		case <-removed:
+			removed = nil
+			l.retire()
+			timer := time.NewTimer(l.cfg.RemovalGrace)
+			defer timer.Stop()
+			grace = timer.C
+		case <-grace:
+			return l.removal.err()
 		case <-l.waiting():
 			l.hungry = true
 		case <-l.bulkReady():
@@ -82,8 +95,21 @@ func (l *loop) run(ctx context.Context, failed <-chan error) (err error) {
 			return err
 		}
 		if l.stopping && l.handedOver() {
-			return nil
+			return l.removal.err()
 		}
+	}
+}
+
+// retire is the last thing that a removed node does as one of the group. A leader gives its office away. Any other
+// lets no more time pass: it must not ask for votes, nor forget who led, because the requests that its clients
+// still have here go there.
+func (l *loop) retire() {
+	if l.raft.BasicStatus().RaftState != raft.StateLeader {
+		l.tick.Stop()
+		return
+	}
+	if to := l.successor(); to != 0 {
+		l.raft.TransferLeader(to)
 	}
 }
 
@@ -130,6 +156,7 @@ func (l *loop) turn(ticked bool) error {
 		l.raft.Tick()
 	}
 	l.propose()
+	l.reconfigure()
 	l.read(time.Now())
 	if l.raft.HasReady() {
 		if err := l.handle(l.raft.Ready()); err != nil {
@@ -155,7 +182,12 @@ func (l *loop) turn(ticked bool) error {
 // step gives received messages to Raft.
 func (l *loop) step(messages []raftpb.Message) {
 	for _, m := range messages {
-		l.snapshot = l.snapshot || m.Type == raftpb.MsgSnap
+		switch m.Type {
+		case raftpb.MsgSnap:
+			l.snapshot = true
+		case raftpb.MsgHeartbeatResp:
+			l.heard[m.From] = time.Now()
+		}
 		if err := l.raft.Step(m); err != nil {
 			l.log.Debug("message ignored", "type", m.Type.String(), "from", m.From, "error", err)
 		}

@@ -27,8 +27,10 @@ type memoryLog struct {
 func newMemoryLog(r *recovered) (*memoryLog, error) {
 	m := &memoryLog{MemoryStorage: raft.NewMemoryStorage()}
 	snap := raftpb.Snapshot{Metadata: raftpb.SnapshotMetadata{ConfState: r.conf, Index: r.start.Index, Term: r.start.Term}}
-	if err := m.ApplySnapshot(snap); err != nil {
-		return nil, err
+	if r.start.Index > 0 { // else this node has nothing yet
+		if err := m.ApplySnapshot(snap); err != nil {
+			return nil, err
+		}
 	}
 	if err := m.SetHardState(r.hard); err != nil {
 		return nil, err

@@ -22,6 +22,7 @@ type metrics struct {
 	readRetries       prometheus.Counter
 	stallBeats        prometheus.Counter
 	restored          prometheus.Counter
+	changes           *prometheus.CounterVec
 	snapshotsSent     *prometheus.CounterVec
 	snapshotsReceived *prometheus.CounterVec
 
@@ -39,20 +40,22 @@ func newMetrics() *metrics {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "geogate_raft_" + name, Help: help}, []string{"result"})
 	}
 	return &metrics{
-		saveSeconds:       histogram("wal_fsync_seconds", "Time to write and fsync one batch of the log.", 50e-6, 17),
-		applySeconds:      histogram("apply_seconds", "Time of one call of the state machine's Apply.", 10e-6, 20),
-		readSeconds:       histogram("read_index_seconds", "Time from the first reader of a round to its read index.", 100e-6, 16),
-		entryBytes:        histogram("entry_bytes", "Size of proposed entries.", 64, 15),
-		proposed:          counter("entries_proposed_total", "Entries taken from the batcher and proposed."),
-		refused:           counter("entries_refused_total", "Entries taken from the batcher and given back."),
-		applied:           counter("entries_applied_total", "Entries applied by the state machine."),
-		leaderChanges:     counter("leader_changes_total", "Changes of the leader known to this node."),
-		sent:              counter("messages_sent_total", "Messages queued for peers."),
-		dropped:           counter("messages_dropped_total", "Messages dropped because a peer's queue was full or not connected."),
-		readRequests:      counter("read_index_requests_total", "Requests for a read index; one serves all readers of a round."),
-		readRetries:       counter("read_index_retries_total", "Requests for a read index repeated because no answer came."),
-		stallBeats:        counter("stall_messages_total", "Heartbeats sent or answered while the disk was stalled."),
-		restored:          counter("snapshots_restored_total", "Snapshots restored by the state machine."),
+		saveSeconds:   histogram("wal_fsync_seconds", "Time to write and fsync one batch of the log.", 50e-6, 17),
+		applySeconds:  histogram("apply_seconds", "Time of one call of the state machine's Apply.", 10e-6, 20),
+		readSeconds:   histogram("read_index_seconds", "Time from the first reader of a round to its read index.", 100e-6, 16),
+		entryBytes:    histogram("entry_bytes", "Size of proposed entries.", 64, 15),
+		proposed:      counter("entries_proposed_total", "Entries taken from the batcher and proposed."),
+		refused:       counter("entries_refused_total", "Entries taken from the batcher and given back."),
+		applied:       counter("entries_applied_total", "Entries applied by the state machine."),
+		leaderChanges: counter("leader_changes_total", "Changes of the leader known to this node."),
+		sent:          counter("messages_sent_total", "Messages queued for peers."),
+		dropped:       counter("messages_dropped_total", "Messages dropped because a peer's queue was full or not connected."),
+		readRequests:  counter("read_index_requests_total", "Requests for a read index; one serves all readers of a round."),
+		readRetries:   counter("read_index_retries_total", "Requests for a read index repeated because no answer came."),
+		stallBeats:    counter("stall_messages_total", "Heartbeats sent or answered while the disk was stalled."),
+		restored:      counter("snapshots_restored_total", "Snapshots restored by the state machine."),
+		changes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "geogate_raft_membership_changes_total",
+			Help: "Changes of membership applied, by what they did."}, []string{"change"}),
 		snapshotsSent:     results("snapshots_sent_total", "Snapshots sent to followers."),
 		snapshotsReceived: results("snapshots_received_total", "Snapshots received from a leader."),
 	}
@@ -75,7 +78,9 @@ func (m *metrics) register(r prometheus.Registerer, n *Node) error {
 	var err error
 	for _, c := range []prometheus.Collector{
 		m.saveSeconds, m.applySeconds, m.readSeconds, m.entryBytes, m.proposed, m.refused, m.applied, m.leaderChanges,
-		m.sent, m.dropped, m.readRequests, m.readRetries, m.stallBeats, m.restored, m.snapshotsSent, m.snapshotsReceived,
+		m.sent, m.dropped, m.readRequests, m.readRetries, m.stallBeats, m.restored, m.changes, m.snapshotsSent, m.snapshotsReceived,
+		gauge("members", "Members of the group known to this node, learners included.", func() float64 { return float64(len(n.book.get().Members)) }),
+		gauge("learners", "Members of the group that follow and do not vote.", func() float64 { return float64(n.book.get().learners()) }),
 		gauge("term", "Current term.", func() float64 { return float64(n.Status().Term) }),
 		gauge("has_leader", "Whether a leader is known.", func() float64 { return truth(n.Status().Leader != 0) }),
 		gauge("is_leader", "Whether this node leads.", func() float64 { return truth(n.Status().Leading) }),

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"go.etcd.io/etcd/raft/v3"
 	"go.etcd.io/etcd/server/v3/wal"
@@ -32,7 +33,9 @@ type Node struct {
 	view      viewer
 	ledTerm   atomic.Uint64 // term in which the state machine was told that this node leads
 	asked     chan *transfer
-	others    []uint64      // ids of the other members
+	changes   chan *change
+	book      *book
+	removal   *removal
 	always    chan struct{} // closed
 
 	killOnce sync.Once
@@ -52,7 +55,7 @@ type Status struct {
 	Commit    uint64
 	Applied   uint64
 	LastIndex uint64
-	Members   []Member
+	Members   []Member // not to be changed
 }
 
 // view is the part of Status that the loop knows.
@@ -87,10 +90,11 @@ func Open(cfg Config) (*Node, error) {
 	}
 	n := &Node{
 		cfg: cfg, log: cfg.Logger.With("member", fmt.Sprintf("%016x", cfg.NodeID)), metrics: newMetrics(), queue: newApplyQueue(cfg.MaxApplyQueueBytes),
-		reads: newReads(cfg.NodeID, cfg.MaxWaitingReads), asked: make(chan *transfer),
+		reads: newReads(cfg.NodeID, cfg.MaxWaitingReads), asked: make(chan *transfer), changes: make(chan *change),
 		always: make(chan struct{}), killed: make(chan struct{}), stopped: make(chan struct{}),
 	}
 	close(n.always)
+	n.removal = &removal{node: n, told: make(chan struct{})}
 	n.cfg.Logger = n.log
 	r, err := openLog(&n.cfg)
 	if err != nil {
@@ -105,7 +109,7 @@ func Open(cfg Config) (*Node, error) {
 
 // build makes the parts of the node around a recovered log.
 func (n *Node) build(r *recovered) (err error) {
-	if err := n.checkMembers(r); err != nil {
+	if err := n.recoverBook(r); err != nil {
 		return err
 	}
 	if err := clearSnapshots(n.cfg.snapDir(), r.restore); err != nil {
@@ -114,12 +118,10 @@ func (n *Node) build(r *recovered) (err error) {
 	if n.mem, err = newMemoryLog(r); err != nil {
 		return fmt.Errorf("load log: %w", err)
 	}
-	for _, m := range n.cfg.Members {
-		if m.ID != n.cfg.NodeID {
-			n.others = append(n.others, m.ID)
-		}
+	n.loop = &loop{
+		Node: n, wal: r.wal, hard: r.hard, conf: r.conf, recorded: r.start.Index, written: payload(r.entries),
+		heard: make(map[uint64]time.Time),
 	}
-	n.loop = &loop{Node: n, wal: r.wal, hard: r.hard, conf: r.conf, recorded: r.start.Index, written: payload(r.entries)}
 	if n.loop.raft, err = n.newRaft(r); err != nil {
 		return err
 	}
@@ -140,9 +142,7 @@ func (n *Node) build(r *recovered) (err error) {
 			return fmt.Errorf("listen for peers: %w", err)
 		}
 	}
-	if n.transport, err = newTransport(n, listener); err != nil {
-		return err
-	}
+	n.transport = newTransport(n, listener)
 	n.transport.arrived.busy = r.restore != nil
 	n.pulse = &pulse{
 		self: n.cfg.NodeID, interval: n.cfg.heartbeatInterval(), limit: n.cfg.MaxDiskStall,
@@ -162,11 +162,34 @@ func (n *Node) resume(r *recovered) error {
 		n.queue.add(task{restore: r.restore})
 		return nil
 	}
-	conf, err := r.conf.Marshal()
+	if r.applied == 0 {
+		return nil // a snapshot comes first
+	}
+	conf, err := encodeConf(&r.conf, r.book)
 	if err != nil {
 		return fmt.Errorf("%w: membership: %w", ErrBroken, err)
 	}
 	n.queue.add(task{conf: &confChange{index: r.applied, conf: conf}})
+	return nil
+}
+
+// recoverBook finds out who the members are. What the log and the state machine say counts, and the list in Config
+// only where an older build has founded the group.
+func (n *Node) recoverBook(r *recovered) error {
+	if r.book == nil {
+		if err := n.checkMembers(r); err != nil {
+			return err
+		}
+		r.book = newMembership(r.start.Index, n.cfg.Members)
+		for i := range r.book.Members {
+			x := &r.book.Members[i]
+			x.Learner = slices.Contains(r.conf.Learners, x.ID)
+		}
+	}
+	n.book = newBook(r.book)
+	if r.book.WasRemoved(n.cfg.NodeID) {
+		return fmt.Errorf("%w, as its log in %s says; %s", ErrRemoved, filepath.Join(n.cfg.Dir, "wal"), rejoin)
+	}
 	return nil
 }
 
@@ -180,7 +203,7 @@ func (n *Node) checkMembers(r *recovered) error {
 		got = append(got, m.ID)
 	}
 	if !slices.Equal(want, got) {
-		return fmt.Errorf("%w: Members are %x, but the group in %s was founded with %x; members can't be changed yet",
+		return fmt.Errorf("%w: Members are %x, but the group in %s was founded with %x; list those, change them later with the member commands",
 			ErrConfig, got, filepath.Join(n.cfg.Dir, "wal"), want)
 	}
 	return nil
@@ -229,6 +252,7 @@ func (n *Node) Run(ctx context.Context) error {
 	start(&wg, n.transport.run)
 	start(&wg, n.trimmer.run)
 	wg.Go(func() { n.pulse.run(work) })
+	wg.Go(func() { n.publish(work) })
 
 	err := n.loop.run(ctx, failed)
 	n.reads.fail(ErrStopped)
@@ -247,6 +271,9 @@ func (n *Node) Run(ctx context.Context) error {
 		case err = <-failed: // while stopping
 		default:
 		}
+	}
+	if errors.Is(err, ErrRemoved) {
+		return errors.Join(err, n.closeLog())
 	}
 	if err != nil {
 		n.log.Error("node failed", "error", err)
@@ -297,7 +324,7 @@ func (n *Node) Status() Status {
 	v := n.view.get()
 	return Status{
 		NodeID: n.cfg.NodeID, Term: v.term, Leader: v.leader, Leading: v.leads && n.ledTerm.Load() == v.term,
-		Commit: v.commit, Applied: n.applied.get(), LastIndex: v.last, Members: slices.Clone(n.cfg.Members),
+		Commit: v.commit, Applied: n.applied.get(), LastIndex: v.last, Members: n.book.get().Members,
 	}
 }
 

@@ -200,8 +200,7 @@ func TestOpenRefusals(t *testing.T) {
 		words string
 	}{
 		{"cluster", func(c *Config) { c.ClusterID = 8 }, ErrForeign, "group 7"},
-		{"node", func(c *Config) { c.NodeID = 2; c.Members = []Member{{2, "127.0.0.1:1"}} }, ErrForeign, "node 1"},
-		{"members", func(c *Config) { c.Members = append(c.Members, Member{2, "127.0.0.1:1"}) }, ErrConfig, "can't be changed"},
+		{"node", func(c *Config) { c.NodeID = 2; c.Members = []Member{{ID: 2, Addr: "127.0.0.1:1"}} }, ErrForeign, "node 1"},
 		{"stranger", func(c *Config) { c.NodeID = 5 }, ErrConfig, "not among Members"},
 		{"no id", func(c *Config) { c.NodeID = 0 }, ErrConfig, "NodeID"},
 		{"negative", func(c *Config) { c.QueueBytes = -1 }, ErrConfig, "QueueBytes"},
@@ -228,7 +227,7 @@ func TestPortInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	cfg := Config{ClusterID: 1, NodeID: 1, Dir: t.TempDir(), StateMachine: newApp(t, 1, &disk{}), Members: []Member{{1, l.Addr().String()}}}
+	cfg := Config{ClusterID: 1, NodeID: 1, Dir: t.TempDir(), StateMachine: newApp(t, 1, &disk{}), Members: []Member{{ID: 1, Addr: l.Addr().String()}}}
 	if _, err := Open(cfg); err == nil {
 		t.Fatal("opened on a port in use")
 	}

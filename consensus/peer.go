@@ -11,7 +11,7 @@ import (
 
 	"go.etcd.io/etcd/raft/v3/raftpb"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
 
 	"geogate/consensus/pb"
 )
@@ -21,6 +21,7 @@ import (
 type peer struct {
 	t      *transport
 	id     uint64
+	addr   string
 	log    *slog.Logger
 	conn   *grpc.ClientConn
 	client pb.PeerClient
@@ -29,16 +30,20 @@ type peer struct {
 
 	wanted chan raftpb.Message // capacity 1: a MsgSnap to act on
 	hold   atomic.Uint64       // index of the snapshot being sent, 0 when none is
+
+	guest  bool               // a member by the word of others; the log here does not say so yet. Guarded by transport.mu
+	cancel context.CancelFunc // ends run; nil before. Guarded by transport.mu
+	left   chan struct{}      // closed when the node is no member any more; shared by all peers that were it
 }
 
-func newPeer(t *transport, m Member, creds credentials.TransportCredentials) (*peer, error) {
+func newPeer(t *transport, m *Member) (*peer, error) {
 	// The address is resolved anew for each connection, so a node may move.
-	conn, err := grpc.NewClient("passthrough:///"+m.Addr, t.dialOptions(creds)...)
+	conn, err := grpc.NewClient("passthrough:///"+m.Addr, t.dialOptions()...)
 	if err != nil {
 		return nil, fmt.Errorf("%w: address %q of member %x: %w", ErrConfig, m.Addr, m.ID, err)
 	}
 	p := &peer{
-		t: t, id: m.ID, conn: conn, client: pb.NewPeerClient(conn), wanted: make(chan raftpb.Message, 1),
+		t: t, id: m.ID, addr: m.Addr, left: make(chan struct{}), conn: conn, client: pb.NewPeerClient(conn), wanted: make(chan raftpb.Message, 1),
 		log: t.cfg.Logger.With("peer", m.ID, "addr", m.Addr),
 	}
 	p.urgent = &lane{p: p, box: newMailbox(t.cfg.QueueMessages, t.cfg.QueueBytes)}
@@ -53,8 +58,17 @@ func (p *peer) lane(m *raftpb.Message) *lane {
 	return p.urgent
 }
 
-// run sends until ctx ends.
+// run sends until ctx ends or the peer is dropped.
 func (p *peer) run(ctx context.Context) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	p.t.mu.Lock()
+	dropped := p.cancel != nil // before it began
+	p.cancel = cancel
+	p.t.mu.Unlock()
+	if dropped {
+		return
+	}
 	var wg sync.WaitGroup
 	wg.Go(func() { p.urgent.run(ctx) })
 	wg.Go(func() { p.bulk.run(ctx) })
@@ -94,6 +108,9 @@ func (l *lane) run(ctx context.Context) {
 		l.p.t.reports.unreachable(l.p.id)
 		if ctx.Err() != nil {
 			return
+		}
+		if status.Code(err) == removedCode {
+			l.p.t.node.removal.tell(fmt.Sprintf("told by node %x", l.p.id))
 		}
 		if text := err.Error(); text != said && l == l.p.urgent {
 			said = text // once, and not by both lanes

@@ -137,6 +137,9 @@ func (n *Node) ReadIndex(ctx context.Context) (uint64, error) {
 	if n.isStopped() {
 		return 0, ErrStopped
 	}
+	if err := n.removal.err(); err != nil {
+		return 0, err
+	}
 	r, err := n.reads.join()
 	if err != nil {
 		return 0, err
@@ -146,6 +149,9 @@ func (n *Node) ReadIndex(ctx context.Context) (uint64, error) {
 		return r.index, r.err
 	case <-n.stopped:
 		return 0, ErrStopped
+	case <-n.removal.told:
+		n.reads.leave(r)
+		return 0, n.removal.err()
 	case <-ctx.Done():
 	}
 	n.reads.leave(r)

@@ -114,7 +114,7 @@ func (l *loop) pulseBegin(hard raftpb.HardState) {
 		l.pulse.begin(0, 0, nil)
 		return
 	}
-	l.pulse.begin(st.Term, st.Lead, l.others)
+	l.pulse.begin(st.Term, st.Lead, l.transport.others())
 }
 
 // commit hands on what the group has committed: a received snapshot, then entries, with each new membership
@@ -128,6 +128,9 @@ func (l *loop) commit(rd raft.Ready, st raft.BasicStatus) error {
 		}
 		l.conf = meta.ConfState
 		l.queue.add(task{restore: file})
+		if file.book != nil {
+			l.adopt(file.book)
+		}
 	}
 	entries := rd.CommittedEntries
 	from := 0
@@ -157,28 +160,6 @@ func (l *loop) queueEntries(entries []raftpb.Entry) {
 	}
 }
 
-// change applies a committed change of membership to Raft, at once and before any message of this Ready that
-// waits for the disk. Raft needs only that it is committed; the state machine learns of it in its turn.
-func (l *loop) change(e *raftpb.Entry) error {
-	var cc raftpb.ConfChangeV2
-	if e.Type == raftpb.EntryConfChange {
-		var v1 raftpb.ConfChange
-		if err := v1.Unmarshal(e.Data); err != nil {
-			return fmt.Errorf("%w: membership change at index %d: %w", ErrBroken, e.Index, err)
-		}
-		cc = v1.AsV2()
-	} else if err := cc.Unmarshal(e.Data); err != nil {
-		return fmt.Errorf("%w: membership change at index %d: %w", ErrBroken, e.Index, err)
-	}
-	l.conf = *l.raft.ApplyConfChange(cc)
-	b, err := l.conf.Marshal()
-	if err != nil {
-		return fmt.Errorf("%w: membership at index %d: %w", ErrBroken, e.Index, err)
-	}
-	l.queue.add(task{conf: &confChange{index: e.Index, conf: b}})
-	return nil
-}
-
 // lead passes on a change of leader or term.
 func (l *loop) lead(st raft.BasicStatus) {
 	now := leadership{term: st.Term, leader: st.Lead}
@@ -194,7 +175,9 @@ func (l *loop) lead(st raft.BasicStatus) {
 	}
 	l.told = now
 	l.inflight, l.pipeline = 0, 0
-	l.hungry = true // ask once when this node leads; nothing is known of earlier signals
+	l.failChanges()
+	l.changer.index = 0 // what an earlier leader proposed is behind the entry that opens this term
+	l.hungry = true     // ask once when this node leads; nothing is known of earlier signals
 	l.reads.leaderChanged()
 	l.queue.add(task{leader: &now})
 }

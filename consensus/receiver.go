@@ -35,6 +35,22 @@ func (r *receiver) Messages(st grpc.BidiStreamingServer[pb.Envelope, pb.Hello]) 
 	if err := st.Send(r.t.hello(from)); err != nil {
 		return err
 	}
+	p := r.t.peer(from)
+	if p == nil {
+		return r.t.check(env.Hello)
+	}
+	ended := make(chan error, 1)
+	r.t.running.Go(func() { ended <- r.receive(st, from) })
+	select {
+	case err := <-ended:
+		return err
+	case <-p.left: // it learns so at once, and not when it next has something to say
+		return r.t.check(env.Hello)
+	}
+}
+
+// receive takes in messages until the stream ends.
+func (r *receiver) receive(st grpc.BidiStreamingServer[pb.Envelope, pb.Hello], from uint64) error {
 	for {
 		env, err := st.Recv()
 		if errors.Is(err, io.EOF) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -25,8 +26,9 @@ const (
 )
 
 const (
-	frameBytes  = 8   // length field before each record; records are padded to a multiple of it
-	sectorBytes = 512 // what a disk writes whole or not at all
+	frameBytes       = 8       // length field before each record; records are padded to a multiple of it
+	maxIdentityBytes = 1 << 20 // more than what stands before and in the metadata of a segment
+	sectorBytes      = 512     // what a disk writes whole or not at all
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -294,4 +296,28 @@ func allZero(b []byte) bool {
 		}
 	}
 	return true
+}
+
+// firstIdentity reads the metadata at the head of a segment, nil when it is not there.
+func firstIdentity(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	head, err := io.ReadAll(io.LimitReader(f, maxIdentityBytes))
+	if err != nil {
+		return nil, err
+	}
+	for len(head) > 0 {
+		rec, size, err := readRecord(head)
+		if err != nil || rec == nil {
+			return nil, nil //nolint:nilerr // opening the log says what is wrong with it
+		}
+		if rec.Type == metadataRecord {
+			return rec.Data, nil
+		}
+		head = head[size:]
+	}
+	return nil, nil
 }

@@ -40,8 +40,10 @@ type snapshotFile struct {
 	index uint64
 	term  uint64
 	conf  raftpb.ConfState
-	bytes int64 // of data
-	start int64 // offset of data
+	book  *Membership // as conf; nil from an older build
+	raw   []byte      // both, as they came
+	bytes int64       // of data
+	start int64       // offset of data
 }
 
 // snapshotWriter writes one, under a temporary name.
@@ -59,7 +61,7 @@ func createSnapshot(dir string, index, term uint64, conf []byte, length int64) (
 		file: snapshotFile{path: filepath.Join(dir, snapshotName(index, term)), index: index, term: term, bytes: length, start: int64(snapshotHeader + len(conf))},
 		sum:  xxhash.New(), data: xxhash.New(), left: length,
 	}
-	if err := w.file.conf.Unmarshal(conf); err != nil {
+	if err := w.file.keepConf(conf); err != nil {
 		return nil, fmt.Errorf("membership can't be decoded: %w", err)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -197,7 +199,13 @@ func readSnapshot(f *os.File) (*snapshotFile, error) {
 	if got, want := sum.Sum64(), binary.LittleEndian.Uint64(trailer); got != want {
 		return nil, fmt.Errorf("checksum is %016x, should be %016x", got, want)
 	}
-	return s, s.conf.Unmarshal(conf)
+	return s, s.keepConf(conf)
+}
+
+func (s *snapshotFile) keepConf(b []byte) (err error) {
+	s.raw = b
+	s.conf, s.book, err = decodeConf(b)
+	return err
 }
 
 // clearSnapshots removes all received snapshots but one, and what was left half received.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -83,6 +84,9 @@ func (p *peer) sendSnapshot(ctx context.Context, m raftpb.Message) error {
 			return err
 		}
 	}
+	if err := p.isIn(conf); err != nil {
+		return err
+	}
 	p.log.Info("sending snapshot", "index", snap.Index, "bytes", snap.Size)
 	start := time.Now()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -107,6 +111,18 @@ func (p *peer) sendSnapshot(ctx context.Context, m raftpb.Message) error {
 		return errors.Join(err, context.Cause(ctx))
 	}
 	p.log.Info("sent snapshot", "index", snap.Index, "bytes", snap.Size, "took", time.Since(start))
+	return nil
+}
+
+// isIn refuses a copy from before the peer became a member: Raft there would turn it down.
+func (p *peer) isIn(conf []byte) error {
+	var c raftpb.ConfState
+	if err := c.Unmarshal(conf); err != nil {
+		return fmt.Errorf("membership in the copy of the state machine: %w", err)
+	}
+	if !slices.Contains(slices.Concat(c.Voters, c.Learners, c.VotersOutgoing, c.LearnersNext), p.id) {
+		return errors.New("the newest durable copy is from before the peer became a member")
+	}
 	return nil
 }
 

@@ -113,7 +113,7 @@ func (l *loop) handedOver() bool {
 func (l *loop) successor() uint64 {
 	best, match := uint64(0), uint64(0)
 	l.raft.WithProgress(func(id uint64, typ raft.ProgressType, pr tracker.Progress) {
-		if id != l.cfg.NodeID && typ == raft.ProgressTypePeer && pr.RecentActive && pr.Match >= match && l.transport.connected(id) {
+		if id != l.cfg.NodeID && typ == raft.ProgressTypePeer && pr.Match >= match && l.isActive(id) {
 			best, match = id, pr.Match
 		}
 	})

@@ -2,9 +2,11 @@ package consensus
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/raft/v3"
@@ -41,26 +43,31 @@ type transport struct {
 	node     *Node
 	listener net.Listener
 	server   *grpc.Server
-	peers    map[uint64]*peer // immutable once built
+	creds    credentials.TransportCredentials
+	known    atomic.Pointer[map[uint64]*peer] // by id, without this node; replaced by changePeers only
+	stranger chan struct{}                    // capacity 1; receives when an unknown node has called
 	reports  *reports
 	urgent   *mailbox // received: what must not wait behind entries
 	bulk     *mailbox // received: entries
 	arrived  *arrivals
+
+	mu       sync.Mutex
+	dialing  context.Context // of the peers; nil while the transport does not run. guarded by mu
+	running  sync.WaitGroup  // of peers and received streams
+	guestsAt uint64          // index of the membership that told of the guests. guarded by mu
 }
 
-func newTransport(n *Node, listener net.Listener) (*transport, error) {
+func newTransport(n *Node, listener net.Listener) *transport {
 	t := &transport{
-		cfg: &n.cfg, node: n, listener: listener, peers: make(map[uint64]*peer), reports: newReports(),
+		cfg: &n.cfg, node: n, listener: listener, reports: newReports(), stranger: make(chan struct{}, 1),
 		urgent:  newMailbox(receivedMessages, receivedBytes),
 		bulk:    newMailbox(receivedMessages, receivedBytes),
 		arrived: &arrivals{},
 	}
-	creds := insecure.NewCredentials()
-	if t.cfg.TLS != nil {
-		creds = credentials.NewTLS(t.cfg.TLS)
-	}
+	t.creds = transportCredentials(t.cfg.TLS)
+	t.known.Store(&map[uint64]*peer{})
 	t.server = grpc.NewServer(
-		grpc.Creds(creds),
+		grpc.Creds(t.creds),
 		grpc.MaxRecvMsgSize(t.cfg.MaxMessageBytes+2*envelopeBytes),
 		grpc.InitialWindowSize(streamWindow),
 		grpc.InitialConnWindowSize(connWindow),
@@ -69,34 +76,36 @@ func newTransport(n *Node, listener net.Listener) (*transport, error) {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: keepaliveTime / 2, PermitWithoutStream: true}),
 	)
 	pb.RegisterPeerServer(t.server, &receiver{t: t})
-	for _, m := range t.cfg.Members {
-		if m.ID == t.cfg.NodeID {
-			continue
-		}
-		p, err := newPeer(t, m, creds)
-		if err != nil {
-			t.close()
-			return nil, err
-		}
-		t.peers[m.ID] = p
+	t.follow(n.book.get())
+	return t
+}
+
+func transportCredentials(c *tls.Config) credentials.TransportCredentials {
+	if c == nil {
+		return insecure.NewCredentials()
 	}
-	return t, nil
+	return credentials.NewTLS(c)
 }
 
 // run serves and dials until ctx ends; then everything is closed.
 func (t *transport) run(ctx context.Context) error {
 	dialing, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var wg sync.WaitGroup
-	for _, p := range t.peers {
-		wg.Go(func() { p.run(dialing) })
+	t.mu.Lock()
+	t.dialing = dialing
+	for _, p := range t.peers() {
+		t.running.Go(func() { p.run(dialing) })
 	}
+	t.mu.Unlock()
+	t.running.Go(func() { t.acquaint(dialing) })
 	stop := context.AfterFunc(ctx, t.server.Stop)
 	err := t.server.Serve(t.listener)
 	stop()
 	cancel()
+	t.mu.Lock()   // from here on no peer is started
+	t.mu.Unlock() //nolint:staticcheck // see above
 	t.close()
-	wg.Wait()
+	t.running.Wait()
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -107,14 +116,14 @@ func (t *transport) run(ctx context.Context) error {
 func (t *transport) close() {
 	t.server.Stop()
 	t.listener.Close() // the server may have closed it
-	for _, p := range t.peers {
+	for _, p := range t.peers() {
 		p.conn.Close() // only fails when closed before
 	}
 }
 
 // send passes on messages to peers. It never blocks.
 func (t *transport) send(m raftpb.Message) {
-	p := t.peers[m.To]
+	p := t.peer(m.To)
 	if p == nil {
 		t.reports.unreachable(m.To)
 		if m.Type == raftpb.MsgSnap {
@@ -139,7 +148,7 @@ func (t *transport) send(m raftpb.Message) {
 
 // connected says whether messages to a peer have a stream to go on.
 func (t *transport) connected(id uint64) bool {
-	p := t.peers[id]
+	p := t.peer(id)
 	return p != nil && p.urgent.open.Load() && p.bulk.open.Load()
 }
 
@@ -161,16 +170,19 @@ func (t *transport) check(h *pb.Hello) error {
 			t.cfg.NodeID, t.cfg.ClusterID, h.ClusterId)
 	case h.To != t.cfg.NodeID:
 		return status.Errorf(codes.FailedPrecondition, "this is node %x, the caller wants node %x: wrong address in Members", t.cfg.NodeID, h.To)
-	case t.peers[h.From] == nil:
+	case t.node.book.get().WasRemoved(h.From):
+		return t.tellRemoved(h.From)
+	case t.peer(h.From) == nil:
+		signal(t.stranger)
 		return status.Errorf(codes.FailedPrecondition, "node %x is not among this group's members", h.From)
 	}
 	return nil
 }
 
 // dialOptions are those of every connection to a peer.
-func (t *transport) dialOptions(creds credentials.TransportCredentials) []grpc.DialOption {
+func (t *transport) dialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
-		grpc.WithTransportCredentials(creds),
+		grpc.WithTransportCredentials(t.creds),
 		grpc.WithNoProxy(),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveTime, Timeout: keepaliveTimeout, PermitWithoutStream: true}),
 		grpc.WithConnectParams(grpc.ConnectParams{

@@ -118,7 +118,7 @@ func (l *loop) trim() error {
 func (l *loop) shrink(d *position) error {
 	keep := int64(l.cfg.SnapshotCatchUpBytes)
 	held := uint64(0)
-	for _, p := range l.transport.peers {
+	for _, p := range l.transport.peers() {
 		if h := p.hold.Load(); h > 0 && (held == 0 || h < held) {
 			held = h
 		}

@@ -39,17 +39,29 @@ type recovered struct {
 	entries []raftpb.Entry
 	applied uint64           // where replay into the state machine begins
 	conf    raftpb.ConfState // membership at applied
+	book    *Membership      // likewise; nil when an older build founded the group
 	restore *snapshotFile    // received before a crash and not restored yet; nil mostly
 	torn    string           // what was repaired; "" mostly
 }
 
 // identity is the metadata of a log, written at the head of each segment.
 func (c *Config) identity() []byte {
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(&pb.Identity{Version: 1, ClusterId: c.ClusterID, NodeId: c.NodeID})
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(&pb.Identity{
+		Version: 1, ClusterId: c.ClusterID, NodeId: c.NodeID, Name: c.Self.Name, Joined: c.Join,
+		Membership: membershipToProto(newMembership(c.firstIndex(), c.Members)),
+	})
 	if err != nil {
-		panic(err) // three numbers
+		panic(err) // validate has seen the texts
 	}
 	return b
+}
+
+// firstIndex is where the log of a new node begins: founders begin equal, one that joins begins with nothing.
+func (c *Config) firstIndex() uint64 {
+	if c.Join {
+		return 0
+	}
+	return founding
 }
 
 // openLog opens or founds the log in dir and brings it together with the state machine's durable position.
@@ -71,7 +83,8 @@ func openLog(cfg *Config) (*recovered, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := cfg.checkIdentity(scan.identity, filepath.Join(dir, segments[0].name)); err != nil {
+	id, err := cfg.checkIdentity(scan.identity, filepath.Join(dir, segments[0].name))
+	if err != nil {
 		return nil, err
 	}
 	if scan.torn != "" {
@@ -81,9 +94,9 @@ func openLog(cfg *Config) (*recovered, error) {
 		}
 	}
 	if scan.last == 0 && durable.Index == 0 {
-		return foundAgain(cfg, dir, scan.torn)
+		return foundAgain(cfg, dir, id, scan.torn)
 	}
-	r, err := replay(cfg, dir, scan, durable)
+	r, err := replay(cfg, dir, id, scan, durable)
 	if err != nil {
 		return nil, err
 	}
@@ -100,28 +113,39 @@ func foundLog(cfg *Config, dir string) (*recovered, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create log in %s: %w", dir, err)
 	}
-	return found(cfg, w)
+	if cfg.Join {
+		return &recovered{wal: w, book: newMembership(0, cfg.Members)}, nil
+	}
+	return found(w, newMembership(founding, cfg.Members))
 }
 
-// foundAgain goes on where a crash interrupted foundLog.
-func foundAgain(cfg *Config, dir, torn string) (*recovered, error) {
+// foundAgain goes on where a crash interrupted foundLog, or before a node that joins was given its first snapshot.
+func foundAgain(cfg *Config, dir string, id *pb.Identity, torn string) (*recovered, error) {
 	w, err := wal.Open(zap.NewNop(), dir, walpb.Snapshot{})
 	if err != nil {
 		return nil, fmt.Errorf("open log in %s: %w", dir, err)
 	}
-	if _, _, _, err := w.ReadAll(); err != nil {
+	_, hard, _, err := w.ReadAll()
+	if err != nil {
 		return nil, closing(w, fmt.Errorf("read log in %s: %w", dir, err))
 	}
-	r, err := found(cfg, w)
+	book := membershipFromProto(id.Membership)
+	if book == nil { // an older build began it
+		book = newMembership(founding, cfg.Members)
+	}
+	if id.Joined {
+		return &recovered{wal: w, hard: hard, book: book, torn: torn}, nil
+	}
+	r, err := found(w, book)
 	if err == nil {
 		r.torn = torn
 	}
 	return r, err
 }
 
-func found(cfg *Config, w *wal.WAL) (*recovered, error) {
-	r := &recovered{wal: w, hard: raftpb.HardState{Term: founding, Commit: founding}, applied: founding}
-	for _, m := range cfg.Members {
+func found(w *wal.WAL, book *Membership) (*recovered, error) {
+	r := &recovered{wal: w, hard: raftpb.HardState{Term: founding, Commit: founding}, applied: founding, book: book}
+	for _, m := range book.Members {
 		r.conf.Voters = append(r.conf.Voters, m.ID)
 	}
 	r.start = walpb.Snapshot{Index: founding, Term: founding, ConfState: &r.conf}
@@ -136,21 +160,21 @@ func found(cfg *Config, w *wal.WAL) (*recovered, error) {
 }
 
 // checkIdentity refuses the log of another group or node.
-func (c *Config) checkIdentity(identity []byte, path string) error {
-	var id pb.Identity
-	if err := proto.Unmarshal(identity, &id); err != nil || id.NodeId == 0 {
-		return fmt.Errorf("%w: %s does not say whose log it is; restore it, or %s", ErrDamaged, path, replaceNode)
+func (c *Config) checkIdentity(identity []byte, path string) (*pb.Identity, error) {
+	id := &pb.Identity{}
+	if err := proto.Unmarshal(identity, id); err != nil || id.NodeId == 0 {
+		return nil, fmt.Errorf("%w: %s does not say whose log it is; restore it, or %s", ErrDamaged, path, replaceNode)
 	}
 	if id.ClusterId != c.ClusterID || id.NodeId != c.NodeID {
-		return fmt.Errorf("%w: %s is of node %x in group %x, this is node %x in group %x; correct the configuration or the directory",
+		return nil, fmt.Errorf("%w: %s is of node %x in group %x, this is node %x in group %x; correct the configuration or the directory",
 			ErrForeign, path, id.NodeId, id.ClusterId, c.NodeID, c.ClusterID)
 	}
-	return nil
+	return id, nil
 }
 
 // replay reads the log from the newest position that the state machine, or a received snapshot, can begin at.
-func replay(cfg *Config, dir string, scan *logScan, durable Applied) (*recovered, error) {
-	r := &recovered{}
+func replay(cfg *Config, dir string, id *pb.Identity, scan *logScan, durable Applied) (*recovered, error) {
+	r := &recovered{book: membershipFromProto(id.Membership)}
 	commit := max(scan.state.Commit, durable.Index)
 	var newest walpb.Snapshot
 	for _, s := range scan.snapshots {
@@ -237,12 +261,16 @@ func (r *recovered) membership(dir string, durable Applied) error {
 	if r.start.ConfState != nil {
 		r.conf = *r.start.ConfState
 	}
-	if r.restore != nil || r.applied == r.start.Index && len(durable.ConfState) == 0 {
+	if r.restore != nil {
+		r.book = r.restore.book
+		return nil
+	}
+	if r.applied == r.start.Index && len(durable.ConfState) == 0 {
 		return nil
 	}
 	if len(durable.ConfState) > 0 {
-		r.conf = raftpb.ConfState{}
-		if err := r.conf.Unmarshal(durable.ConfState); err != nil {
+		var err error
+		if r.conf, r.book, err = decodeConf(durable.ConfState); err != nil {
 			return fmt.Errorf("%w: the state machine's membership at index %d can't be decoded: %w; %s", ErrDamaged, durable.Index, err, replaceNode)
 		}
 		return nil

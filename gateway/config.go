@@ -43,7 +43,9 @@ type Config struct {
 
 	ClusterID uint64   // of the header; not zero, and another one in each datacenter
 	MemberID  uint64   // this node in Members; not zero
-	Members   []Member // the nodes of this datacenter, this one included
+	Members   []Member // the nodes of this datacenter, this one included; not looked at when Membership is set
+
+	Membership Membership // the nodes of this datacenter where they may change; nil means that Members are all, for good
 
 	Datacenter  Datacenter
 	Inspector   Inspector
@@ -81,6 +83,7 @@ type Member struct {
 	Name       string
 	PeerURLs   []string
 	ClientURLs []string // as clients reach it
+	Learner    bool     // it follows and does not vote
 	ClientAddr string   // host:port at which other nodes reach its client port
 	AdminURL   string   // at which other nodes reach its admin API
 }
@@ -98,6 +101,9 @@ func (c Config) withDefaults() Config {
 	c.StopTimeout = cmp.Or(c.StopTimeout, defaultStopTimeout)
 	c.MaxConcurrentStreams = cmp.Or(c.MaxConcurrentStreams, math.MaxUint32)
 	c.Version = cmp.Or(c.Version, defaultVersion)
+	if c.Membership == nil {
+		c.Membership = fixed(c.Members)
+	}
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	return c
 }
@@ -134,6 +140,9 @@ func (c *Config) validate() error {
 }
 
 func (c *Config) validateMembers() error {
+	if _, ok := c.Membership.(fixed); !ok {
+		return nil
+	}
 	seen := map[uint64]bool{}
 	for _, m := range c.Members {
 		switch {

@@ -8,6 +8,13 @@ var (
 	ErrConfig = errors.New("gateway configuration")
 )
 
+// Of a change of this datacenter's nodes.
+var (
+	errFixed         = errors.New("the nodes of this datacenter can't be changed at run time")
+	errMemberURLs    = errors.New("bad peer URLs")
+	errBadTransferee = errors.New("leadership can't go there")
+)
+
 // Before anything is written.
 var (
 	// ErrMetadata marks metadata of a request that can't be understood.

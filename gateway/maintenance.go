@@ -2,11 +2,14 @@ package gateway
 
 import (
 	"context"
+	"errors"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"geogate/dc"
 )
 
 // maintenanceServer answers what tools ask before they use a server. What it does not have is Unimplemented.
@@ -22,6 +25,9 @@ func (m maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.Statu
 		Version: m.cfg.Version, StorageVersion: "3.6.0",
 		DbSize: st.DBSizeBytes, DbSizeInUse: st.DBInUseBytes,
 		Leader: st.Leader, RaftTerm: max(st.Term, 1), RaftIndex: st.Commit, RaftAppliedIndex: st.Applied,
+	}
+	if me, ok := m.member(m.cfg.MemberID); ok {
+		resp.IsLearner = me.Learner
 	}
 	if st.Leader == 0 {
 		resp.Errors = append(resp.Errors, "etcdserver: no leader")
@@ -47,6 +53,26 @@ func (m maintenanceServer) Defragment(ctx context.Context, _ *pb.DefragmentReque
 		return nil, statusOf(err)
 	}
 	return &pb.DefragmentResponse{Header: m.header(m.dc.Revision())}, nil
+}
+
+// MoveLeader is answered by the leader only, as in etcd.
+func (m maintenanceServer) MoveLeader(ctx context.Context, r *pb.MoveLeaderRequest) (*pb.MoveLeaderResponse, error) {
+	err := m.authorize(ctx, ActionAdmin, nil, nil)
+	if err == nil {
+		err = m.movable(r.TargetID)
+	}
+	if errors.Is(err, dc.ErrNotLeader) {
+		return nil, rpctypes.ErrGRPCNotLeader
+	}
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, m.cfg.RequestTimeout)
+	defer cancel()
+	if err := m.cfg.Membership.TransferLeadership(ctx, r.TargetID); err != nil {
+		return nil, writeStatus(err)
+	}
+	return &pb.MoveLeaderResponse{Header: m.header(m.dc.Revision())}, nil
 }
 
 // HashKV would have to hash as etcd does to be of use; datacenters are compared by digest instead.

@@ -64,8 +64,8 @@ func (s *Server) leader() (conn *grpc.ClientConn, self bool, err error) {
 	if _, leading := s.dc.Leading(); leading {
 		return nil, true, nil
 	}
-	m, ok := s.members[s.dc.Leader()]
-	if !ok || m.ID == s.cfg.MemberID {
+	m, ok := s.member(s.dc.Leader())
+	if !ok || m.ID == s.cfg.MemberID || m.ClientAddr == "" {
 		return nil, false, nil // unknown, or elected and not ready yet
 	}
 	conn, err = s.forward.conn(m.ClientAddr)

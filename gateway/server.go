@@ -29,7 +29,6 @@ type Server struct {
 	onlyHere    []string // acked-by of what only this datacenter is known to have; never changed
 	dc          Datacenter
 	replication Replication
-	members     map[uint64]Member
 	keyspaces   *keyspaces
 	metrics     *metrics
 	forward     *forwarder
@@ -68,12 +67,9 @@ func New(config Config) (*Server, error) {
 	}
 	s := &Server{
 		cfg: cfg, log: cfg.Logger, name: cfg.Datacenter.Name(), onlyHere: []string{cfg.Datacenter.Name()},
-		dc: cfg.Datacenter, replication: cfg.Replication, members: map[uint64]Member{}, keyspaces: spaces,
+		dc: cfg.Datacenter, replication: cfg.Replication, keyspaces: spaces,
 		metrics: m, forward: newForwarder(&cfg), health: health.NewServer(),
 		stopping: make(chan struct{}), abruptStop: make(chan struct{}),
-	}
-	for _, member := range cfg.Members {
-		s.members[member.ID] = member
 	}
 	s.standing.Store(newStanding())
 	spaces.each(func(prefix string, r rule) {

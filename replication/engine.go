@@ -38,7 +38,8 @@ type Engine struct {
 	current    atomic.Pointer[lead] // nil while this node does not lead
 	handing    sync.RWMutex         // held for reading while a handshake is handed to current
 	leaderNode atomic.Pointer[string]
-	ackSeq     atomic.Uint64 // of the last ack sent; terms tell the acks of two runs apart
+	nodes      atomic.Pointer[[]*wire.Endpoint] // of this DC
+	ackSeq     atomic.Uint64                    // of the last ack sent; starts at the clock, so that it grows over restarts
 
 	began, wallBegan time.Time // one moment, by Clock and by Wall
 }
@@ -217,6 +218,25 @@ func (e *Engine) leader() string {
 		return *p
 	}
 	return ""
+}
+
+// SetNodes says where peers reach the nodes of this DC, so that they find those that their configuration does not
+// list. Those without a URL are left out.
+func (e *Engine) SetNodes(nodes []Endpoint) {
+	told := make([]*wire.Endpoint, 0, len(nodes))
+	for _, n := range nodes {
+		if n.Node != "" && n.URL != "" && len(told) < maxLearned {
+			told = append(told, &wire.Endpoint{Node: n.Node, Url: n.URL})
+		}
+	}
+	e.nodes.Store(&told)
+}
+
+func (e *Engine) ownNodes() []*wire.Endpoint {
+	if p := e.nodes.Load(); p != nil {
+		return *p
+	}
+	return nil
 }
 
 // Check says whether a policy can be met by the DCs that are not known to be down. The error wraps

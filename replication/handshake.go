@@ -39,7 +39,7 @@ func (e *Engine) notLeading(peer string, nonce uint64) *wire.SyncReply {
 }
 
 func (e *Engine) replyTo(peer string, nonce uint64) *wire.SyncReply {
-	return &wire.SyncReply{From: e.cfg.Local, To: peer, Nonce: nonce, Vector: e.watermarks()}
+	return &wire.SyncReply{From: e.cfg.Local, To: peer, Nonce: nonce, Vector: e.watermarks(), Nodes: e.ownNodes()}
 }
 
 func (e *Engine) respond(m *nats.Msg, reply *wire.SyncReply) {
@@ -61,6 +61,7 @@ func (e *Engine) onPing(m *nats.Msg) {
 		Leading: leading, Leader: e.leader(), Vector: e.watermarks(),
 		Verifies: e.cfg.Verified != nil,
 		Opinions: e.told(),
+		Nodes:    e.ownNodes(),
 	})
 }
 

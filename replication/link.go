@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -50,17 +51,37 @@ func (r *receiver) dial(ctx context.Context) (*link, error) {
 }
 
 func (r *receiver) endpoint() Endpoint {
+	all := r.endpoints()
 	if prefer := r.prefer; prefer != "" {
 		r.prefer = "" // once: if it does not answer, the others know better
-		for _, e := range r.peer.Endpoints {
+		for _, e := range all {
 			if e.Node == prefer {
 				return e
 			}
 		}
 	}
-	e := r.peer.Endpoints[r.next%len(r.peer.Endpoints)]
+	e := all[r.next%len(all)]
 	r.next++
 	return e
+}
+
+// maxLearned bounds the nodes of a DC that are told to its peers, and that those take over.
+const maxLearned = 16
+
+// endpoints are the ways to the origin: those of the configuration, which may know of a detour, and then the nodes
+// that joined the origin after it was written, as the origin tells them.
+func (r *receiver) endpoints() []Endpoint {
+	r.mu.Lock()
+	told := r.status.nodes
+	r.mu.Unlock()
+	all := slices.Clip(r.peer.Endpoints)
+	for _, n := range told[:min(len(told), maxLearned)] {
+		listed := slices.ContainsFunc(r.peer.Endpoints, func(x Endpoint) bool { return x.Node == n.Node })
+		if !listed && n.Node != "" && n.Url != "" {
+			all = append(all, Endpoint{Node: n.Node, URL: n.Url})
+		}
+	}
+	return all
 }
 
 func (r *receiver) connectTo(k *link, e Endpoint, more ...nats.Option) (*nats.Conn, error) {
@@ -150,5 +171,8 @@ func (k *link) sync(ctx context.Context, gap bool) (*wire.SyncReply, error) {
 		return nil, fmt.Errorf("handshake with %s: %w: answer to another request", r.peer.Name, wire.ErrMessage)
 	}
 	r.heard()
+	r.mu.Lock()
+	r.status.nodes = reply.Nodes
+	r.mu.Unlock()
 	return &reply, nil
 }

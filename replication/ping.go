@@ -41,6 +41,7 @@ func (k *link) ping(ctx context.Context) {
 		return
 	}
 	k.verifies.Store(pong.Verifies)
+	r.status.nodes = pong.Nodes
 	rtt := now.Sub(sent)
 	r.status.rtt, r.status.heard = &rtt, now
 	if pong.Leading {

@@ -44,7 +44,8 @@ type receiverStatus struct {
 	clock    *reading // nil while it was never read
 	head     *int64   // of the origin's chain, as it last said
 	marks    []*wire.Watermark
-	heard    time.Time // when it last said anything
+	heard    time.Time        // when it last said anything
+	nodes    []*wire.Endpoint // of the origin, as it last said
 	future   future
 }
 

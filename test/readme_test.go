@@ -193,6 +193,8 @@ func TestReadmeExamples(t *testing.T) {
 		}
 	})
 
+	t.Run("grow", func(t *testing.T) { growAndShrink(t, dir, env, all) })
+
 	t.Run("serve", func(t *testing.T) {
 		// The keys come first: their public halves go into the file.
 		for _, e := range all {

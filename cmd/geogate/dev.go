@@ -50,7 +50,7 @@ func newDev() *cobra.Command {
 // runDev runs the cluster until ctx ends.
 func runDev(ctx context.Context, c dev.Config, o output, stdout, stderr io.Writer) (err error) {
 	c.Open = func(t *configs.Topology, dc, name string) (dev.Node, error) {
-		return openNode(t, dc, name, newLogger(stderr, t.Log))
+		return openNode(t, dc, name, false, newLogger(stderr, t.Log))
 	}
 	cluster, err := dev.Open(c)
 	if errors.Is(err, dev.ErrConfig) {

@@ -22,6 +22,7 @@ const (
 
 func newServe() *cobra.Command {
 	var path, dc, name string
+	var join bool
 	cmd := &cobra.Command{
 		Use:   "serve --config FILE [--dc NAME --node NAME]",
 		Short: "Run one node of the topology",
@@ -30,17 +31,18 @@ func newServe() *cobra.Command {
 			if path == "" {
 				return usagef("serve needs a topology: give --config FILE or set %s", envConfig)
 			}
-			return serve(cmd.Context(), cmd.ErrOrStderr(), path, dc, name)
+			return serve(cmd.Context(), cmd.ErrOrStderr(), path, dc, name, join)
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", os.Getenv(envConfig), "topology file; $"+envConfig)
 	cmd.Flags().StringVar(&dc, "dc", os.Getenv(envDC), "datacenter of this node; $"+envDC+"; may be left out when there is one")
 	cmd.Flags().StringVar(&name, "node", os.Getenv(envNode), "name of this node; $"+envNode+"; may be left out when there is one")
+	cmd.Flags().BoolVar(&join, "join", false, "enter the group that the other nodes have founded, on the first start; as join: true of the node in the topology")
 	return cmd
 }
 
 // serve runs one node until ctx ends.
-func serve(ctx context.Context, stderr io.Writer, path, dc, name string) error {
+func serve(ctx context.Context, stderr io.Writer, path, dc, name string, join bool) error {
 	t, err := configs.Load(path)
 	if err != nil {
 		return err
@@ -49,7 +51,7 @@ func serve(ctx context.Context, stderr io.Writer, path, dc, name string) error {
 		return err
 	}
 	logger := newLogger(stderr, t.Log)
-	n, err := openNode(t, dc, name, logger)
+	n, err := openNode(t, dc, name, join, logger)
 	if err != nil {
 		return fmt.Errorf("open node %s of %s: %w", name, dc, err)
 	}

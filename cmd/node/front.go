@@ -37,7 +37,7 @@ func (n *Node) openGateway() error {
 	}
 	n.gateway, err = gateway.New(gateway.Config{
 		Listener: l, TLS: client, ForwardTLS: between,
-		ClusterID: clusterID(t, n.cfg.DC), MemberID: nodeID(t, n.cfg.DC, n.cfg.Node), Members: n.members(),
+		ClusterID: clusterID(t, n.cfg.DC), MemberID: n.id, Membership: n.roster,
 		Datacenter: gateway.Local{DC: n.dc}, Inspector: gateway.Local{DC: n.dc}, Replication: n.engine,
 		Keyspaces: spaces, MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxTxnOps: t.Limits.MaxTxnOps,
 		Metrics: promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}),
@@ -52,7 +52,7 @@ func (n *Node) openAdmin() error {
 		return err
 	}
 	n.admin, err = admin.New(admin.Config{
-		Listener: l, DC: n.cfg.DC, MemberID: nodeID(n.cfg.Topology, n.cfg.DC, n.cfg.Node), Members: n.members(),
+		Listener: l, DC: n.cfg.DC, MemberID: n.id, Members: n.roster.Members,
 		Inspector: gateway.Local{DC: n.dc}, Leadership: n.dc, Peers: n.engine, Verification: n.engine, Conflicts: n.dc, Keyspaces: n.gateway, Clock: n.engine,
 		Ready: n.dc.Linearize, Gatherer: n.registry, Logger: n.log,
 	})
@@ -65,19 +65,6 @@ func closeOnError(l net.Listener, err error) error {
 		_ = l.Close()
 	}
 	return err
-}
-
-// members are the nodes of this datacenter as clients and the other nodes see them.
-func (n *Node) members() (out []gateway.Member) {
-	clientScheme, peerScheme := scheme(n.cfg.Topology.Security.Client), scheme(n.cfg.Topology.Security.Raft)
-	for _, x := range n.site.Nodes {
-		out = append(out, gateway.Member{
-			ID: nodeID(n.cfg.Topology, n.cfg.DC, x.Name), Name: x.Name,
-			PeerURLs: []string{peerScheme + x.Raft}, ClientURLs: []string{clientScheme + x.Client},
-			ClientAddr: x.Client, AdminURL: "http://" + x.Admin,
-		})
-	}
-	return out
 }
 
 func scheme(t configs.TLS) string {

@@ -10,7 +10,8 @@ import (
 // see: another one in each, so a client that moves between datacenters notices.
 func clusterID(t *configs.Topology, dc string) uint64 { return id(t.Cluster, dc) }
 
-// nodeID identifies a node in its group. Names are never used again for another disk, so ids are not.
+// nodeID identifies a node among the founders of its group. Names are never used again for another disk, so ids
+// are not. A node that joins later is given its id by the group, and may have any name.
 func nodeID(t *configs.Topology, dc, node string) uint64 { return id(t.Cluster, dc, node) }
 
 func id(parts ...string) uint64 {

@@ -14,7 +14,7 @@ func (n *Node) lead(ctx context.Context) error {
 	for ctx.Err() == nil {
 		changed := n.dc.LeadershipChanged()
 		term, leading := n.dc.Leading()
-		n.engine.SetLeader(n.names[n.dc.Leader()])
+		n.engine.SetLeader(n.name(n.dc.Leader()))
 		if !leading {
 			select {
 			case <-ctx.Done():

@@ -27,17 +27,19 @@ type Config struct {
 	Topology *configs.Topology
 	DC       string           // name of this node's datacenter
 	Node     string           // its name there
+	Join     bool             // as configs.Node.Join
 	Logger   *slog.Logger     // nil means off
 	Now      func() time.Time // wall clock, which stamps are taken from; nil means time.Now
 }
 
 // Node is one geogate process.
 type Node struct {
-	cfg   Config
-	log   *slog.Logger
-	site  *configs.Datacenter
-	spec  *configs.Node
-	names map[uint64]string // names of this datacenter's nodes by Raft id
+	cfg    Config
+	log    *slog.Logger
+	site   *configs.Datacenter
+	spec   *configs.Node
+	id     uint64 // of this node in its group
+	roster *roster
 
 	registry *prometheus.Registry
 	dc       *dc.DC
@@ -51,7 +53,7 @@ type Node struct {
 
 // Open reads the node's data and takes its ports. It serves nothing before [Node.Run].
 func Open(cfg Config) (_ *Node, err error) {
-	n := &Node{cfg: cfg, log: cfg.Logger, names: map[uint64]string{}, registry: prometheus.NewRegistry(), killed: make(chan struct{})}
+	n := &Node{cfg: cfg, log: cfg.Logger, registry: prometheus.NewRegistry(), killed: make(chan struct{})}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
 	}
@@ -63,9 +65,6 @@ func Open(cfg Config) (_ *Node, err error) {
 		return nil, fmt.Errorf("datacenter %s has no node %q", cfg.DC, cfg.Node)
 	}
 	n.cfg.Now = wallClock(cfg.Now, n.spec.Dir, n.log)
-	for _, x := range n.site.Nodes {
-		n.names[nodeID(cfg.Topology, cfg.DC, x.Name)] = x.Name
-	}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {
 		if err != nil {
@@ -101,39 +100,45 @@ func (n *Node) openDC() error {
 	if err != nil {
 		return err
 	}
-	var members []consensus.Member
-	for _, x := range n.site.Nodes {
-		members = append(members, consensus.Member{ID: nodeID(t, n.cfg.DC, x.Name), Addr: x.Raft})
+	cc := consensus.Config{
+		ClusterID: clusterID(t, n.cfg.DC), TLS: tls, TickInterval: t.Timing.RaftTick,
+		ElectionTicks: t.Timing.ElectionTicks, HeartbeatTicks: t.Timing.HeartbeatTicks,
+		MaxEntryBytes: int(t.Limits.MaxEntryBytes), MaxUncommittedEntriesSize: int(t.Limits.MaxUncommittedBytes),
+		SnapshotCatchUpBytes: int(t.Limits.CatchUpBytes),
 	}
-	l, err := listen("raft", n.spec.Raft)
-	if err != nil {
+	if err := n.place(&cc); err != nil {
+		return n.foreign(err)
+	}
+	if cc.Listener, err = listen("raft", n.spec.Raft); err != nil {
 		return err
 	}
 	n.dc, err = dc.Open(dc.Config{
 		Name: n.cfg.DC, Peers: n.peerNames(), Dir: n.spec.Dir, Now: n.cfg.Now,
 		RetentionBytes: int64(t.Limits.RetentionBytes), RetentionAge: t.Limits.RetentionAge,
 		MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxQueueBytes: int(t.Limits.QueueBytes),
-		Consensus: consensus.Config{
-			ClusterID: clusterID(t, n.cfg.DC), NodeID: nodeID(t, n.cfg.DC, n.cfg.Node), Members: members,
-			Listener: l, TLS: tls, TickInterval: t.Timing.RaftTick,
-			ElectionTicks: t.Timing.ElectionTicks, HeartbeatTicks: t.Timing.HeartbeatTicks,
-			MaxEntryBytes: int(t.Limits.MaxEntryBytes), MaxUncommittedEntriesSize: int(t.Limits.MaxUncommittedBytes),
-			SnapshotCatchUpBytes: int(t.Limits.CatchUpBytes),
-		},
+		Consensus: cc,
 		Store: store.Config{
 			FlushInterval: t.Limits.FlushInterval, FlushBytes: int64(t.Limits.FlushBytes),
 			MaxPendingBytes: int64(t.Limits.PendingBytes), ConflictLogSize: t.Limits.ConflictEntries,
 		},
 		Logger: n.log, Registerer: n.registry,
 	})
-	if errors.Is(err, consensus.ErrForeign) {
-		err = fmt.Errorf("the data in %s is not of node %s of datacenter %s in cluster %q: use the directory of this node, or an empty one: %w",
-			n.spec.Dir, n.cfg.Node, n.cfg.DC, t.Cluster, err)
-	}
 	if err != nil {
-		return errors.Join(err, l.Close())
+		return errors.Join(n.foreign(err), cc.Listener.Close())
 	}
+	n.id = cc.NodeID
+	n.roster = &roster{DC: n.dc, peerScheme: scheme(t.Security.Raft)}
+	n.compare()
 	return nil
+}
+
+// foreign says what to do about a directory of another node.
+func (n *Node) foreign(err error) error {
+	if !errors.Is(err, consensus.ErrForeign) {
+		return err
+	}
+	return fmt.Errorf("the data in %s is not of node %s of datacenter %s in cluster %q: use the directory of this node, or an empty one: %w",
+		n.spec.Dir, n.cfg.Node, n.cfg.DC, n.cfg.Topology.Cluster, err)
 }
 
 func (n *Node) peerNames() (names []string) {

@@ -15,12 +15,14 @@ func (n *Node) Run(ctx context.Context) error {
 		select {
 		case <-n.killed:
 			stop()
+		case <-n.dc.Removed(): // those who are still served here are served to the end
+			stop()
 		case <-ctx.Done():
 		}
 	}()
 	// Each stage outlives the one before it.
 	dcStage := newStage(stop, n.dc.Run)
-	engineStage := newStage(stop, n.engine.Run, n.lead)
+	engineStage := newStage(stop, n.engine.Run, n.lead, n.tell)
 	front := newStage(stop, n.gateway.Run, n.admin.Run)
 
 	dcStage.start()

@@ -12,8 +12,18 @@ type Report struct {
 
 	Clock *Clock `json:"clock"` // of the node that leads; null when unknown
 
-	PeersError string `json:"peers_error"` // why Peers is null
-	Problem    string `json:"problem"`     // why the node can't serve fully; "" when it can
+	Members    []Member `json:"members"`     // the nodes of this datacenter; null from an older node
+	PeersError string   `json:"peers_error"` // why Peers is null
+	Problem    string   `json:"problem"`     // why the node can't serve fully; "" when it can
+}
+
+// Member is a node of this datacenter.
+type Member struct {
+	ID         string   `json:"id"`
+	Name       string   `json:"name"` // "" while it has not started yet
+	Role       string   `json:"role"` // leader, voter, learner
+	PeerURLs   []string `json:"peer_urls"`
+	ClientURLs []string `json:"client_urls"`
 }
 
 // Clock is where the leader's clock stands.

@@ -15,6 +15,8 @@ const sample = `{"dc":"us-east","node":"n0","leader":"n0","term":3,"revision":42
   {"dc":"eu-west","health":"healthy","reason":"","acked_revision":40,"lag_txns":2,"lag_bytes":2048,"lag_seconds":0.0125,"rtt_ms":60.4,"skew_ms":-3.2,"last_contact_seconds":0.1,
    "verify":{"state":"different","reason":"","buckets":4096,"equal":4090,"pending":5,"different":1,"different_keys":2,"last_ok_age_seconds":null}}],
  "clock":{"state":"within","ahead_ms":3.2,"limit_ms":500,"since":null,"refused":""},
+ "members":[{"id":"00000000000000aa","name":"n0","role":"leader","peer_urls":["http://h:2"],"client_urls":["http://h:1"]},
+  {"id":"00000000000000bb","name":"","role":"learner","peer_urls":["http://i:2"],"client_urls":[]}],
  "keys": 12}`
 
 // answering serves body at /v1/status.
@@ -50,6 +52,10 @@ func TestFetch(t *testing.T) {
 	want := `DC       NODE  LEADER  TERM  REVISION  VECTOR
 us-east  n0    n0      3     42        eu-west:7 us-east:42
 clock: 3ms ahead of the median of the peers
+
+MEMBER         ID                ROLE     RAFT        CLIENTS
+n0             00000000000000aa  leader   http://h:2  http://h:1
+(not started)  00000000000000bb  learner  http://i:2
 
 PEER      HEALTH   ACKED  LAG TXNS  LAG BYTES  LAG SECONDS  RTT     SKEW  LAST CONTACT  REASON
 ap-south  down     ?      ?         ?          ?            ?       ?     ?             silent for 4s; link broken: eu-west hears it

@@ -27,6 +27,9 @@ func (r *Report) WriteStatus(w io.Writer) error {
 	if err := tw.Flush(); err != nil {
 		return err
 	}
+	if err := r.writeMembers(w); err != nil {
+		return err
+	}
 	if r.Problem != "" {
 		if _, err := fmt.Fprintln(w, "problem:", r.Problem); err != nil {
 			return err
@@ -80,6 +83,24 @@ func (r *Report) clock() string {
 	default:
 		return fmt.Sprintf("clock: %.0fms ahead of the median of the peers", *r.Clock.AheadMillis)
 	}
+}
+
+// writeMembers prints one line for each node of the datacenter.
+func (r *Report) writeMembers(w io.Writer) error {
+	if len(r.Members) == 0 {
+		return nil
+	}
+	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	row(tw)
+	row(tw, "MEMBER", "ID", "ROLE", "RAFT", "CLIENTS")
+	for _, m := range r.Members {
+		name := m.Name
+		if name == "" {
+			name = "(not started)"
+		}
+		row(tw, name, m.ID, m.Role, strings.Join(m.PeerURLs, " "), strings.Join(m.ClientURLs, " "))
+	}
+	return tw.Flush()
 }
 
 // WriteLag prints one line for each peer.

@@ -24,6 +24,64 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type Change_Operation int32
+
+const (
+	Change_OPERATION_UNSPECIFIED Change_Operation = 0
+	Change_OPERATION_ADD         Change_Operation = 1 // member: id, addr, learner
+	Change_OPERATION_PROMOTE     Change_Operation = 2 // member: id
+	Change_OPERATION_REMOVE      Change_Operation = 3 // member: id
+	Change_OPERATION_MOVE        Change_Operation = 4 // member: id, addr
+	Change_OPERATION_PUBLISH     Change_Operation = 5 // member: id, name and what follows
+)
+
+// Enum value maps for Change_Operation.
+var (
+	Change_Operation_name = map[int32]string{
+		0: "OPERATION_UNSPECIFIED",
+		1: "OPERATION_ADD",
+		2: "OPERATION_PROMOTE",
+		3: "OPERATION_REMOVE",
+		4: "OPERATION_MOVE",
+		5: "OPERATION_PUBLISH",
+	}
+	Change_Operation_value = map[string]int32{
+		"OPERATION_UNSPECIFIED": 0,
+		"OPERATION_ADD":         1,
+		"OPERATION_PROMOTE":     2,
+		"OPERATION_REMOVE":      3,
+		"OPERATION_MOVE":        4,
+		"OPERATION_PUBLISH":     5,
+	}
+)
+
+func (x Change_Operation) Enum() *Change_Operation {
+	p := new(Change_Operation)
+	*p = x
+	return p
+}
+
+func (x Change_Operation) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Change_Operation) Descriptor() protoreflect.EnumDescriptor {
+	return file_peer_proto_enumTypes[0].Descriptor()
+}
+
+func (Change_Operation) Type() protoreflect.EnumType {
+	return &file_peer_proto_enumTypes[0]
+}
+
+func (x Change_Operation) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Change_Operation.Descriptor instead.
+func (Change_Operation) EnumDescriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{13, 0}
+}
+
 // Hello says who speaks to whom. A node refuses a stream of another group, of itself, or meant for another node.
 type Hello struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -378,19 +436,206 @@ func (x *SnapshotReceipt) GetHello() *Hello {
 	return nil
 }
 
-// Identity is the metadata of a write-ahead log: whose it is.
+type MembersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hello         *Hello                 `protobuf:"bytes,1,opt,name=hello,proto3" json:"hello,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MembersRequest) Reset() {
+	*x = MembersRequest{}
+	mi := &file_peer_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MembersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MembersRequest) ProtoMessage() {}
+
+func (x *MembersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_peer_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MembersRequest.ProtoReflect.Descriptor instead.
+func (*MembersRequest) Descriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *MembersRequest) GetHello() *Hello {
+	if x != nil {
+		return x.Hello
+	}
+	return nil
+}
+
+type MembersReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hello         *Hello                 `protobuf:"bytes,1,opt,name=hello,proto3" json:"hello,omitempty"`
+	Membership    *Membership            `protobuf:"bytes,2,opt,name=membership,proto3" json:"membership,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MembersReply) Reset() {
+	*x = MembersReply{}
+	mi := &file_peer_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MembersReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MembersReply) ProtoMessage() {}
+
+func (x *MembersReply) ProtoReflect() protoreflect.Message {
+	mi := &file_peer_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MembersReply.ProtoReflect.Descriptor instead.
+func (*MembersReply) Descriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *MembersReply) GetHello() *Hello {
+	if x != nil {
+		return x.Hello
+	}
+	return nil
+}
+
+func (x *MembersReply) GetMembership() *Membership {
+	if x != nil {
+		return x.Membership
+	}
+	return nil
+}
+
+type PublishRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hello         *Hello                 `protobuf:"bytes,1,opt,name=hello,proto3" json:"hello,omitempty"`
+	Member        *Member                `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishRequest) Reset() {
+	*x = PublishRequest{}
+	mi := &file_peer_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishRequest) ProtoMessage() {}
+
+func (x *PublishRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_peer_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishRequest.ProtoReflect.Descriptor instead.
+func (*PublishRequest) Descriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *PublishRequest) GetHello() *Hello {
+	if x != nil {
+		return x.Hello
+	}
+	return nil
+}
+
+func (x *PublishRequest) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+type PublishReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PublishReply) Reset() {
+	*x = PublishReply{}
+	mi := &file_peer_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PublishReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PublishReply) ProtoMessage() {}
+
+func (x *PublishReply) ProtoReflect() protoreflect.Message {
+	mi := &file_peer_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PublishReply.ProtoReflect.Descriptor instead.
+func (*PublishReply) Descriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{9}
+}
+
+// Identity is the metadata of a write-ahead log: whose it is. What stands in it never changes.
 type Identity struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
 	ClusterId     uint64                 `protobuf:"fixed64,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	NodeId        uint64                 `protobuf:"fixed64,3,opt,name=node_id,json=nodeId,proto3" json:"node_id,omitempty"`
+	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`
+	Joined        bool                   `protobuf:"varint,5,opt,name=joined,proto3" json:"joined,omitempty"`        // the node entered a group that others had founded
+	Membership    *Membership            `protobuf:"bytes,6,opt,name=membership,proto3" json:"membership,omitempty"` // the founders, or for a node that joined those that it was told of
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_peer_proto_msgTypes[6]
+	mi := &file_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -402,7 +647,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[6]
+	mi := &file_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -415,7 +660,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{6}
+	return file_peer_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Identity) GetVersion() uint32 {
@@ -435,6 +680,243 @@ func (x *Identity) GetClusterId() uint64 {
 func (x *Identity) GetNodeId() uint64 {
 	if x != nil {
 		return x.NodeId
+	}
+	return 0
+}
+
+func (x *Identity) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Identity) GetJoined() bool {
+	if x != nil {
+		return x.Joined
+	}
+	return false
+}
+
+func (x *Identity) GetMembership() *Membership {
+	if x != nil {
+		return x.Membership
+	}
+	return nil
+}
+
+// Member is one node as all nodes of its group know it.
+type Member struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"fixed64,1,opt,name=id,proto3" json:"id,omitempty"`
+	Addr          string                 `protobuf:"bytes,2,opt,name=addr,proto3" json:"addr,omitempty"`        // host:port of its Raft transport
+	Learner       bool                   `protobuf:"varint,3,opt,name=learner,proto3" json:"learner,omitempty"` // it follows and does not vote
+	Name          string                 `protobuf:"bytes,4,opt,name=name,proto3" json:"name,omitempty"`        // this and all below is empty until the node has started for the first time
+	ClientUrls    []string               `protobuf:"bytes,5,rep,name=client_urls,json=clientUrls,proto3" json:"client_urls,omitempty"`
+	Admin         string                 `protobuf:"bytes,6,opt,name=admin,proto3" json:"admin,omitempty"` // host:port
+	Nats          string                 `protobuf:"bytes,7,opt,name=nats,proto3" json:"nats,omitempty"`   // host:port; empty when no node of another datacenter dials it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Member) Reset() {
+	*x = Member{}
+	mi := &file_peer_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Member) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Member) ProtoMessage() {}
+
+func (x *Member) ProtoReflect() protoreflect.Message {
+	mi := &file_peer_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Member.ProtoReflect.Descriptor instead.
+func (*Member) Descriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Member) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *Member) GetAddr() string {
+	if x != nil {
+		return x.Addr
+	}
+	return ""
+}
+
+func (x *Member) GetLearner() bool {
+	if x != nil {
+		return x.Learner
+	}
+	return false
+}
+
+func (x *Member) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Member) GetClientUrls() []string {
+	if x != nil {
+		return x.ClientUrls
+	}
+	return nil
+}
+
+func (x *Member) GetAdmin() string {
+	if x != nil {
+		return x.Admin
+	}
+	return ""
+}
+
+func (x *Member) GetNats() string {
+	if x != nil {
+		return x.Nats
+	}
+	return ""
+}
+
+// Membership stands behind raftpb.ConfState in one message: the fields 1 to 5 are that one's, and each reader
+// skips what belongs to the other.
+type Membership struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,16,opt,name=index,proto3" json:"index,omitempty"`             // of the entry that set it
+	Members       []*Member              `protobuf:"bytes,17,rep,name=members,proto3" json:"members,omitempty"`          // by id
+	Removed       []uint64               `protobuf:"fixed64,18,rep,packed,name=removed,proto3" json:"removed,omitempty"` // ids that are never used again
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Membership) Reset() {
+	*x = Membership{}
+	mi := &file_peer_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Membership) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Membership) ProtoMessage() {}
+
+func (x *Membership) ProtoReflect() protoreflect.Message {
+	mi := &file_peer_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Membership.ProtoReflect.Descriptor instead.
+func (*Membership) Descriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Membership) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *Membership) GetMembers() []*Member {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *Membership) GetRemoved() []uint64 {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+// Change is the context of an entry that changes the membership.
+type Change struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Operation     Change_Operation       `protobuf:"varint,1,opt,name=operation,proto3,enum=geogate.consensus.v1.Change_Operation" json:"operation,omitempty"`
+	Member        *Member                `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`
+	Nonce         uint64                 `protobuf:"fixed64,3,opt,name=nonce,proto3" json:"nonce,omitempty"` // tells the proposer that it is its own
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Change) Reset() {
+	*x = Change{}
+	mi := &file_peer_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Change) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Change) ProtoMessage() {}
+
+func (x *Change) ProtoReflect() protoreflect.Message {
+	mi := &file_peer_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Change.ProtoReflect.Descriptor instead.
+func (*Change) Descriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *Change) GetOperation() Change_Operation {
+	if x != nil {
+		return x.Operation
+	}
+	return Change_OPERATION_UNSPECIFIED
+}
+
+func (x *Change) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+func (x *Change) GetNonce() uint64 {
+	if x != nil {
+		return x.Nonce
 	}
 	return 0
 }
@@ -469,15 +951,58 @@ const file_peer_proto_rawDesc = "" +
 	"\vSnapshotEnd\x12\x1a\n" +
 	"\bchecksum\x18\x01 \x01(\x06R\bchecksum\"D\n" +
 	"\x0fSnapshotReceipt\x121\n" +
-	"\x05hello\x18\x01 \x01(\v2\x1b.geogate.consensus.v1.HelloR\x05hello\"\\\n" +
+	"\x05hello\x18\x01 \x01(\v2\x1b.geogate.consensus.v1.HelloR\x05hello\"C\n" +
+	"\x0eMembersRequest\x121\n" +
+	"\x05hello\x18\x01 \x01(\v2\x1b.geogate.consensus.v1.HelloR\x05hello\"\x83\x01\n" +
+	"\fMembersReply\x121\n" +
+	"\x05hello\x18\x01 \x01(\v2\x1b.geogate.consensus.v1.HelloR\x05hello\x12@\n" +
+	"\n" +
+	"membership\x18\x02 \x01(\v2 .geogate.consensus.v1.MembershipR\n" +
+	"membership\"y\n" +
+	"\x0ePublishRequest\x121\n" +
+	"\x05hello\x18\x01 \x01(\v2\x1b.geogate.consensus.v1.HelloR\x05hello\x124\n" +
+	"\x06member\x18\x02 \x01(\v2\x1c.geogate.consensus.v1.MemberR\x06member\"\x0e\n" +
+	"\fPublishReply\"\xca\x01\n" +
 	"\bIdentity\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x02 \x01(\x06R\tclusterId\x12\x17\n" +
-	"\anode_id\x18\x03 \x01(\x06R\x06nodeId2\xac\x01\n" +
+	"\anode_id\x18\x03 \x01(\x06R\x06nodeId\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x16\n" +
+	"\x06joined\x18\x05 \x01(\bR\x06joined\x12@\n" +
+	"\n" +
+	"membership\x18\x06 \x01(\v2 .geogate.consensus.v1.MembershipR\n" +
+	"membership\"\xa5\x01\n" +
+	"\x06Member\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x06R\x02id\x12\x12\n" +
+	"\x04addr\x18\x02 \x01(\tR\x04addr\x12\x18\n" +
+	"\alearner\x18\x03 \x01(\bR\alearner\x12\x12\n" +
+	"\x04name\x18\x04 \x01(\tR\x04name\x12\x1f\n" +
+	"\vclient_urls\x18\x05 \x03(\tR\n" +
+	"clientUrls\x12\x14\n" +
+	"\x05admin\x18\x06 \x01(\tR\x05admin\x12\x12\n" +
+	"\x04nats\x18\a \x01(\tR\x04nats\"z\n" +
+	"\n" +
+	"Membership\x12\x14\n" +
+	"\x05index\x18\x10 \x01(\x04R\x05index\x126\n" +
+	"\amembers\x18\x11 \x03(\v2\x1c.geogate.consensus.v1.MemberR\amembers\x12\x18\n" +
+	"\aremoved\x18\x12 \x03(\x06R\aremovedJ\x04\b\x01\x10\x06\"\xae\x02\n" +
+	"\x06Change\x12D\n" +
+	"\toperation\x18\x01 \x01(\x0e2&.geogate.consensus.v1.Change.OperationR\toperation\x124\n" +
+	"\x06member\x18\x02 \x01(\v2\x1c.geogate.consensus.v1.MemberR\x06member\x12\x14\n" +
+	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\x91\x01\n" +
+	"\tOperation\x12\x19\n" +
+	"\x15OPERATION_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rOPERATION_ADD\x10\x01\x12\x15\n" +
+	"\x11OPERATION_PROMOTE\x10\x02\x12\x14\n" +
+	"\x10OPERATION_REMOVE\x10\x03\x12\x12\n" +
+	"\x0eOPERATION_MOVE\x10\x04\x12\x15\n" +
+	"\x11OPERATION_PUBLISH\x10\x052\xd6\x02\n" +
 	"\x04Peer\x12K\n" +
 	"\bMessages\x12\x1e.geogate.consensus.v1.Envelope\x1a\x1b.geogate.consensus.v1.Hello(\x010\x01\x12W\n" +
-	"\bSnapshot\x12\".geogate.consensus.v1.SnapshotPart\x1a%.geogate.consensus.v1.SnapshotReceipt(\x01B\x16Z\x14geogate/consensus/pbb\x06proto3"
+	"\bSnapshot\x12\".geogate.consensus.v1.SnapshotPart\x1a%.geogate.consensus.v1.SnapshotReceipt(\x01\x12S\n" +
+	"\aMembers\x12$.geogate.consensus.v1.MembersRequest\x1a\".geogate.consensus.v1.MembersReply\x12S\n" +
+	"\aPublish\x12$.geogate.consensus.v1.PublishRequest\x1a\".geogate.consensus.v1.PublishReplyB\x16Z\x14geogate/consensus/pbb\x06proto3"
 
 var (
 	file_peer_proto_rawDescOnce sync.Once
@@ -491,31 +1016,53 @@ func file_peer_proto_rawDescGZIP() []byte {
 	return file_peer_proto_rawDescData
 }
 
-var file_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_peer_proto_goTypes = []any{
-	(*Hello)(nil),           // 0: geogate.consensus.v1.Hello
-	(*Envelope)(nil),        // 1: geogate.consensus.v1.Envelope
-	(*SnapshotPart)(nil),    // 2: geogate.consensus.v1.SnapshotPart
-	(*SnapshotHeader)(nil),  // 3: geogate.consensus.v1.SnapshotHeader
-	(*SnapshotEnd)(nil),     // 4: geogate.consensus.v1.SnapshotEnd
-	(*SnapshotReceipt)(nil), // 5: geogate.consensus.v1.SnapshotReceipt
-	(*Identity)(nil),        // 6: geogate.consensus.v1.Identity
+	(Change_Operation)(0),   // 0: geogate.consensus.v1.Change.Operation
+	(*Hello)(nil),           // 1: geogate.consensus.v1.Hello
+	(*Envelope)(nil),        // 2: geogate.consensus.v1.Envelope
+	(*SnapshotPart)(nil),    // 3: geogate.consensus.v1.SnapshotPart
+	(*SnapshotHeader)(nil),  // 4: geogate.consensus.v1.SnapshotHeader
+	(*SnapshotEnd)(nil),     // 5: geogate.consensus.v1.SnapshotEnd
+	(*SnapshotReceipt)(nil), // 6: geogate.consensus.v1.SnapshotReceipt
+	(*MembersRequest)(nil),  // 7: geogate.consensus.v1.MembersRequest
+	(*MembersReply)(nil),    // 8: geogate.consensus.v1.MembersReply
+	(*PublishRequest)(nil),  // 9: geogate.consensus.v1.PublishRequest
+	(*PublishReply)(nil),    // 10: geogate.consensus.v1.PublishReply
+	(*Identity)(nil),        // 11: geogate.consensus.v1.Identity
+	(*Member)(nil),          // 12: geogate.consensus.v1.Member
+	(*Membership)(nil),      // 13: geogate.consensus.v1.Membership
+	(*Change)(nil),          // 14: geogate.consensus.v1.Change
 }
 var file_peer_proto_depIdxs = []int32{
-	0, // 0: geogate.consensus.v1.Envelope.hello:type_name -> geogate.consensus.v1.Hello
-	0, // 1: geogate.consensus.v1.SnapshotPart.hello:type_name -> geogate.consensus.v1.Hello
-	3, // 2: geogate.consensus.v1.SnapshotPart.header:type_name -> geogate.consensus.v1.SnapshotHeader
-	4, // 3: geogate.consensus.v1.SnapshotPart.end:type_name -> geogate.consensus.v1.SnapshotEnd
-	0, // 4: geogate.consensus.v1.SnapshotReceipt.hello:type_name -> geogate.consensus.v1.Hello
-	1, // 5: geogate.consensus.v1.Peer.Messages:input_type -> geogate.consensus.v1.Envelope
-	2, // 6: geogate.consensus.v1.Peer.Snapshot:input_type -> geogate.consensus.v1.SnapshotPart
-	0, // 7: geogate.consensus.v1.Peer.Messages:output_type -> geogate.consensus.v1.Hello
-	5, // 8: geogate.consensus.v1.Peer.Snapshot:output_type -> geogate.consensus.v1.SnapshotReceipt
-	7, // [7:9] is the sub-list for method output_type
-	5, // [5:7] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	1,  // 0: geogate.consensus.v1.Envelope.hello:type_name -> geogate.consensus.v1.Hello
+	1,  // 1: geogate.consensus.v1.SnapshotPart.hello:type_name -> geogate.consensus.v1.Hello
+	4,  // 2: geogate.consensus.v1.SnapshotPart.header:type_name -> geogate.consensus.v1.SnapshotHeader
+	5,  // 3: geogate.consensus.v1.SnapshotPart.end:type_name -> geogate.consensus.v1.SnapshotEnd
+	1,  // 4: geogate.consensus.v1.SnapshotReceipt.hello:type_name -> geogate.consensus.v1.Hello
+	1,  // 5: geogate.consensus.v1.MembersRequest.hello:type_name -> geogate.consensus.v1.Hello
+	1,  // 6: geogate.consensus.v1.MembersReply.hello:type_name -> geogate.consensus.v1.Hello
+	13, // 7: geogate.consensus.v1.MembersReply.membership:type_name -> geogate.consensus.v1.Membership
+	1,  // 8: geogate.consensus.v1.PublishRequest.hello:type_name -> geogate.consensus.v1.Hello
+	12, // 9: geogate.consensus.v1.PublishRequest.member:type_name -> geogate.consensus.v1.Member
+	13, // 10: geogate.consensus.v1.Identity.membership:type_name -> geogate.consensus.v1.Membership
+	12, // 11: geogate.consensus.v1.Membership.members:type_name -> geogate.consensus.v1.Member
+	0,  // 12: geogate.consensus.v1.Change.operation:type_name -> geogate.consensus.v1.Change.Operation
+	12, // 13: geogate.consensus.v1.Change.member:type_name -> geogate.consensus.v1.Member
+	2,  // 14: geogate.consensus.v1.Peer.Messages:input_type -> geogate.consensus.v1.Envelope
+	3,  // 15: geogate.consensus.v1.Peer.Snapshot:input_type -> geogate.consensus.v1.SnapshotPart
+	7,  // 16: geogate.consensus.v1.Peer.Members:input_type -> geogate.consensus.v1.MembersRequest
+	9,  // 17: geogate.consensus.v1.Peer.Publish:input_type -> geogate.consensus.v1.PublishRequest
+	1,  // 18: geogate.consensus.v1.Peer.Messages:output_type -> geogate.consensus.v1.Hello
+	6,  // 19: geogate.consensus.v1.Peer.Snapshot:output_type -> geogate.consensus.v1.SnapshotReceipt
+	8,  // 20: geogate.consensus.v1.Peer.Members:output_type -> geogate.consensus.v1.MembersReply
+	10, // 21: geogate.consensus.v1.Peer.Publish:output_type -> geogate.consensus.v1.PublishReply
+	18, // [18:22] is the sub-list for method output_type
+	14, // [14:18] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_peer_proto_init() }
@@ -528,13 +1075,14 @@ func file_peer_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peer_proto_rawDesc), len(file_peer_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   7,
+			NumEnums:      1,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_peer_proto_goTypes,
 		DependencyIndexes: file_peer_proto_depIdxs,
+		EnumInfos:         file_peer_proto_enumTypes,
 		MessageInfos:      file_peer_proto_msgTypes,
 	}.Build()
 	File_peer_proto = out.File

@@ -24,6 +24,8 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Peer_Messages_FullMethodName = "/geogate.consensus.v1.Peer/Messages"
 	Peer_Snapshot_FullMethodName = "/geogate.consensus.v1.Peer/Snapshot"
+	Peer_Members_FullMethodName  = "/geogate.consensus.v1.Peer/Members"
+	Peer_Publish_FullMethodName  = "/geogate.consensus.v1.Peer/Publish"
 )
 
 // PeerClient is the client API for Peer service.
@@ -38,6 +40,11 @@ type PeerClient interface {
 	// Snapshot carries one copy of the state machine: a part with hello and header, parts with data, a part
 	// with the checksum. The answer is sent once the copy is verified, on disk, and handed to Raft.
 	Snapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SnapshotPart, SnapshotReceipt], error)
+	// Members tells the membership that the server knows of, to a node that is about to join or that meets a
+	// caller which it does not know. Only the group in the hello counts.
+	Members(ctx context.Context, in *MembersRequest, opts ...grpc.CallOption) (*MembersReply, error)
+	// Publish asks the leader to commit what the calling member says of itself.
+	Publish(ctx context.Context, in *PublishRequest, opts ...grpc.CallOption) (*PublishReply, error)
 }
 
 type peerClient struct {
@@ -74,6 +81,26 @@ func (c *peerClient) Snapshot(ctx context.Context, opts ...grpc.CallOption) (grp
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Peer_SnapshotClient = grpc.ClientStreamingClient[SnapshotPart, SnapshotReceipt]
 
+func (c *peerClient) Members(ctx context.Context, in *MembersRequest, opts ...grpc.CallOption) (*MembersReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MembersReply)
+	err := c.cc.Invoke(ctx, Peer_Members_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerClient) Publish(ctx context.Context, in *PublishRequest, opts ...grpc.CallOption) (*PublishReply, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PublishReply)
+	err := c.cc.Invoke(ctx, Peer_Publish_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
@@ -86,6 +113,11 @@ type PeerServer interface {
 	// Snapshot carries one copy of the state machine: a part with hello and header, parts with data, a part
 	// with the checksum. The answer is sent once the copy is verified, on disk, and handed to Raft.
 	Snapshot(grpc.ClientStreamingServer[SnapshotPart, SnapshotReceipt]) error
+	// Members tells the membership that the server knows of, to a node that is about to join or that meets a
+	// caller which it does not know. Only the group in the hello counts.
+	Members(context.Context, *MembersRequest) (*MembersReply, error)
+	// Publish asks the leader to commit what the calling member says of itself.
+	Publish(context.Context, *PublishRequest) (*PublishReply, error)
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -101,6 +133,12 @@ func (UnimplementedPeerServer) Messages(grpc.BidiStreamingServer[Envelope, Hello
 }
 func (UnimplementedPeerServer) Snapshot(grpc.ClientStreamingServer[SnapshotPart, SnapshotReceipt]) error {
 	return status.Error(codes.Unimplemented, "method Snapshot not implemented")
+}
+func (UnimplementedPeerServer) Members(context.Context, *MembersRequest) (*MembersReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Members not implemented")
+}
+func (UnimplementedPeerServer) Publish(context.Context, *PublishRequest) (*PublishReply, error) {
+	return nil, status.Error(codes.Unimplemented, "method Publish not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -137,13 +175,58 @@ func _Peer_Snapshot_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Peer_SnapshotServer = grpc.ClientStreamingServer[SnapshotPart, SnapshotReceipt]
 
+func _Peer_Members_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MembersRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Members(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Members_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Members(ctx, req.(*MembersRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Peer_Publish_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PublishRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Publish(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Publish_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Publish(ctx, req.(*PublishRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
 var Peer_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "geogate.consensus.v1.Peer",
 	HandlerType: (*PeerServer)(nil),
-	Methods:     []grpc.MethodDesc{},
+	Methods: []grpc.MethodDesc{
+		{
+			MethodName: "Members",
+			Handler:    _Peer_Members_Handler,
+		},
+		{
+			MethodName: "Publish",
+			Handler:    _Peer_Publish_Handler,
+		},
+	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "Messages",

@@ -113,7 +113,7 @@ func start(t *testing.T, n int) ([]*fake, []string) {
 	reg.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "geogate_test", Help: "x"}))
 	for i, f := range fakes {
 		s, err := New(Config{
-			Listener: lines[i], DC: "dc-a", MemberID: f.id, Members: members, Inspector: f, Leadership: f, Peers: f,
+			Listener: lines[i], DC: "dc-a", MemberID: f.id, Members: func() []gateway.Member { return members }, Inspector: f, Leadership: f, Peers: f,
 			Conflicts: f, Keyspaces: f, Verification: f, Ready: func(context.Context) error { return f.ready }, Gatherer: reg, AskTimeout: 5 * time.Second,
 		})
 		if err != nil {
@@ -240,8 +240,10 @@ func TestStatusOfAStuckLeader(t *testing.T) {
 	}
 	s, err := New(Config{
 		Listener: l, DC: "dc-a", MemberID: 1, Inspector: f, Leadership: f, Peers: f, Conflicts: f,
-		Members: []gateway.Member{{ID: 1, Name: "node-1"}, {ID: 2, Name: "node-2", AdminURL: "http://" + stuck.Addr().String()}},
-		Ready:   func(context.Context) error { return nil }, AskTimeout: 20 * time.Millisecond,
+		Members: func() []gateway.Member {
+			return []gateway.Member{{ID: 1, Name: "node-1"}, {ID: 2, Name: "node-2", AdminURL: "http://" + stuck.Addr().String()}}
+		},
+		Ready: func(context.Context) error { return nil }, AskTimeout: 20 * time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -30,7 +30,7 @@ func (s *Server) tellLeader(r *http.Request, method, path string, body io.Reader
 		return errNotLeading
 	}
 	id := s.cfg.Leadership.Leader()
-	m, ok := s.members[id]
+	m, ok := s.member(id)
 	switch {
 	case id == 0, id == s.cfg.MemberID:
 		return errNoLeader // elected and not ready yet is the same to the one who asks

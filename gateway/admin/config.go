@@ -62,10 +62,10 @@ var (
 
 // Config is what the admin API needs. Fields without a stated default are required.
 type Config struct {
-	Listener   net.Listener // Run closes it
-	DC         string       // name of this datacenter
-	MemberID   uint64       // this node in Members
-	Members    []gateway.Member
+	Listener   net.Listener            // Run closes it
+	DC         string                  // name of this datacenter
+	MemberID   uint64                  // this node in Members
+	Members    func() []gateway.Member // the nodes of this datacenter as they are now
 	Inspector  gateway.Inspector
 	Leadership gateway.Leadership
 	Peers      Peers
@@ -99,15 +99,10 @@ func (c *Config) validate() error {
 		return errors.New("a listener is required")
 	case c.DC == "":
 		return errors.New("the datacenter's name is required")
-	case c.Inspector == nil, c.Leadership == nil, c.Peers == nil, c.Conflicts == nil, c.Ready == nil:
-		return errors.New("inspector, leadership, peers, conflicts and ready are required")
+	case c.Inspector == nil, c.Leadership == nil, c.Peers == nil, c.Conflicts == nil, c.Ready == nil, c.Members == nil:
+		return errors.New("members, inspector, leadership, peers, conflicts and ready are required")
 	case c.AskTimeout < 0, c.StopTimeout < 0:
 		return fmt.Errorf("ask timeout %s and stop timeout %s must not be negative", c.AskTimeout, c.StopTimeout)
 	}
-	for _, m := range c.Members {
-		if m.ID == c.MemberID {
-			return nil
-		}
-	}
-	return fmt.Errorf("member id %x is not among the members", c.MemberID)
+	return nil
 }

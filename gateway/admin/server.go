@@ -19,9 +19,8 @@ import (
 
 // Server is one node's admin API.
 type Server struct {
-	cfg     Config
-	members map[uint64]gateway.Member
-	http    *http.Server
+	cfg  Config
+	http *http.Server
 }
 
 // New checks the configuration; it starts nothing. Errors wrap [ErrConfig].
@@ -30,10 +29,7 @@ func New(config Config) (*Server, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
-	s := &Server{cfg: cfg, members: map[uint64]gateway.Member{}}
-	for _, m := range cfg.Members {
-		s.members[m.ID] = m
-	}
+	s := &Server{cfg: cfg}
 	s.http = &http.Server{
 		Handler:           s.routes(),
 		ReadHeaderTimeout: 5 * time.Second,

@@ -25,17 +25,18 @@ type Status struct {
 	// Clock is replication.ClockStatus, of the node that leads; null when unknown, likewise.
 	Clock any `json:"clock"`
 
-	PeersError   string `json:"peers_error,omitempty"` // why peers, keyspaces and clock are null
-	NodeID       string `json:"node_id"`
-	Incarnation  string `json:"incarnation"`
-	Digest       string `json:"digest"` // of all live data, at vector
-	CommitIndex  uint64 `json:"commit_index"`
-	AppliedIndex uint64 `json:"applied_index"`
-	Compacted    int64  `json:"compacted_revision"`
-	Keys         int64  `json:"keys"`
-	DBSizeBytes  int64  `json:"db_size_bytes"`
-	DBInUseBytes int64  `json:"db_in_use_bytes"`
-	Problem      string `json:"problem,omitempty"`
+	Members      []Member `json:"members"`               // the nodes of this datacenter as this node knows them
+	PeersError   string   `json:"peers_error,omitempty"` // why peers, keyspaces and clock are null
+	NodeID       string   `json:"node_id"`
+	Incarnation  string   `json:"incarnation"`
+	Digest       string   `json:"digest"` // of all live data, at vector
+	CommitIndex  uint64   `json:"commit_index"`
+	AppliedIndex uint64   `json:"applied_index"`
+	Compacted    int64    `json:"compacted_revision"`
+	Keys         int64    `json:"keys"`
+	DBSizeBytes  int64    `json:"db_size_bytes"`
+	DBInUseBytes int64    `json:"db_in_use_bytes"`
+	Problem      string   `json:"problem,omitempty"`
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
@@ -51,6 +52,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 	}
 	known, err := s.known(r)
 	answer.Peers, answer.Keyspaces, answer.Clock = known.peers, known.keyspaces, known.clock
+	answer.Members = s.membersNow(st.Leader)
 	if err != nil {
 		answer.PeersError = err.Error()
 	}
@@ -102,7 +104,7 @@ func (s *Server) known(r *http.Request) (k leadersPart, err error) {
 
 // name is a member's name, its id when it has none, and "" for 0.
 func (s *Server) name(id uint64) string {
-	switch m, ok := s.members[id]; {
+	switch m, ok := s.member(id); {
 	case id == 0:
 		return ""
 	case ok && m.Name != "":

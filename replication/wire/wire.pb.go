@@ -1074,6 +1074,59 @@ func (x *SyncRequest) GetGap() bool {
 	return false
 }
 
+// Endpoint is where a node listens for peers.
+type Endpoint struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	Url           string                 `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Endpoint) Reset() {
+	*x = Endpoint{}
+	mi := &file_wire_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Endpoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Endpoint) ProtoMessage() {}
+
+func (x *Endpoint) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
+func (*Endpoint) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Endpoint) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Endpoint) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
 // SyncReply says where to pull from.
 type SyncReply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1092,13 +1145,14 @@ type SyncReply struct {
 	Source        Source                 `protobuf:"varint,13,opt,name=source,proto3,enum=geogate.replication.wire.Source" json:"source,omitempty"`
 	Until         int64                  `protobuf:"varint,14,opt,name=until,proto3" json:"until,omitempty"`  // of a difference: ask again from here
 	Vector        []*Watermark           `protobuf:"bytes,15,rep,name=vector,proto3" json:"vector,omitempty"` // of the origin
+	Nodes         []*Endpoint            `protobuf:"bytes,16,rep,name=nodes,proto3" json:"nodes,omitempty"`   // of the origin, as the answering node knows them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SyncReply) Reset() {
 	*x = SyncReply{}
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1110,7 +1164,7 @@ func (x *SyncReply) String() string {
 func (*SyncReply) ProtoMessage() {}
 
 func (x *SyncReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1123,7 +1177,7 @@ func (x *SyncReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncReply.ProtoReflect.Descriptor instead.
 func (*SyncReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{8}
+	return file_wire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SyncReply) GetFrom() string {
@@ -1231,6 +1285,13 @@ func (x *SyncReply) GetVector() []*Watermark {
 	return nil
 }
 
+func (x *SyncReply) GetNodes() []*Endpoint {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
 // Ping measures the round trip on the puller's own connection.
 type Ping struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1243,7 +1304,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1255,7 +1316,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1268,7 +1329,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{9}
+	return file_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Ping) GetFrom() string {
@@ -1305,13 +1366,14 @@ type Pong struct {
 	Vector        []*Watermark           `protobuf:"bytes,9,rep,name=vector,proto3" json:"vector,omitempty"`       // of the answering node
 	Verifies      bool                   `protobuf:"varint,10,opt,name=verifies,proto3" json:"verifies,omitempty"` // it answers VerifyRequest, and a KeyCursor
 	Opinions      []*Opinion             `protobuf:"bytes,11,rep,name=opinions,proto3" json:"opinions,omitempty"`  // of the answering node, if it leads
+	Nodes         []*Endpoint            `protobuf:"bytes,12,rep,name=nodes,proto3" json:"nodes,omitempty"`        // of the origin, as the answering node knows them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1323,7 +1385,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1336,7 +1398,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Pong) GetFrom() string {
@@ -1416,6 +1478,13 @@ func (x *Pong) GetOpinions() []*Opinion {
 	return nil
 }
 
+func (x *Pong) GetNodes() []*Endpoint {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
 // FetchRequest asks for a window of data that no stream carries: of a full-state snapshot, or of the frames
 // of another origin that the asked datacenter retains.
 type FetchRequest struct {
@@ -1436,7 +1505,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1448,7 +1517,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1461,7 +1530,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FetchRequest) GetFrom() string {
@@ -1560,7 +1629,7 @@ type SnapshotCursor struct {
 
 func (x *SnapshotCursor) Reset() {
 	*x = SnapshotCursor{}
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1572,7 +1641,7 @@ func (x *SnapshotCursor) String() string {
 func (*SnapshotCursor) ProtoMessage() {}
 
 func (x *SnapshotCursor) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1585,7 +1654,7 @@ func (x *SnapshotCursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotCursor.ProtoReflect.Descriptor instead.
 func (*SnapshotCursor) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SnapshotCursor) GetAfter() []byte {
@@ -1620,7 +1689,7 @@ type FramesCursor struct {
 
 func (x *FramesCursor) Reset() {
 	*x = FramesCursor{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1632,7 +1701,7 @@ func (x *FramesCursor) String() string {
 func (*FramesCursor) ProtoMessage() {}
 
 func (x *FramesCursor) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1645,7 +1714,7 @@ func (x *FramesCursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FramesCursor.ProtoReflect.Descriptor instead.
 func (*FramesCursor) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *FramesCursor) GetOrigin() string {
@@ -1673,7 +1742,7 @@ type KeyCursor struct {
 
 func (x *KeyCursor) Reset() {
 	*x = KeyCursor{}
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1685,7 +1754,7 @@ func (x *KeyCursor) String() string {
 func (*KeyCursor) ProtoMessage() {}
 
 func (x *KeyCursor) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1698,7 +1767,7 @@ func (x *KeyCursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyCursor.ProtoReflect.Descriptor instead.
 func (*KeyCursor) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *KeyCursor) GetKey() []byte {
@@ -1737,7 +1806,7 @@ type FetchReply struct {
 
 func (x *FetchReply) Reset() {
 	*x = FetchReply{}
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1749,7 +1818,7 @@ func (x *FetchReply) String() string {
 func (*FetchReply) ProtoMessage() {}
 
 func (x *FetchReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1762,7 +1831,7 @@ func (x *FetchReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchReply.ProtoReflect.Descriptor instead.
 func (*FetchReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *FetchReply) GetFrom() string {
@@ -1908,7 +1977,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1920,7 +1989,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1933,7 +2002,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *VerifyRequest) GetFrom() string {
@@ -2009,7 +2078,7 @@ type BucketsQuery struct {
 
 func (x *BucketsQuery) Reset() {
 	*x = BucketsQuery{}
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2021,7 +2090,7 @@ func (x *BucketsQuery) String() string {
 func (*BucketsQuery) ProtoMessage() {}
 
 func (x *BucketsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2034,7 +2103,7 @@ func (x *BucketsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketsQuery.ProtoReflect.Descriptor instead.
 func (*BucketsQuery) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *BucketsQuery) GetHeld() []*Watermark {
@@ -2056,7 +2125,7 @@ type KeysQuery struct {
 
 func (x *KeysQuery) Reset() {
 	*x = KeysQuery{}
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2068,7 +2137,7 @@ func (x *KeysQuery) String() string {
 func (*KeysQuery) ProtoMessage() {}
 
 func (x *KeysQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2081,7 +2150,7 @@ func (x *KeysQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeysQuery.ProtoReflect.Descriptor instead.
 func (*KeysQuery) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *KeysQuery) GetBucket() uint32 {
@@ -2127,7 +2196,7 @@ type VerifyReply struct {
 
 func (x *VerifyReply) Reset() {
 	*x = VerifyReply{}
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2139,7 +2208,7 @@ func (x *VerifyReply) String() string {
 func (*VerifyReply) ProtoMessage() {}
 
 func (x *VerifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2152,7 +2221,7 @@ func (x *VerifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyReply.ProtoReflect.Descriptor instead.
 func (*VerifyReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *VerifyReply) GetFrom() string {
@@ -2250,7 +2319,7 @@ type Touches struct {
 
 func (x *Touches) Reset() {
 	*x = Touches{}
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2262,7 +2331,7 @@ func (x *Touches) String() string {
 func (*Touches) ProtoMessage() {}
 
 func (x *Touches) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2275,7 +2344,7 @@ func (x *Touches) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Touches.ProtoReflect.Descriptor instead.
 func (*Touches) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Touches) GetOrigin() string {
@@ -2307,7 +2376,7 @@ type KeyCopy struct {
 
 func (x *KeyCopy) Reset() {
 	*x = KeyCopy{}
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2319,7 +2388,7 @@ func (x *KeyCopy) String() string {
 func (*KeyCopy) ProtoMessage() {}
 
 func (x *KeyCopy) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2332,7 +2401,7 @@ func (x *KeyCopy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyCopy.ProtoReflect.Descriptor instead.
 func (*KeyCopy) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *KeyCopy) GetKey() []byte {
@@ -2436,7 +2505,10 @@ const file_wire_proto_rawDesc = "" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
 	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\x12>\n" +
 	"\bposition\x18\x04 \x01(\v2\".geogate.replication.wire.PositionR\bposition\x12\x10\n" +
-	"\x03gap\x18\x05 \x01(\bR\x03gap\"\xed\x03\n" +
+	"\x03gap\x18\x05 \x01(\bR\x03gap\"0\n" +
+	"\bEndpoint\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
+	"\x03url\x18\x02 \x01(\tR\x03url\"\xa7\x04\n" +
 	"\tSyncReply\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -2454,11 +2526,12 @@ const file_wire_proto_rawDesc = "" +
 	"\bsequence\x18\f \x01(\x04R\bsequence\x128\n" +
 	"\x06source\x18\r \x01(\x0e2 .geogate.replication.wire.SourceR\x06source\x12\x14\n" +
 	"\x05until\x18\x0e \x01(\x03R\x05until\x12;\n" +
-	"\x06vector\x18\x0f \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\"@\n" +
+	"\x06vector\x18\x0f \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\x128\n" +
+	"\x05nodes\x18\x10 \x03(\v2\".geogate.replication.wire.EndpointR\x05nodes\"@\n" +
 	"\x04Ping\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\xf0\x02\n" +
+	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\xaa\x03\n" +
 	"\x04Pong\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -2471,7 +2544,8 @@ const file_wire_proto_rawDesc = "" +
 	"\x06vector\x18\t \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\x12\x1a\n" +
 	"\bverifies\x18\n" +
 	" \x01(\bR\bverifies\x12=\n" +
-	"\bopinions\x18\v \x03(\v2!.geogate.replication.wire.OpinionR\bopinions\"\xb6\x02\n" +
+	"\bopinions\x18\v \x03(\v2!.geogate.replication.wire.OpinionR\bopinions\x128\n" +
+	"\x05nodes\x18\f \x03(\v2\".geogate.replication.wire.EndpointR\x05nodes\"\xb6\x02\n" +
 	"\fFetchRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -2610,7 +2684,7 @@ func file_wire_proto_rawDescGZIP() []byte {
 }
 
 var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_wire_proto_goTypes = []any{
 	(Kind)(0),              // 0: geogate.replication.wire.Kind
 	(Codec)(0),             // 1: geogate.replication.wire.Codec
@@ -2627,20 +2701,21 @@ var file_wire_proto_goTypes = []any{
 	(*Ack)(nil),            // 12: geogate.replication.wire.Ack
 	(*Opinion)(nil),        // 13: geogate.replication.wire.Opinion
 	(*SyncRequest)(nil),    // 14: geogate.replication.wire.SyncRequest
-	(*SyncReply)(nil),      // 15: geogate.replication.wire.SyncReply
-	(*Ping)(nil),           // 16: geogate.replication.wire.Ping
-	(*Pong)(nil),           // 17: geogate.replication.wire.Pong
-	(*FetchRequest)(nil),   // 18: geogate.replication.wire.FetchRequest
-	(*SnapshotCursor)(nil), // 19: geogate.replication.wire.SnapshotCursor
-	(*FramesCursor)(nil),   // 20: geogate.replication.wire.FramesCursor
-	(*KeyCursor)(nil),      // 21: geogate.replication.wire.KeyCursor
-	(*FetchReply)(nil),     // 22: geogate.replication.wire.FetchReply
-	(*VerifyRequest)(nil),  // 23: geogate.replication.wire.VerifyRequest
-	(*BucketsQuery)(nil),   // 24: geogate.replication.wire.BucketsQuery
-	(*KeysQuery)(nil),      // 25: geogate.replication.wire.KeysQuery
-	(*VerifyReply)(nil),    // 26: geogate.replication.wire.VerifyReply
-	(*Touches)(nil),        // 27: geogate.replication.wire.Touches
-	(*KeyCopy)(nil),        // 28: geogate.replication.wire.KeyCopy
+	(*Endpoint)(nil),       // 15: geogate.replication.wire.Endpoint
+	(*SyncReply)(nil),      // 16: geogate.replication.wire.SyncReply
+	(*Ping)(nil),           // 17: geogate.replication.wire.Ping
+	(*Pong)(nil),           // 18: geogate.replication.wire.Pong
+	(*FetchRequest)(nil),   // 19: geogate.replication.wire.FetchRequest
+	(*SnapshotCursor)(nil), // 20: geogate.replication.wire.SnapshotCursor
+	(*FramesCursor)(nil),   // 21: geogate.replication.wire.FramesCursor
+	(*KeyCursor)(nil),      // 22: geogate.replication.wire.KeyCursor
+	(*FetchReply)(nil),     // 23: geogate.replication.wire.FetchReply
+	(*VerifyRequest)(nil),  // 24: geogate.replication.wire.VerifyRequest
+	(*BucketsQuery)(nil),   // 25: geogate.replication.wire.BucketsQuery
+	(*KeysQuery)(nil),      // 26: geogate.replication.wire.KeysQuery
+	(*VerifyReply)(nil),    // 27: geogate.replication.wire.VerifyReply
+	(*Touches)(nil),        // 28: geogate.replication.wire.Touches
+	(*KeyCopy)(nil),        // 29: geogate.replication.wire.KeyCopy
 }
 var file_wire_proto_depIdxs = []int32{
 	0,  // 0: geogate.replication.wire.Signed.kind:type_name -> geogate.replication.wire.Kind
@@ -2653,27 +2728,29 @@ var file_wire_proto_depIdxs = []int32{
 	3,  // 7: geogate.replication.wire.SyncReply.status:type_name -> geogate.replication.wire.SyncStatus
 	4,  // 8: geogate.replication.wire.SyncReply.source:type_name -> geogate.replication.wire.Source
 	11, // 9: geogate.replication.wire.SyncReply.vector:type_name -> geogate.replication.wire.Watermark
-	11, // 10: geogate.replication.wire.Pong.vector:type_name -> geogate.replication.wire.Watermark
-	13, // 11: geogate.replication.wire.Pong.opinions:type_name -> geogate.replication.wire.Opinion
-	19, // 12: geogate.replication.wire.FetchRequest.snapshot:type_name -> geogate.replication.wire.SnapshotCursor
-	20, // 13: geogate.replication.wire.FetchRequest.frames:type_name -> geogate.replication.wire.FramesCursor
-	21, // 14: geogate.replication.wire.FetchRequest.key:type_name -> geogate.replication.wire.KeyCursor
-	10, // 15: geogate.replication.wire.FramesCursor.position:type_name -> geogate.replication.wire.Position
-	5,  // 16: geogate.replication.wire.FetchReply.status:type_name -> geogate.replication.wire.FetchStatus
-	11, // 17: geogate.replication.wire.FetchReply.vector:type_name -> geogate.replication.wire.Watermark
-	24, // 18: geogate.replication.wire.VerifyRequest.buckets:type_name -> geogate.replication.wire.BucketsQuery
-	25, // 19: geogate.replication.wire.VerifyRequest.keys:type_name -> geogate.replication.wire.KeysQuery
-	11, // 20: geogate.replication.wire.BucketsQuery.held:type_name -> geogate.replication.wire.Watermark
-	6,  // 21: geogate.replication.wire.VerifyReply.status:type_name -> geogate.replication.wire.VerifyStatus
-	11, // 22: geogate.replication.wire.VerifyReply.held:type_name -> geogate.replication.wire.Watermark
-	11, // 23: geogate.replication.wire.VerifyReply.reach:type_name -> geogate.replication.wire.Watermark
-	27, // 24: geogate.replication.wire.VerifyReply.touches:type_name -> geogate.replication.wire.Touches
-	28, // 25: geogate.replication.wire.VerifyReply.keys:type_name -> geogate.replication.wire.KeyCopy
-	26, // [26:26] is the sub-list for method output_type
-	26, // [26:26] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	15, // 10: geogate.replication.wire.SyncReply.nodes:type_name -> geogate.replication.wire.Endpoint
+	11, // 11: geogate.replication.wire.Pong.vector:type_name -> geogate.replication.wire.Watermark
+	13, // 12: geogate.replication.wire.Pong.opinions:type_name -> geogate.replication.wire.Opinion
+	15, // 13: geogate.replication.wire.Pong.nodes:type_name -> geogate.replication.wire.Endpoint
+	20, // 14: geogate.replication.wire.FetchRequest.snapshot:type_name -> geogate.replication.wire.SnapshotCursor
+	21, // 15: geogate.replication.wire.FetchRequest.frames:type_name -> geogate.replication.wire.FramesCursor
+	22, // 16: geogate.replication.wire.FetchRequest.key:type_name -> geogate.replication.wire.KeyCursor
+	10, // 17: geogate.replication.wire.FramesCursor.position:type_name -> geogate.replication.wire.Position
+	5,  // 18: geogate.replication.wire.FetchReply.status:type_name -> geogate.replication.wire.FetchStatus
+	11, // 19: geogate.replication.wire.FetchReply.vector:type_name -> geogate.replication.wire.Watermark
+	25, // 20: geogate.replication.wire.VerifyRequest.buckets:type_name -> geogate.replication.wire.BucketsQuery
+	26, // 21: geogate.replication.wire.VerifyRequest.keys:type_name -> geogate.replication.wire.KeysQuery
+	11, // 22: geogate.replication.wire.BucketsQuery.held:type_name -> geogate.replication.wire.Watermark
+	6,  // 23: geogate.replication.wire.VerifyReply.status:type_name -> geogate.replication.wire.VerifyStatus
+	11, // 24: geogate.replication.wire.VerifyReply.held:type_name -> geogate.replication.wire.Watermark
+	11, // 25: geogate.replication.wire.VerifyReply.reach:type_name -> geogate.replication.wire.Watermark
+	28, // 26: geogate.replication.wire.VerifyReply.touches:type_name -> geogate.replication.wire.Touches
+	29, // 27: geogate.replication.wire.VerifyReply.keys:type_name -> geogate.replication.wire.KeyCopy
+	28, // [28:28] is the sub-list for method output_type
+	28, // [28:28] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -2681,12 +2758,12 @@ func file_wire_proto_init() {
 	if File_wire_proto != nil {
 		return
 	}
-	file_wire_proto_msgTypes[11].OneofWrappers = []any{
+	file_wire_proto_msgTypes[12].OneofWrappers = []any{
 		(*FetchRequest_Snapshot)(nil),
 		(*FetchRequest_Frames)(nil),
 		(*FetchRequest_Key)(nil),
 	}
-	file_wire_proto_msgTypes[16].OneofWrappers = []any{
+	file_wire_proto_msgTypes[17].OneofWrappers = []any{
 		(*VerifyRequest_Buckets)(nil),
 		(*VerifyRequest_Keys)(nil),
 	}
@@ -2696,7 +2773,7 @@ func file_wire_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
 			NumEnums:      7,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
