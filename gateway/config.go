@@ -28,8 +28,8 @@ const (
 	minProgressInterval     = 100 * time.Millisecond
 	defaultStopTimeout      = 5 * time.Second
 	defaultMaxHeldWrites    = 10_000
-	// defaultVersion is what clients see: below 3.7, because KV.RangeStream is not served.
-	defaultVersion = "3.6.16"
+	// defaultVersion is what clients see: the etcd whose API is served.
+	defaultVersion = "3.7.3"
 
 	grpcOverheadBytes = 512 * 1024
 )
@@ -64,7 +64,7 @@ type Config struct {
 	MaxConcurrentStreams uint32 // of one connection; 0 means 2^32-1
 	StreamWorkers        uint32 // grpc's pool of request goroutines; 0 means one goroutine a request
 
-	Version string // of Maintenance.Status; "" means 3.6.16. Clients switch features by it
+	Version string // of Maintenance.Status; "" means 3.7.3. Clients switch features by it
 
 	// Dialer opens connections to other nodes; nil means TCP.
 	Dialer     func(ctx context.Context, addr string) (net.Conn, error)

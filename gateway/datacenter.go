@@ -29,6 +29,11 @@ type Writer interface {
 // serializable.
 type Reader interface {
 	Range(context.Context, *pb.RangeRequest) (*pb.RangeResponse, error)
+	// RangeStream hands a range to send page by page, all at one revision, from what is applied here. The last
+	// page alone has a header.
+	RangeStream(ctx context.Context, r *pb.RangeRequest, pageBytes int, send func(*pb.RangeResponse) error) error
+	// Linearize returns once everything committed before the call is applied here.
+	Linearize(ctx context.Context) error
 	// ReadTxn evaluates a transaction whose operations are all ranges.
 	ReadTxn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)
 	// Watch never fails: what is wrong with the start revision is the first error of Next.

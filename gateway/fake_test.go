@@ -378,6 +378,23 @@ func (n fakeNode) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeRespo
 	return resp, nil
 }
 
+func (n fakeNode) Linearize(context.Context) error { return nil }
+
+// RangeStream sends a key a page.
+func (n fakeNode) RangeStream(ctx context.Context, r *pb.RangeRequest, _ int, send func(*pb.RangeResponse) error) error {
+	all, err := n.Range(ctx, r)
+	if err != nil {
+		return err
+	}
+	for len(all.Kvs) > 1 {
+		if err := send(&pb.RangeResponse{Kvs: all.Kvs[:1]}); err != nil {
+			return err
+		}
+		all.Kvs = all.Kvs[1:]
+	}
+	return send(all)
+}
+
 func (n fakeNode) ReadTxn(_ context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
