@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"io"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -63,11 +64,20 @@ type Leadership interface {
 	LeadershipChanged() <-chan struct{}
 }
 
+// Maintenance is work on this node's own data.
+type Maintenance interface {
+	// Hash sums up the history up to a revision, 0 being the newest.
+	Hash(ctx context.Context, revision int64) (store.Hash, error)
+	// Backup opens a copy of the data as applied now, and says how many bytes it has.
+	Backup() (size int64, r io.ReadCloser, err error)
+}
+
 // Datacenter is this node's replica of its datacenter.
 type Datacenter interface {
 	Writer
 	Reader
 	Leadership
+	Maintenance
 	// Name is the datacenter's name, the origin of its writes.
 	Name() string
 	// Position is how far this node has applied the chain of an origin.

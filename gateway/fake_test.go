@@ -5,7 +5,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"slices"
+	"strings"
 	"sync"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -379,6 +381,18 @@ func (n fakeNode) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeRespo
 }
 
 func (n fakeNode) Linearize(context.Context) error { return nil }
+
+func (n fakeNode) Hash(_ context.Context, revision int64) (store.Hash, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return store.Hash{Sum: 77, Revision: cmp.Or(revision, n.rev), Compacted: n.compacted, Current: n.rev}, nil
+}
+
+func (n fakeNode) Backup() (int64, io.ReadCloser, error) {
+	return int64(len(fakeBackup)), io.NopCloser(strings.NewReader(fakeBackup)), nil
+}
+
+var fakeBackup = strings.Repeat("0123456789abcdef", 4096+32) // two and a bit of a chunk
 
 // RangeStream sends a key a page.
 func (n fakeNode) RangeStream(ctx context.Context, r *pb.RangeRequest, _ int, send func(*pb.RangeResponse) error) error {

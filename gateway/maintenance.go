@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -15,11 +16,14 @@ type maintenanceServer struct {
 	*Server
 }
 
+// storageVersion is what clients see as the version of the storage; its format is not etcd's.
+const storageVersion = "3.6.0"
+
 func (m maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.StatusResponse, error) {
 	st := m.cfg.Inspector.State()
 	resp := &pb.StatusResponse{
 		Header:  m.header(st.Revision),
-		Version: m.cfg.Version, StorageVersion: "3.6.0",
+		Version: m.cfg.Version, StorageVersion: storageVersion,
 		DbSize: st.DBSizeBytes, DbSizeInUse: st.DBInUseBytes,
 		Leader: st.Leader, RaftTerm: max(st.Term, 1), RaftIndex: st.Commit, RaftAppliedIndex: st.Applied,
 	}
@@ -49,7 +53,16 @@ func (m maintenanceServer) Defragment(ctx context.Context, _ *pb.DefragmentReque
 	return &pb.DefragmentResponse{Header: m.header(m.dc.Revision())}, nil
 }
 
-// HashKV would have to hash as etcd does to be of use; datacenters are compared by digest instead.
-func (m maintenanceServer) HashKV(context.Context, *pb.HashKVRequest) (*pb.HashKVResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "geogate: HashKV is not supported; compare digest and vector of geogate.v1.Geo/Status")
+// beginWork lets an operator's request in that reads or writes the whole database, unless enough of them are
+// under way; end must be called.
+func (m maintenanceServer) beginWork(ctx context.Context) (end func(), err error) {
+	if err := m.authorize(ctx, ActionAdmin, nil, nil); err != nil {
+		return nil, err
+	}
+	select {
+	case m.work <- struct{}{}:
+		return func() { <-m.work }, nil
+	default:
+		return nil, rpctypes.ErrGRPCRequestTooManyRequests
+	}
 }

@@ -37,7 +37,8 @@ type Server struct {
 	health      *health.Server
 	standing    atomic.Pointer[standing] // what is known of the peers; never nil
 	events      policyEvents
-	held        atomic.Int64 // writes that the RPO budget holds back now
+	held        atomic.Int64  // writes that the RPO budget holds back now
+	work        chan struct{} // one place for each request that may read the whole database at a time
 
 	inflightTxns, inflightBytes atomic.Int64 // admitted by the RPO budget and not committed yet
 
@@ -68,7 +69,7 @@ func New(config Config) (*Server, error) {
 		cfg: cfg, log: cfg.Logger, name: cfg.Datacenter.Name(), onlyHere: []string{cfg.Datacenter.Name()},
 		dc: cfg.Datacenter, replication: cfg.Replication, members: map[uint64]Member{}, keyspaces: spaces,
 		metrics: m, forward: newForwarder(&cfg), health: health.NewServer(),
-		stopping: make(chan struct{}), abruptStop: make(chan struct{}),
+		stopping: make(chan struct{}), abruptStop: make(chan struct{}), work: make(chan struct{}, cfg.MaxMaintenance),
 	}
 	for _, member := range cfg.Members {
 		s.members[member.ID] = member

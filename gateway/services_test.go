@@ -78,7 +78,6 @@ func TestWhatIsNotSupportedSaysSo(t *testing.T) {
 		"LeaseTimeToLive": func() error { _, err := c.TimeToLive(ctx, 10); return err },
 		"LeaseLeases":     func() error { _, err := c.Leases(ctx); return err },
 		"LeaseKeepAlive":  keepAlive,
-		"digest":          func() error { _, err := c.HashKV(ctx, s.nodes[0].addr, 0); return err },
 		"MemberAdd":       func() error { _, err := c.MemberAdd(ctx, []string{"http://x:1"}); return err },
 		"UserAdd":         func() error { _, err := c.UserAdd(ctx, "a", "b"); return err },
 		"MoveLeader":      func() error { _, err := c.MoveLeader(ctx, 2); return err },

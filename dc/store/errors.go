@@ -13,6 +13,8 @@ var (
 	ErrDamaged = errors.New("database is damaged")
 	// ErrFormat marks a file of another format version.
 	ErrFormat = errors.New("database has another format version")
+	// ErrBackup marks a file from which nothing can be restored.
+	ErrBackup = errors.New("can't restore this file")
 )
 
 // Sentinels of running.
