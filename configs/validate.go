@@ -37,6 +37,7 @@ func (t *Topology) validate(report reporter) {
 	checkPositive(report, "limits", reflect.ValueOf(t.Limits))
 	checkPositive(report, "timing", reflect.ValueOf(t.Timing))
 	t.checkOrder(report)
+	t.checkStorage(report)
 	checkWord(report, "log.level", t.Log.Level, "debug", "info", "warn", "error")
 	checkWord(report, "log.format", t.Log.Format, "text", "json")
 }

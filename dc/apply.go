@@ -53,6 +53,8 @@ func (a *applier) apply() error {
 			a.results[i], err = a.request(it.payload, a.entry.stamp+event.Stamp(i))
 		case kindCompact:
 			a.results[i], err = a.compact(it.payload)
+		case kindAlarm:
+			a.results[i], err = a.alarm(it.payload)
 		case kindFrame:
 			a.results[i].err, err = a.receive(it.payload)
 		case kindConfirm:

@@ -122,11 +122,14 @@ func beginLife(s *store.Store, name string, at store.Applied, bump int64) error 
 	if err != nil {
 		return err
 	}
-	a := &applier{dc: &DC{cfg: Config{Name: name}, state: st}, batch: b}
+	a := &applier{dc: &DC{cfg: Config{Name: name}, state: st, metrics: newMetrics(nil)}, batch: b}
 	a.endLife()
 	if err := a.saveBarrier(); err != nil {
 		b.Abort(err)
 		return err
+	}
+	if len(a.dc.state.alarms) > 0 {
+		a.setAlarms(nil) // of another group
 	}
 	if bump > 0 {
 		b.Leap(bump)

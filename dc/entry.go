@@ -26,7 +26,9 @@ const (
 	kindMerge   kind = 9  // a chunk of another DC's state
 	kindAdopt   kind = 10 // the marks of a DC whose whole state was merged
 
-	lastKind = kindAdopt
+	kindAlarm kind = 13 // etcdserverpb.AlarmRequest; 11 and 12 are not used yet
+
+	lastKind = kindAlarm
 )
 
 // afterWrites says whether items of this kind come after the local writes of their entry.

@@ -16,6 +16,7 @@ type state struct {
 	barrier     barrier
 	past        map[life]event.Position // of lives that have ended, this DC's own included
 	reach       map[life]int64          // see marks.go
+	alarms      alarms                  // replaced, never changed: readers have it
 }
 
 func loadState(get func(string) []byte) (state, error) {
@@ -44,6 +45,9 @@ func loadState(get func(string) []byte) (state, error) {
 		return s, err
 	}
 	if s.reach, err = decodeReach(get(metaReach)); err != nil {
+		return s, err
+	}
+	if s.alarms, err = decodeAlarms(get(metaAlarms)); err != nil {
 		return s, err
 	}
 	s.barrier, err = decodeBarrier(get(metaBarrier))

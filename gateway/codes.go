@@ -29,6 +29,8 @@ var wire = []struct{ domain, status error }{
 	{dc.ErrLeaseNotFound, rpctypes.ErrGRPCLeaseNotFound},
 	{store.ErrCompacted, rpctypes.ErrGRPCCompacted},
 	{store.ErrFutureRev, rpctypes.ErrGRPCFutureRev},
+	{dc.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
+	{dc.ErrCorrupt, rpctypes.ErrGRPCCorrupt},
 	{dc.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
 	{dc.ErrBusy, rpctypes.ErrGRPCRequestTooManyRequests},
 	{ErrForwardedAstray, rpctypes.ErrGRPCNotLeader},

@@ -52,6 +52,7 @@ type Config struct {
 
 	Keyspaces []Keyspace // "" is the cluster's default and exists even when it is not listed
 
+	QuotaBytes       int64         // of this node's database; past it the alarm NOSPACE is raised. 0 means none
 	MaxRequestBytes  int           // of one write; 0 means 1.5 MiB. grpc takes 512 KiB more
 	MaxTxnOps        int           // of each list of a transaction, nested ones included; 0 means 128
 	MaxPolicyTimeout time.Duration // longest policy timeout that may be asked for; 0 means 10 min
@@ -115,6 +116,8 @@ func (c *Config) validate() error {
 		return errors.New("the client port uses TLS, so TLS to forward to the leader's client port is required too")
 	case c.MaxRequestBytes < 0, c.MaxTxnOps < 0:
 		return fmt.Errorf("max request bytes %d and max txn ops %d must not be negative", c.MaxRequestBytes, c.MaxTxnOps)
+	case c.QuotaBytes < 0:
+		return fmt.Errorf("quota %d must not be negative", c.QuotaBytes)
 	case c.MaxHeldWrites < 0, c.MaxMaintenance < 0:
 		return fmt.Errorf("max held writes %d and max maintenance %d must not be negative", c.MaxHeldWrites, c.MaxMaintenance)
 	case c.MaxRequestBytes > math.MaxInt32-grpcOverheadBytes:

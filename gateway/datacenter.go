@@ -70,6 +70,10 @@ type Maintenance interface {
 	Hash(ctx context.Context, revision int64) (store.Hash, error)
 	// Backup opens a copy of the data as applied now, and says how many bytes it has.
 	Backup() (size int64, r io.ReadCloser, err error)
+	// Alarm raises or clears an alarm; errors are those of a write.
+	Alarm(context.Context, *pb.AlarmRequest) (*pb.AlarmResponse, error)
+	// Alarms are those that are raised.
+	Alarms() []*pb.AlarmMember
 }
 
 // Datacenter is this node's replica of its datacenter.

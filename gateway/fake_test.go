@@ -37,6 +37,7 @@ type fakeData struct {
 	committed chan struct{} // closed and replaced when something is committed
 	refuse    []error       // answers of the next writes
 	writes    int           // attempts that reached a writer
+	alarms    []*pb.AlarmMember
 	gate      chan struct{} // when set, a read waits for it
 }
 
@@ -390,6 +391,32 @@ func (n fakeNode) Hash(_ context.Context, revision int64) (store.Hash, error) {
 
 func (n fakeNode) Backup() (int64, io.ReadCloser, error) {
 	return int64(len(fakeBackup)), io.NopCloser(strings.NewReader(fakeBackup)), nil
+}
+
+func (n fakeNode) Alarm(_ context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.leader != n.id {
+		return nil, dc.ErrNotLeader
+	}
+	resp := &pb.AlarmResponse{Header: &pb.ResponseHeader{Revision: n.rev}}
+	a := &pb.AlarmMember{MemberID: r.MemberID, Alarm: r.Alarm}
+	had := slices.ContainsFunc(n.alarms, func(b *pb.AlarmMember) bool { return proto.Equal(a, b) })
+	switch {
+	case r.Action == pb.AlarmRequest_ACTIVATE && !had:
+		n.alarms = append(slices.Clone(n.alarms), a)
+		resp.Alarms = append(resp.Alarms, a)
+	case r.Action == pb.AlarmRequest_DEACTIVATE && had:
+		n.alarms = slices.DeleteFunc(slices.Clone(n.alarms), func(b *pb.AlarmMember) bool { return proto.Equal(a, b) })
+		resp.Alarms = append(resp.Alarms, a)
+	}
+	return resp, nil
+}
+
+func (n fakeNode) Alarms() []*pb.AlarmMember {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.alarms
 }
 
 var fakeBackup = strings.Repeat("0123456789abcdef", 4096+32) // two and a bit of a chunk

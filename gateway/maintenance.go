@@ -4,8 +4,6 @@ import (
 	"context"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
@@ -25,6 +23,7 @@ func (m maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.Statu
 		Header:  m.header(st.Revision),
 		Version: m.cfg.Version, StorageVersion: storageVersion,
 		DbSize: st.DBSizeBytes, DbSizeInUse: st.DBInUseBytes,
+		DbSizeQuota: m.cfg.QuotaBytes, DowngradeInfo: &pb.DowngradeInfo{},
 		Leader: st.Leader, RaftTerm: max(st.Term, 1), RaftIndex: st.Commit, RaftAppliedIndex: st.Applied,
 	}
 	if st.Leader == 0 {
@@ -33,16 +32,10 @@ func (m maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.Statu
 	if st.Problem != "" {
 		resp.Errors = append(resp.Errors, st.Problem)
 	}
-	return resp, nil
-}
-
-// Alarm lists no alarms; there are none to raise or clear by hand.
-func (m maintenanceServer) Alarm(_ context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
-	switch r.Action {
-	case pb.AlarmRequest_GET, pb.AlarmRequest_DEACTIVATE:
-		return &pb.AlarmResponse{Header: m.header(m.dc.Revision())}, nil
+	for _, a := range m.dc.Alarms() {
+		resp.Errors = append(resp.Errors, alarmText(a))
 	}
-	return nil, status.Error(codes.Unimplemented, "geogate: alarms can't be raised by hand")
+	return resp, nil
 }
 
 // Defragment has nothing to do: free pages of the store are used again.

@@ -135,6 +135,9 @@ func (s *Server) Run(ctx context.Context) error {
 	if s.keyspaces.watchesPeers() {
 		group.Go(func() { s.watchPeers(watchCtx) })
 	}
+	if s.cfg.QuotaBytes > 0 {
+		group.Go(func() { s.watchQuota(watchCtx) })
+	}
 	served := make(chan error, 1)
 	go func() { served <- s.grpc.Serve(s.cfg.Listener) }()
 

@@ -38,7 +38,7 @@ func (n *Node) openGateway() error {
 		ClusterID: clusterID(t, n.cfg.DC), MemberID: nodeID(t, n.cfg.DC, n.cfg.Node), Members: n.members(),
 		Datacenter: gateway.Local{DC: n.dc}, Inspector: gateway.Local{DC: n.dc}, Replication: n.engine,
 		Keyspaces: spaces, MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxTxnOps: t.Limits.MaxTxnOps,
-		Logger: n.log, Registerer: n.registry,
+		QuotaBytes: int64(t.Storage.QuotaBytes), Logger: n.log, Registerer: n.registry,
 	})
 	return closeOnError(l, err)
 }

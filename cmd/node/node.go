@@ -104,6 +104,10 @@ func (n *Node) openDC() error {
 	for _, x := range n.site.Nodes {
 		members = append(members, consensus.Member{ID: nodeID(t, n.cfg.DC, x.Name), Addr: x.Raft})
 	}
+	period, revisions, err := t.Compaction.Kept()
+	if err != nil {
+		return fmt.Errorf("compaction.retention %w", err)
+	}
 	l, err := listen("raft", n.spec.Raft)
 	if err != nil {
 		return err
@@ -111,6 +115,7 @@ func (n *Node) openDC() error {
 	n.dc, err = dc.Open(dc.Config{
 		Name: n.cfg.DC, Peers: n.peerNames(), Dir: n.spec.Dir, Now: n.cfg.Now,
 		RetentionBytes: int64(t.Limits.RetentionBytes), RetentionAge: t.Limits.RetentionAge,
+		QuotaBytes: int64(t.Storage.QuotaBytes), Compaction: dc.Compaction{Period: period, Revisions: revisions},
 		MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxQueueBytes: int(t.Limits.QueueBytes),
 		Consensus: consensus.Config{
 			ClusterID: clusterID(t, n.cfg.DC), NodeID: nodeID(t, n.cfg.DC, n.cfg.Node), Members: members,

@@ -23,17 +23,18 @@ type Status struct {
 	// Keyspaces are []gateway.KeyspaceStatus; null when unknown, for the same reason as Peers.
 	Keyspaces any `json:"keyspaces"`
 
-	PeersError   string `json:"peers_error,omitempty"` // why peers and keyspaces are null
-	NodeID       string `json:"node_id"`
-	Incarnation  string `json:"incarnation"`
-	Digest       string `json:"digest"` // of all live data, at vector
-	CommitIndex  uint64 `json:"commit_index"`
-	AppliedIndex uint64 `json:"applied_index"`
-	Compacted    int64  `json:"compacted_revision"`
-	Keys         int64  `json:"keys"`
-	DBSizeBytes  int64  `json:"db_size_bytes"`
-	DBInUseBytes int64  `json:"db_in_use_bytes"`
-	Problem      string `json:"problem,omitempty"`
+	PeersError   string   `json:"peers_error,omitempty"` // why peers and keyspaces are null
+	NodeID       string   `json:"node_id"`
+	Incarnation  string   `json:"incarnation"`
+	Digest       string   `json:"digest"` // of all live data, at vector
+	CommitIndex  uint64   `json:"commit_index"`
+	AppliedIndex uint64   `json:"applied_index"`
+	Compacted    int64    `json:"compacted_revision"`
+	Keys         int64    `json:"keys"`
+	DBSizeBytes  int64    `json:"db_size_bytes"`
+	DBInUseBytes int64    `json:"db_in_use_bytes"`
+	Alarms       []string `json:"alarms,omitempty"` // as etcdctl alarm list shows them
+	Problem      string   `json:"problem,omitempty"`
 }
 
 func (s *Server) status(w http.ResponseWriter, r *http.Request) {
@@ -43,6 +44,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		Vector: st.Vector, NodeID: fmt.Sprintf("%016x", s.cfg.MemberID), Incarnation: fmt.Sprintf("%016x", st.Incarnation),
 		Digest: fmt.Sprintf("%016x", st.Digest), CommitIndex: st.Commit, AppliedIndex: st.Applied, Compacted: st.Compacted,
 		Keys: st.Keys, DBSizeBytes: st.DBSizeBytes, DBInUseBytes: st.DBInUseBytes, Problem: st.Problem,
+		Alarms: st.Alarms,
 	}
 	if answer.Vector == nil {
 		answer.Vector = event.Vector{}
