@@ -29,6 +29,9 @@ func (d *DC) Hash(ctx context.Context, revision int64) (store.Hash, error) {
 	return d.store.Hash(ctx, revision)
 }
 
+// Defragment writes this node's database anew without its free pages; see [store.Store.Defragment].
+func (d *DC) Defragment(ctx context.Context) error { return d.store.Defragment(ctx) }
+
 // RestoreConfig says what becomes of a backup.
 type RestoreConfig struct {
 	Backup string // file of `etcdctl snapshot save`

@@ -32,6 +32,7 @@ var wire = []struct{ domain, status error }{
 	{dc.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
 	{dc.ErrCorrupt, rpctypes.ErrGRPCCorrupt},
 	{dc.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
+	{store.ErrBusy, rpctypes.ErrGRPCRequestTooManyRequests},
 	{dc.ErrBusy, rpctypes.ErrGRPCRequestTooManyRequests},
 	{ErrForwardedAstray, rpctypes.ErrGRPCNotLeader},
 	{ErrNoLeader, rpctypes.ErrGRPCNoLeader},

@@ -70,6 +70,8 @@ type Maintenance interface {
 	Hash(ctx context.Context, revision int64) (store.Hash, error)
 	// Backup opens a copy of the data as applied now, and says how many bytes it has.
 	Backup() (size int64, r io.ReadCloser, err error)
+	// Defragment writes the database anew without its free pages, while reads and writes go on.
+	Defragment(context.Context) error
 	// Alarm raises or clears an alarm; errors are those of a write.
 	Alarm(context.Context, *pb.AlarmRequest) (*pb.AlarmResponse, error)
 	// Alarms are those that are raised.

@@ -413,6 +413,8 @@ func (n fakeNode) Alarm(_ context.Context, r *pb.AlarmRequest) (*pb.AlarmRespons
 	return resp, nil
 }
 
+func (n fakeNode) Defragment(context.Context) error { return nil }
+
 func (n fakeNode) Alarms() []*pb.AlarmMember {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -21,6 +21,8 @@ var (
 var (
 	// ErrClosed is what every call returns after Close, and Begin after Kill.
 	ErrClosed = errors.New("store is closed")
+	// ErrBusy answers a second defragmentation while one is under way.
+	ErrBusy = errors.New("database is being defragmented already")
 	// ErrBroken wraps the failure after which the store takes no more writes.
 	ErrBroken = errors.New("store is broken")
 )
