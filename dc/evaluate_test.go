@@ -2,8 +2,9 @@ package dc
 
 import (
 	"errors"
-	"go.etcd.io/etcd/api/v3/mvccpb"
 	"testing"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
