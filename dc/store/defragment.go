@@ -218,7 +218,10 @@ func (c *copier) bucket(path [][]byte, from *bolt.Bucket) error {
 func each(b *bolt.Bucket) func(yield func(k, v []byte) bool) {
 	return func(yield func(k, v []byte) bool) {
 		c := b.Cursor()
-		for k, v := c.First(); k != nil && yield(k, v); k, v = c.Next() {
+		for k, v := c.First(); k != nil; k, v = c.Next() {
+			if !yield(k, v) {
+				return
+			}
 		}
 	}
 }
