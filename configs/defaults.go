@@ -10,10 +10,14 @@ const (
 	Embedded = "embedded" // NATS.Mode: a NATS server inside each node
 	External = "external" // NATS.Mode: a NATS cluster that somebody runs
 
-	Fail     = "fail"    // OnUnreachable, OnExceed: refuse before anything is committed
-	Wait     = "wait"    // OnUnreachable: commit locally and wait up to the timeout. OnExceed: wait before the commit
-	Degraded = "degrade" // OnUnreachable: go on under a weaker policy, within bounds
-	Error    = "error"   // OnTimeout: an error that says the write is committed locally
+	Fail       = "fail"     // OnUnreachable, OnExceed: refuse before anything is committed
+	Wait       = "wait"     // OnUnreachable: commit locally and wait up to the timeout. OnExceed: wait before the commit
+	Degraded   = "degrade"  // OnUnreachable: go on under a weaker policy, within bounds
+	Off        = "off"      // Compaction.Mode: history is dropped only when a client asks
+	Periodic   = "periodic" // Compaction.Mode: history of some time is kept
+	ByRevision = "revision" // Compaction.Mode: some revisions are kept
+
+	Error = "error" // OnTimeout: an error that says the write is committed locally
 )
 
 // maxPolicyTimeout is the longest wait for other datacenters.
@@ -50,6 +54,7 @@ func Default() *Topology {
 			PublishWindowBytes:  16 << 20,
 			ReceiveWindowBytes:  8 << 20,
 		},
+		Compaction: Compaction{Mode: Off},
 		Timing: Timing{
 			Heartbeat:      250 * time.Millisecond,
 			SuspectAfter:   time.Second,

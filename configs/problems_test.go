@@ -133,6 +133,12 @@ func TestProblems(t *testing.T) {
 		"rate":         {pair + "limits: {snapshot_rate: 1KiB}\n", []string{`t.yaml:10: limits.snapshot_rate: is 1KiB, want at least 1MiB`}},
 		"request":      {pair + "limits: {max_request_bytes: 1GiB}\n", []string{`t.yaml:10: limits.max_uncommitted_bytes: is 64MiB, want at least limits.max_request_bytes (1GiB)`}},
 		"flush":        {pair + "limits: {flush_bytes: 65MiB}\n", []string{`t.yaml:10: limits.pending_bytes: is 64MiB, want at least limits.flush_bytes (65MiB)`}},
+		"quota":        {pair + "storage: {quota_bytes: 8GiB}\n", []string{`t.yaml:10: storage.quota_bytes: is 8GiB, want more than 2 times limits.retention_bytes (4GiB), or a datacenter that is away stops the writes of the others`}},
+		"mode":         {pair + "compaction: {mode: daily}\n", []string{`t.yaml:10: compaction.mode: found "daily", want one of off, periodic, revision`}},
+		"period":       {pair + "compaction: {mode: periodic, retention: \"100\"}\n", []string{`t.yaml:10: compaction.retention: is "100", want a duration of at least 1s with compaction.mode: periodic, such as 1h`}},
+		"no period":    {pair + "compaction: {mode: periodic}\n", []string{`t.yaml:10: compaction.retention: is "", want a duration`}},
+		"revisions":    {pair + "compaction: {mode: revision, retention: 1h}\n", []string{`t.yaml:10: compaction.retention: is "1h", want a number of revisions with compaction.mode: revision, such as 10000`}},
+		"no mode":      {pair + "compaction: {mode: off, retention: 1h}\n", []string{`t.yaml:10: compaction.retention: is "1h" and compaction.mode is off; set the mode too`}},
 
 		"all at once": {sub("cluster: c", "clutser: c") + "policy: {default: MOST, timeout: 5}\nkeyspaces:\n  - {prefix: /k, mode: single-writer}\n", []string{
 			`t.yaml:1: clutser: unknown key`, `t.yaml:10: policy.timeout: found "5"`, `t.yaml:10: policy.default: found "MOST"`, `t.yaml:12: keyspaces[0].mode: single-writer`}},

@@ -23,6 +23,10 @@ type Topology struct {
 	Links []Link `yaml:"links,omitempty"`
 	// Limits bound memory, disk and message sizes.
 	Limits Limits `yaml:"limits"`
+	// Storage bounds each node's database.
+	Storage Storage `yaml:"storage"`
+	// Compaction drops history without being asked.
+	Compaction Compaction `yaml:"compaction"`
 	// Timing holds intervals and timeouts.
 	Timing Timing `yaml:"timing"`
 	// Verification says how datacenters compare their data.

@@ -41,6 +41,7 @@ func (t *Topology) validate(report reporter) {
 	}
 	t.checkOrder(report)
 	checkVerification(report, t.Verification)
+	t.checkStorage(report)
 	checkWord(report, "log.level", t.Log.Level, "debug", "info", "warn", "error")
 	checkWord(report, "log.format", t.Log.Format, "text", "json")
 }

@@ -57,6 +57,8 @@ func (a *applier) apply() error {
 			}
 		case kindCompact:
 			a.results[i], err = a.compact(it.payload)
+		case kindAlarm:
+			a.results[i], err = a.alarm(it.payload)
 		case kindFrame:
 			a.results[i].err, err = a.receive(it.payload)
 		case kindConfirm:

@@ -46,6 +46,12 @@ type Config struct {
 	RetentionAge      time.Duration
 	RetentionInterval time.Duration
 
+	Compaction Compaction // of history, without being asked
+
+	// QuotaBytes is the size of the database's file above which puts are refused until an operator has made
+	// room and cleared the alarm. 0 means none. Frames of other datacenters are applied in any case.
+	QuotaBytes int64
+
 	MaxQueueBytes   int              // of writes that wait to be proposed; 0 means 64 MiB. More are refused with ErrBusy
 	MaxRequestBytes int              // of one write; 0 means 1.5 MiB, as etcd
 	Now             func() time.Time // wall clock; nil means time.Now
@@ -84,6 +90,12 @@ func (c *Config) validate() error {
 	}
 	if c.RetentionBytes < 0 || c.RetentionAge < 0 || c.RetentionInterval < 0 {
 		return errors.New("dc: negative retention")
+	}
+	if c.QuotaBytes < 0 {
+		return errors.New("dc: negative quota")
+	}
+	if c.Compaction.Period < 0 || c.Compaction.Revisions < 0 || c.Compaction.Period > 0 && c.Compaction.Revisions > 0 {
+		return fmt.Errorf("dc: compaction keeps %s and %d revisions: one of the two, and not negative", c.Compaction.Period, c.Compaction.Revisions)
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -129,6 +141,7 @@ type published struct {
 	reach       map[life]int64
 	holds       event.Vector // what the digest is of; see marks.go
 	degraded    map[string]Degradation
+	alarms      alarms
 }
 
 // Open opens or creates the replica's data and reads the log. It starts nothing.
@@ -157,6 +170,7 @@ func Open(cfg Config) (*DC, error) {
 		return nil, errors.Join(err, d.store.Close())
 	}
 	d.conf = d.store.Durable().Conf
+	d.metrics.showAlarms(d.state.alarms)
 	clock.Observe(d.state.high)
 	d.publish(d.store.Durable().Index)
 	cc := cfg.Consensus
@@ -185,6 +199,10 @@ func (d *DC) Run(ctx context.Context) error {
 		d.retain(retainCtx)
 		return nil
 	})
+	g.Go(func() error {
+		d.compactAutomatically(retainCtx)
+		return nil
+	})
 	err := g.Wait()
 	return errors.Join(err, d.store.Close())
 }
@@ -206,6 +224,7 @@ func (d *DC) publish(index uint64) {
 		vector:      event.Vector{},
 		digest:      d.store.Digest(),
 		revision:    d.store.Revision(),
+		alarms:      d.state.alarms,
 	}
 	for _, o := range d.origins {
 		p.positions[o] = event.Position{Origin: o}

@@ -35,6 +35,17 @@ type group struct {
 
 func newGroup(t *testing.T, n int) *group {
 	t.Helper()
+	var dirs []string
+	for range n {
+		dirs = append(dirs, t.TempDir())
+	}
+	return newGroupIn(t, Config{Name: "a"}, dirs)
+}
+
+// newGroupIn starts one replica in each directory.
+func newGroupIn(t *testing.T, base Config, dirs []string) *group {
+	t.Helper()
+	n := len(dirs)
 	g := &group{t: t}
 	var peers []consensus.Member
 	var listeners []net.Listener
@@ -47,11 +58,10 @@ func newGroup(t *testing.T, n int) *group {
 		peers = append(peers, consensus.Member{ID: uint64(i + 1), Addr: l.Addr().String()})
 	}
 	for i := range n {
-		cfg := Config{
-			Name: "a", Dir: t.TempDir(),
-			Consensus: consensus.Config{
-				ClusterID: 1, NodeID: uint64(i + 1), Members: peers, TickInterval: 20 * time.Millisecond,
-			},
+		cfg := base
+		cfg.Dir = dirs[i]
+		cfg.Consensus = consensus.Config{
+			ClusterID: 1, NodeID: uint64(i + 1), Members: peers, TickInterval: 20 * time.Millisecond,
 		}
 		m := &member{cfg: cfg}
 		cfg.Consensus.Listener = listeners[i]

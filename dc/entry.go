@@ -26,6 +26,7 @@ const (
 	kindMerge   kind = 9  // a chunk of another DC's state
 	kindAdopt   kind = 10 // the marks of a DC whose whole state was merged
 
+	kindAlarm  kind = 13 // etcdserverpb.AlarmRequest; 11 and 12 are not used yet
 	kindRepair kind = 14 // a key that differs from the other DCs' is put right
 
 	lastKind = kindRepair

@@ -29,6 +29,10 @@ var (
 	ErrKeyNotFound = errors.New("key not found")
 	// ErrLeaseNotFound answers a put with a lease that does not exist.
 	ErrLeaseNotFound = errors.New("requested lease not found")
+	// ErrNoSpace answers a put while the database is larger than its quota, or the alarm of that is raised.
+	ErrNoSpace = errors.New("database space exceeded")
+	// ErrCorrupt answers every write while an alarm says that the data is corrupt.
+	ErrCorrupt = errors.New("corrupt cluster")
 	// ErrRequestReused answers a request id that came with another request before.
 	ErrRequestReused = errors.New("request id was used for a different request")
 	// ErrRepair answers a repair that makes no sense; nothing is proposed.

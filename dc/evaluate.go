@@ -56,9 +56,20 @@ func rangeOver(v view, r *pb.RangeRequest) (*pb.RangeResponse, error) {
 		for _, kv := range kvs {
 			kv.Value = nil
 		}
+		if r.SortTarget != pb.RangeRequest_VALUE {
+			withoutValues(kvs)
+		}
 	}
 	resp.Kvs = kvs
 	return resp, nil
+}
+
+// withoutValues makes keys look as etcd 3.7 shows them when asked for keys only: it reads them from its index,
+// which does not know the lease.
+func withoutValues(kvs []*mvccpb.KeyValue) {
+	for _, kv := range kvs {
+		kv.Value, kv.Lease = nil, 0
+	}
 }
 
 func passes(kv *mvccpb.KeyValue, r *pb.RangeRequest) bool {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"testing"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"geogate/dc/store"
@@ -208,5 +210,28 @@ func TestRangeLimitCountSortAndFilters(t *testing.T) {
 	}
 	if res := r.do(kindCompact, &pb.CompactionRequest{Revision: 40}); !errors.Is(res.err, store.ErrFutureRev) {
 		t.Errorf("compacting the future: %v", res.err)
+	}
+}
+
+// oneKey is a state of one key with a lease.
+type oneKey struct{}
+
+func (oneKey) Range(store.RangeOptions) (store.RangeResult, error) {
+	kv := &mvccpb.KeyValue{Key: []byte("k"), Value: []byte("v"), Lease: 7, CreateRevision: 2, ModRevision: 3, Version: 2}
+	return store.RangeResult{KVs: []*mvccpb.KeyValue{kv}, Count: 1, Revision: 3}, nil
+}
+
+// As etcd 3.7: keys are told without lease, unless they had to be read for a sort by value.
+func TestKeysOnlyHasNoLease(t *testing.T) {
+	for req, want := range map[*pb.RangeRequest]int64{
+		{Key: []byte("k")}:                 7,
+		{Key: []byte("k"), KeysOnly: true}: 0,
+		{Key: []byte("k"), KeysOnly: true, SortTarget: pb.RangeRequest_VALUE}: 7,
+		{Key: []byte("k"), KeysOnly: true, SortTarget: pb.RangeRequest_MOD}:   0,
+	} {
+		r, err := rangeOver(oneKey{}, req)
+		if err != nil || r.Kvs[0].Lease != want || req.KeysOnly != (r.Kvs[0].Value == nil) {
+			t.Errorf("%v: %v, %v; want lease %d", req, r, err, want)
+		}
 	}
 }

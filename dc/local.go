@@ -17,7 +17,7 @@ func (a *applier) write(it item, stamp event.Stamp) (result, error) {
 	a.batch.NextTxn()
 	m := mutation{
 		batch: a.batch, origin: a.dc.cfg.Name, seen: a.seen,
-		stamp: max(stamp, a.dc.state.high+1),
+		stamp: max(stamp, a.dc.state.high+1), alarms: a.dc.state.alarms,
 	}
 	resp, err := m.evaluate(it)
 	if err != nil {
@@ -42,6 +42,9 @@ func (m *mutation) evaluate(it item) (proto.Message, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := m.alarms.refusal(kindPut, nil); err != nil {
+			return nil, err
+		}
 		if err := m.checkPut(r); err != nil {
 			return nil, err
 		}
@@ -51,11 +54,17 @@ func (m *mutation) evaluate(it item) (proto.Message, error) {
 		if err := proto.Unmarshal(it.payload, &r); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 		}
+		if err := m.alarms.refusal(kindDelete, nil); err != nil {
+			return nil, err
+		}
 		return m.deleteRange(&r)
 	default:
 		var r pb.TxnRequest
 		if err := proto.Unmarshal(it.payload, &r); err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
+		if err := m.alarms.refusal(kindTxn, func() bool { return canPut(&r) }); err != nil {
+			return nil, err
 		}
 		return m.txn(&r)
 	}
@@ -63,6 +72,9 @@ func (m *mutation) evaluate(it item) (proto.Message, error) {
 
 // refused tells an answer to the client from a failure of this replica.
 func refused(err error) bool {
+	if passing(err) {
+		return true
+	}
 	for _, known := range refusals {
 		if known != nil && errors.Is(err, known) {
 			return true
@@ -71,10 +83,16 @@ func refused(err error) bool {
 	return false
 }
 
+// passing tells refusals that are not for good: a repetition of the request may be applied.
+func passing(err error) bool { return errors.Is(err, ErrNoSpace) || errors.Is(err, ErrCorrupt) }
+
 func (a *applier) compact(payload []byte) (result, error) {
 	var r pb.CompactionRequest
 	if err := proto.Unmarshal(payload, &r); err != nil {
 		return result{}, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if err := a.dc.state.alarms.refusal(kindCompact, nil); err != nil {
+		return result{err: err}, nil
 	}
 	if err := a.batch.Compact(r.Revision); err != nil {
 		if refused(err) {

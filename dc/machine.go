@@ -72,6 +72,7 @@ func (d *DC) Restore(at consensus.Applied, r io.Reader) error {
 		return err
 	}
 	d.state = s
+	d.metrics.showAlarms(s.alarms)
 	d.clock.Observe(s.high)
 	d.queue.supersede(at.Term)
 	d.publish(at.Index)

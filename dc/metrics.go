@@ -3,6 +3,8 @@ package dc
 import (
 	"github.com/prometheus/client_golang/prometheus"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
 	"geogate/replication/event"
 )
 
@@ -16,6 +18,9 @@ type metrics struct {
 	merged    prometheus.Counter
 	adopted   *prometheus.CounterVec
 	repairs   *prometheus.CounterVec
+	alarms    *prometheus.GaugeVec
+
+	autoCompactions *prometheus.CounterVec
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -49,9 +54,18 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "geogate_dc_repairs_total",
 			Help: "Repairs of single keys by result: applied, or passed when the wrong version was gone already.",
 		}, []string{"result"}),
+		alarms: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "geogate_dc_alarms", Help: "Alarms that are raised, by type; one for each node that raised it.",
+		}, []string{"alarm"}),
+		autoCompactions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "geogate_dc_auto_compactions_total", Help: "Compactions that nobody asked for, by result: done or failed.",
+		}, []string{"result"}),
 	}
+	m.autoCompactions.WithLabelValues("done")
+	m.autoCompactions.WithLabelValues("failed")
+	m.showAlarms(nil)
 	if r != nil {
-		r.MustRegister(m.writes, m.frames, m.txns, m.conflicts, m.requests, m.trims, m.merged, m.adopted, m.repairs)
+		r.MustRegister(m.writes, m.frames, m.txns, m.conflicts, m.requests, m.trims, m.merged, m.adopted, m.repairs, m.alarms, m.autoCompactions)
 	}
 	return m
 }
@@ -70,6 +84,12 @@ func (m *metrics) frameApplied(s *event.Sealed, conflicts int) {
 func (m *metrics) frameRepeated(origin string) { m.frames.WithLabelValues(origin, "repeated").Inc() }
 
 func (m *metrics) frameRefused(origin string) { m.frames.WithLabelValues(origin, "refused").Inc() }
+
+func (m *metrics) showAlarms(as alarms) {
+	for _, t := range []pb.AlarmType{pb.AlarmType_NOSPACE, pb.AlarmType_CORRUPT} {
+		m.alarms.WithLabelValues(t.String()).Set(float64(len(as.sorted(t))))
+	}
+}
 
 func (m *metrics) requestRepeated() { m.requests.WithLabelValues("repeated").Inc() }
 

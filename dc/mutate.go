@@ -17,6 +17,7 @@ type mutation struct {
 	origin string
 	stamp  event.Stamp
 	seen   []byte // encoded vector, shared by the entry's writes
+	alarms alarms
 
 	revision int64 // of this write; 0 until it changes something
 	ops      []event.Op

@@ -17,6 +17,7 @@ const (
 	metaBarrier     = "barrier"     // see stability.go
 	metaPast        = "past"        // see marks.go
 	metaReach       = "reach"       // see marks.go
+	metaAlarms      = "alarms"      // see alarm.go
 )
 
 func encodePosition(p event.Position) []byte {

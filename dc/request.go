@@ -146,6 +146,9 @@ func (a *applier) request(payload []byte, stamp event.Stamp) (result, error) {
 	if err != nil {
 		return result{}, err
 	}
+	if r.err != nil && passing(r.err) {
+		return r, nil // not remembered: once there is room, a repetition shall be applied
+	}
 	rec := record{hash: q.hash, origin: a.dc.cfg.Name, revision: r.commit.Revision, stamp: r.commit.Stamp, local: a.batch.Revision()}
 	if r.err != nil {
 		rec.refusal = refusalOf(r.err)

@@ -17,6 +17,7 @@ type state struct {
 	past        map[life]event.Position // of lives that have ended, this DC's own included
 	reach       map[life]int64          // see marks.go
 	degraded    map[string]Degradation  // by keyspace; replaced, never changed
+	alarms      alarms                  // replaced, never changed: readers have it
 }
 
 func loadState(get func(string) []byte) (state, error) {
@@ -48,6 +49,9 @@ func loadState(get func(string) []byte) (state, error) {
 		return s, err
 	}
 	if s.degraded, err = decodeDegraded(get(metaDegraded)); err != nil {
+		return s, err
+	}
+	if s.alarms, err = decodeAlarms(get(metaAlarms)); err != nil {
 		return s, err
 	}
 	s.barrier, err = decodeBarrier(get(metaBarrier))

@@ -41,7 +41,13 @@ func write[R proto.Message](ctx context.Context, d *DC, k kind, req proto.Messag
 		return none, Commit{}, fmt.Errorf("encode request: %w", err)
 	}
 	it := item{kind: k, payload: payload}
-	if id := requestID(ctx); id != "" && k != kindCompact {
+	// A repetition has its answer already, whatever room there is.
+	if requestID(ctx) == "" || k == kindCompact {
+		if err := d.room(k, req); err != nil {
+			return none, Commit{}, err
+		}
+	}
+	if id := requestID(ctx); id != "" && k != kindCompact && k != kindAlarm {
 		if it, err = it.withID(id); err != nil {
 			return none, Commit{}, err
 		}

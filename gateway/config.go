@@ -29,8 +29,9 @@ const (
 	minProgressInterval     = 100 * time.Millisecond
 	defaultStopTimeout      = 5 * time.Second
 	defaultMaxHeldWrites    = 10_000
-	// defaultVersion is what clients see: below 3.7, because KV.RangeStream is not served.
-	defaultVersion = "3.6.16"
+	defaultMaxMaintenance   = 4
+	// defaultVersion is what clients see: the etcd whose API is served.
+	defaultVersion = "3.7.3"
 
 	grpcOverheadBytes = 512 * 1024
 )
@@ -56,10 +57,12 @@ type Config struct {
 
 	Keyspaces []Keyspace // "" is the cluster's default and exists even when it is not listed
 
+	QuotaBytes       int64         // of this node's database; past it the alarm NOSPACE is raised. 0 means none
 	MaxRequestBytes  int           // of one write; 0 means 1.5 MiB. grpc takes 512 KiB more
 	MaxTxnOps        int           // of each list of a transaction, nested ones included; 0 means 128
 	MaxPolicyTimeout time.Duration // longest policy timeout that may be asked for; 0 means 10 min
 	MaxHeldWrites    int           // that the RPO budget delays or makes wait at a time; more are refused; 0 means 10,000
+	MaxMaintenance   int           // snapshots, hashes and defragmentations at a time; more are refused; 0 means 4
 	RequestTimeout   time.Duration // of a local commit or a linearizable read; 0 means 7 s
 	RouteTimeout     time.Duration // how long a write looks for a leader; 0 means 5 s
 	LeaderLoss       time.Duration // without a leader for so long, streams that require one end; 0 means 3 s
@@ -69,7 +72,7 @@ type Config struct {
 	MaxConcurrentStreams uint32 // of one connection; 0 means 2^32-1
 	StreamWorkers        uint32 // grpc's pool of request goroutines; 0 means one goroutine a request
 
-	Version string // of Maintenance.Status; "" means 3.6.16. Clients switch features by it
+	Version string // of Maintenance.Status; "" means 3.7.3. Clients switch features by it
 
 	// Dialer opens connections to other nodes; nil means TCP.
 	Dialer     func(ctx context.Context, addr string) (net.Conn, error)
@@ -93,6 +96,7 @@ func (c Config) withDefaults() Config {
 	c.MaxRequestBytes = cmp.Or(c.MaxRequestBytes, defaultMaxRequestBytes)
 	c.MaxTxnOps = cmp.Or(c.MaxTxnOps, defaultMaxTxnOps)
 	c.MaxHeldWrites = cmp.Or(c.MaxHeldWrites, defaultMaxHeldWrites)
+	c.MaxMaintenance = cmp.Or(c.MaxMaintenance, defaultMaxMaintenance)
 	c.MaxPolicyTimeout = cmp.Or(c.MaxPolicyTimeout, defaultMaxPolicyTimeout)
 	c.RequestTimeout = cmp.Or(c.RequestTimeout, defaultRequestTimeout)
 	c.RouteTimeout = cmp.Or(c.RouteTimeout, defaultRouteTimeout)
@@ -121,8 +125,10 @@ func (c *Config) validate() error {
 		return errors.New("the client port uses TLS, so TLS to forward to the leader's client port is required too")
 	case c.MaxRequestBytes < 0, c.MaxTxnOps < 0:
 		return fmt.Errorf("max request bytes %d and max txn ops %d must not be negative", c.MaxRequestBytes, c.MaxTxnOps)
-	case c.MaxHeldWrites < 0:
-		return fmt.Errorf("max held writes %d must not be negative", c.MaxHeldWrites)
+	case c.QuotaBytes < 0:
+		return fmt.Errorf("quota %d must not be negative", c.QuotaBytes)
+	case c.MaxHeldWrites < 0, c.MaxMaintenance < 0:
+		return fmt.Errorf("max held writes %d and max maintenance %d must not be negative", c.MaxHeldWrites, c.MaxMaintenance)
 	case c.MaxRequestBytes > math.MaxInt32-grpcOverheadBytes:
 		return fmt.Errorf("max request bytes is %d, more than %d", c.MaxRequestBytes, math.MaxInt32-grpcOverheadBytes)
 	case c.ProgressInterval < minProgressInterval:

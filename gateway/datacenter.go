@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"io"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -29,6 +30,11 @@ type Writer interface {
 // serializable.
 type Reader interface {
 	Range(context.Context, *pb.RangeRequest) (*pb.RangeResponse, error)
+	// RangeStream hands a range to send page by page, all at one revision, from what is applied here. The last
+	// page alone has a header.
+	RangeStream(ctx context.Context, r *pb.RangeRequest, pageBytes int, send func(*pb.RangeResponse) error) error
+	// Linearize returns once everything committed before the call is applied here.
+	Linearize(ctx context.Context) error
 	// ReadTxn evaluates a transaction whose operations are all ranges.
 	ReadTxn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)
 	// Watch never fails: what is wrong with the start revision is the first error of Next.
@@ -67,12 +73,27 @@ type Degradations interface {
 	EndDegraded(ctx context.Context, over map[string]dc.Degradation) error
 }
 
+// Maintenance is work on this node's own data.
+type Maintenance interface {
+	// Hash sums up the history up to a revision, 0 being the newest.
+	Hash(ctx context.Context, revision int64) (store.Hash, error)
+	// Backup opens a copy of the data as applied now, and says how many bytes it has.
+	Backup() (size int64, r io.ReadCloser, err error)
+	// Defragment writes the database anew without its free pages, while reads and writes go on.
+	Defragment(context.Context) error
+	// Alarm raises or clears an alarm; errors are those of a write.
+	Alarm(context.Context, *pb.AlarmRequest) (*pb.AlarmResponse, error)
+	// Alarms are those that are raised.
+	Alarms() []*pb.AlarmMember
+}
+
 // Datacenter is this node's replica of its datacenter.
 type Datacenter interface {
 	Writer
 	Reader
 	Leadership
 	Degradations
+	Maintenance
 	// Name is the datacenter's name, the origin of its writes.
 	Name() string
 	// Position is how far this node has applied the chain of an origin.

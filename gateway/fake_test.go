@@ -5,8 +5,10 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -37,6 +39,7 @@ type fakeData struct {
 	committed chan struct{} // closed and replaced when something is committed
 	refuse    []error       // answers of the next writes
 	writes    int           // attempts that reached a writer
+	alarms    []*pb.AlarmMember
 	gate      chan struct{} // when set, a read waits for it
 	degraded  map[string]dc.Degradation
 }
@@ -420,6 +423,63 @@ func (n fakeNode) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeRespo
 		resp.Kvs, resp.More = resp.Kvs[:r.Limit], true
 	}
 	return resp, nil
+}
+
+func (n fakeNode) Linearize(context.Context) error { return nil }
+
+func (n fakeNode) Hash(_ context.Context, revision int64) (store.Hash, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return store.Hash{Sum: 77, Revision: cmp.Or(revision, n.rev), Compacted: n.compacted, Current: n.rev}, nil
+}
+
+func (n fakeNode) Backup() (int64, io.ReadCloser, error) {
+	return int64(len(fakeBackup)), io.NopCloser(strings.NewReader(fakeBackup)), nil
+}
+
+func (n fakeNode) Alarm(_ context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.leader != n.id {
+		return nil, dc.ErrNotLeader
+	}
+	resp := &pb.AlarmResponse{Header: &pb.ResponseHeader{Revision: n.rev}}
+	a := &pb.AlarmMember{MemberID: r.MemberID, Alarm: r.Alarm}
+	had := slices.ContainsFunc(n.alarms, func(b *pb.AlarmMember) bool { return proto.Equal(a, b) })
+	switch {
+	case r.Action == pb.AlarmRequest_ACTIVATE && !had:
+		n.alarms = append(slices.Clone(n.alarms), a)
+		resp.Alarms = append(resp.Alarms, a)
+	case r.Action == pb.AlarmRequest_DEACTIVATE && had:
+		n.alarms = slices.DeleteFunc(slices.Clone(n.alarms), func(b *pb.AlarmMember) bool { return proto.Equal(a, b) })
+		resp.Alarms = append(resp.Alarms, a)
+	}
+	return resp, nil
+}
+
+func (n fakeNode) Defragment(context.Context) error { return nil }
+
+func (n fakeNode) Alarms() []*pb.AlarmMember {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.alarms
+}
+
+var fakeBackup = strings.Repeat("0123456789abcdef", 4096+32) // two and a bit of a chunk
+
+// RangeStream sends a key a page.
+func (n fakeNode) RangeStream(ctx context.Context, r *pb.RangeRequest, _ int, send func(*pb.RangeResponse) error) error {
+	all, err := n.Range(ctx, r)
+	if err != nil {
+		return err
+	}
+	for len(all.Kvs) > 1 {
+		if err := send(&pb.RangeResponse{Kvs: all.Kvs[:1]}); err != nil {
+			return err
+		}
+		all.Kvs = all.Kvs[1:]
+	}
+	return send(all)
 }
 
 func (n fakeNode) ReadTxn(_ context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {

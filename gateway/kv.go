@@ -6,9 +6,6 @@ import (
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -70,11 +67,6 @@ func (k kvServer) readTxn(ctx context.Context, req *pb.TxnRequest, start time.Ti
 	return answerRead(ctx, k.Server, methodReadTxn, start,
 		func() error { return k.authorizeTxn(ctx, req) },
 		func(ctx context.Context) (*pb.TxnResponse, error) { return k.dc.ReadTxn(ctx, req) })
-}
-
-// RangeStream is not served: clients fall back to Range when it is Unimplemented.
-func (k kvServer) RangeStream(*pb.RangeRequest, grpc.ServerStreamingServer[pb.RangeStreamResponse]) error {
-	return status.Error(codes.Unimplemented, "geogate: RangeStream is not supported; use Range")
 }
 
 // admit makes the checks of a write that need no state, in the order in which etcd makes them, and finds

@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
 	"geogate/dc"
 	"geogate/dc/store"
 	"geogate/replication"
@@ -24,7 +26,16 @@ func (l Local) Watch(o store.WatchOptions) Watcher { return l.DC.Watch(o) }
 func (l Local) State() State {
 	raft, data := l.Status(), l.Store()
 	digest, vector := l.Digest()
+	var texts []string
+	problem := ""
+	for _, a := range l.Alarms() {
+		texts = append(texts, alarmText(a))
+		if a.Alarm == pb.AlarmType_CORRUPT {
+			problem = "the alarm CORRUPT is raised: writes are refused until `etcdctl alarm disarm`"
+		}
+	}
 	return State{
+		Alarms: texts, Problem: problem,
 		Term: raft.Term, Leader: raft.Leader, Commit: raft.Commit, Applied: raft.Applied,
 		Revision: l.Revision(), Compacted: data.Compacted(), Keys: int64(data.Keys()),
 		DBSizeBytes: data.DBSize(), DBInUseBytes: data.InUse(),

@@ -6,8 +6,6 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"geogate/dc"
 )
@@ -18,12 +16,16 @@ type maintenanceServer struct {
 	*Server
 }
 
+// storageVersion is what clients see as the version of the storage; its format is not etcd's.
+const storageVersion = "3.6.0"
+
 func (m maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.StatusResponse, error) {
 	st := m.cfg.Inspector.State()
 	resp := &pb.StatusResponse{
 		Header:  m.header(st.Revision),
-		Version: m.cfg.Version, StorageVersion: "3.6.0",
+		Version: m.cfg.Version, StorageVersion: storageVersion,
 		DbSize: st.DBSizeBytes, DbSizeInUse: st.DBInUseBytes,
+		DbSizeQuota: m.cfg.QuotaBytes, DowngradeInfo: &pb.DowngradeInfo{},
 		Leader: st.Leader, RaftTerm: max(st.Term, 1), RaftIndex: st.Commit, RaftAppliedIndex: st.Applied,
 	}
 	if me, ok := m.member(m.cfg.MemberID); ok {
@@ -35,21 +37,22 @@ func (m maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.Statu
 	if st.Problem != "" {
 		resp.Errors = append(resp.Errors, st.Problem)
 	}
+	for _, a := range m.dc.Alarms() {
+		resp.Errors = append(resp.Errors, alarmText(a))
+	}
 	return resp, nil
 }
 
-// Alarm lists no alarms; there are none to raise or clear by hand.
-func (m maintenanceServer) Alarm(_ context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
-	switch r.Action {
-	case pb.AlarmRequest_GET, pb.AlarmRequest_DEACTIVATE:
-		return &pb.AlarmResponse{Header: m.header(m.dc.Revision())}, nil
-	}
-	return nil, status.Error(codes.Unimplemented, "geogate: alarms can't be raised by hand")
-}
-
-// Defragment has nothing to do: free pages of the store are used again.
+// Defragment works on the node that is asked, as in etcd, but does not stop its reads and writes.
 func (m maintenanceServer) Defragment(ctx context.Context, _ *pb.DefragmentRequest) (*pb.DefragmentResponse, error) {
-	if err := m.authorize(ctx, ActionAdmin, nil, nil); err != nil {
+	end, err := m.beginWork(ctx)
+	if err != nil {
+		return nil, statusOf(err)
+	}
+	defer end()
+	m.log.Info("defragmentation begins", "bytes", m.cfg.Inspector.State().DBSizeBytes)
+	if err := m.dc.Defragment(ctx); err != nil {
+		m.log.Warn("defragmentation failed; the database is as it was", "error", err)
 		return nil, statusOf(err)
 	}
 	return &pb.DefragmentResponse{Header: m.header(m.dc.Revision())}, nil
@@ -75,7 +78,16 @@ func (m maintenanceServer) MoveLeader(ctx context.Context, r *pb.MoveLeaderReque
 	return &pb.MoveLeaderResponse{Header: m.header(m.dc.Revision())}, nil
 }
 
-// HashKV would have to hash as etcd does to be of use; datacenters are compared by digest instead.
-func (m maintenanceServer) HashKV(context.Context, *pb.HashKVRequest) (*pb.HashKVResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "geogate: HashKV is not supported; compare digest and vector of geogate.v1.Geo/Status")
+// beginWork lets an operator's request in that reads or writes the whole database, unless enough of them are
+// under way; end must be called.
+func (m maintenanceServer) beginWork(ctx context.Context) (end func(), err error) {
+	if err := m.authorize(ctx, ActionAdmin, nil, nil); err != nil {
+		return nil, err
+	}
+	select {
+	case m.work <- struct{}{}:
+		return func() { <-m.work }, nil
+	default:
+		return nil, rpctypes.ErrGRPCRequestTooManyRequests
+	}
 }

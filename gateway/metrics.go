@@ -15,6 +15,7 @@ type method int
 
 const (
 	methodRange method = iota
+	methodRangeStream
 	methodPut
 	methodDeleteRange
 	methodTxn
@@ -25,7 +26,7 @@ const (
 )
 
 var methodNames = [methods]string{
-	methodRange: "range", methodPut: "put", methodDeleteRange: "delete_range", methodTxn: "txn",
+	methodRange: "range", methodRangeStream: "range_stream", methodPut: "put", methodDeleteRange: "delete_range", methodTxn: "txn",
 	methodReadTxn: "read_txn", methodCompact: "compact", methodWait: "wait",
 }
 

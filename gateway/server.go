@@ -36,7 +36,8 @@ type Server struct {
 	health      *health.Server
 	standing    atomic.Pointer[standing] // what is known of the peers; never nil
 	events      policyEvents
-	held        atomic.Int64 // writes that the RPO budget holds back now
+	held        atomic.Int64  // writes that the RPO budget holds back now
+	work        chan struct{} // one place for each request that may read the whole database at a time
 
 	inflightTxns, inflightBytes atomic.Int64 // admitted by the RPO budget and not committed yet
 
@@ -69,7 +70,7 @@ func New(config Config) (*Server, error) {
 		cfg: cfg, log: cfg.Logger, name: cfg.Datacenter.Name(), onlyHere: []string{cfg.Datacenter.Name()},
 		dc: cfg.Datacenter, replication: cfg.Replication, keyspaces: spaces,
 		metrics: m, forward: newForwarder(&cfg), health: health.NewServer(),
-		stopping: make(chan struct{}), abruptStop: make(chan struct{}),
+		stopping: make(chan struct{}), abruptStop: make(chan struct{}), work: make(chan struct{}, cfg.MaxMaintenance),
 	}
 	s.standing.Store(newStanding())
 	spaces.each(func(prefix string, r rule) {
@@ -135,6 +136,9 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	group.Go(func() { _ = s.split.Run() }) // what ends it ends the two servers too, with its error
 	group.Go(s.web.serve)
+	if s.cfg.QuotaBytes > 0 {
+		group.Go(func() { s.watchQuota(watchCtx) })
+	}
 	served := make(chan error, 1)
 	go func() { served <- s.grpc.Serve(s.split.GRPC()) }()
 

@@ -18,5 +18,6 @@ type State struct {
 	Incarnation         uint64
 	Digest              uint64       // of all live data, taken together with Vector
 	Vector              event.Vector // highest applied revision of every origin
+	Alarms              []string     // that are raised, as Status words them
 	Problem             string       // why the node can't serve fully; empty when it can
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -68,7 +69,12 @@ func (w *web) close() {
 
 // health says why this node can't serve, in etcd's words. It reads past authorization and past the gateway: a
 // probe has no user.
-func (w *web) health(ctx context.Context, serializable bool, _ []string) string {
+func (w *web) health(ctx context.Context, serializable bool, exclude []string) string {
+	for _, a := range w.dc.Alarms() {
+		if name := a.Alarm.String(); !slices.Contains(exclude, name) {
+			return "ALARM " + name
+		}
+	}
 	if w.dc.Leader() == 0 && !serializable {
 		return "RAFT NO LEADER"
 	}

@@ -207,6 +207,19 @@ func TestReadmeExamples(t *testing.T) {
 			shell(t, dir, env, commands[1])
 			runBriefly(t, dir, env, commands[2])
 		}
+		// From the backup that was taken of the dev cluster.
+		for _, e := range all {
+			if e.name != "restore" {
+				continue
+			}
+			out := ""
+			for _, line := range lines(e.body) {
+				out += shell(t, dir, env, line)
+			}
+			if !strings.Contains(out, "us-east/n0: 1 keys") {
+				t.Errorf("restore printed %q", out)
+			}
+		}
 	})
 }
 

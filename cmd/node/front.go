@@ -40,8 +40,9 @@ func (n *Node) openGateway() error {
 		ClusterID: clusterID(t, n.cfg.DC), MemberID: n.id, Membership: n.roster,
 		Datacenter: gateway.Local{DC: n.dc}, Inspector: gateway.Local{DC: n.dc}, Replication: n.engine,
 		Keyspaces: spaces, MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxTxnOps: t.Limits.MaxTxnOps,
-		Metrics: promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}),
-		Logger:  n.log, Registerer: n.registry,
+		Metrics:    promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}),
+		QuotaBytes: int64(t.Storage.QuotaBytes),
+		Logger:     n.log, Registerer: n.registry,
 	})
 	return closeOnError(l, err)
 }

@@ -106,6 +106,10 @@ func (n *Node) openDC() error {
 		MaxEntryBytes: int(t.Limits.MaxEntryBytes), MaxUncommittedEntriesSize: int(t.Limits.MaxUncommittedBytes),
 		SnapshotCatchUpBytes: int(t.Limits.CatchUpBytes),
 	}
+	period, revisions, err := t.Compaction.Kept()
+	if err != nil {
+		return fmt.Errorf("compaction.retention %w", err)
+	}
 	if err := n.place(&cc); err != nil {
 		return n.foreign(err)
 	}
@@ -115,6 +119,7 @@ func (n *Node) openDC() error {
 	n.dc, err = dc.Open(dc.Config{
 		Name: n.cfg.DC, Peers: n.peerNames(), Dir: n.spec.Dir, Now: n.cfg.Now,
 		RetentionBytes: int64(t.Limits.RetentionBytes), RetentionAge: t.Limits.RetentionAge,
+		QuotaBytes: int64(t.Storage.QuotaBytes), Compaction: dc.Compaction{Period: period, Revisions: revisions},
 		MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxQueueBytes: int(t.Limits.QueueBytes),
 		Consensus: cc,
 		Store: store.Config{

@@ -86,6 +86,9 @@ func openDisk(cfg *Config) (*disk, error) {
 		at, size, err := lastTx(db)
 		if err == nil && at == d.txid {
 			d.db = db
+			if err := removed(cfg.Path + rewriteSuffix); err != nil { // of a defragmentation that a crash ended
+				return nil, errors.Join(err, db.Close())
+			}
 			forgetPages(db, size)
 			return d, nil
 		}

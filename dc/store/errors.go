@@ -13,12 +13,16 @@ var (
 	ErrDamaged = errors.New("database is damaged")
 	// ErrFormat marks a file of another format version.
 	ErrFormat = errors.New("database has another format version")
+	// ErrBackup marks a file from which nothing can be restored.
+	ErrBackup = errors.New("can't restore this file")
 )
 
 // Sentinels of running.
 var (
 	// ErrClosed is what every call returns after Close, and Begin after Kill.
 	ErrClosed = errors.New("store is closed")
+	// ErrBusy answers a second defragmentation while one is under way.
+	ErrBusy = errors.New("database is being defragmented already")
 	// ErrBroken wraps the failure after which the store takes no more writes.
 	ErrBroken = errors.New("store is broken")
 )

@@ -45,12 +45,16 @@ type chainFlight struct {
 func (s *Store) flush() (more bool, err error) {
 	s.flushMu.Lock()
 	defer s.flushMu.Unlock()
+	s.holdLocked()
 	f, more, err := s.takeFlight()
 	if f == nil || err != nil {
 		return false, err
 	}
 	start := time.Now()
-	left, err := s.write(f)
+	left, err := s.write(s.db, f)
+	if err == nil {
+		s.rewrite.add(f)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil {
@@ -123,8 +127,9 @@ func (s *Store) measure() {
 	}
 }
 
-func (s *Store) write(f *flight) (left []*chain, err error) {
-	tx, err := s.db.Begin(true)
+// write makes a flight one transaction of a database, the store's own or the one that is to take its place.
+func (s *Store) write(db *bolt.DB, f *flight) (left []*chain, err error) {
+	tx, err := db.Begin(true)
 	if err != nil {
 		return nil, err
 	}

@@ -16,6 +16,12 @@ type RangeOptions struct {
 	Limit     int64  // most keys returned; 0: all
 	KeysOnly  bool   // no values
 	CountOnly bool
+
+	// Page stops behind the limit, and once about MaxBytes of keys and values are collected (0: no bound), at
+	// least one key if there is any. Count then is not of the whole range, but greater than the number of KVs
+	// when there are more.
+	Page     bool
+	MaxBytes int
 }
 
 // RangeResult is an answer to [RangeOptions].
@@ -81,6 +87,7 @@ func (s *Store) rangeOnce(o *RangeOptions, step int) (RangeResult, error) {
 				return RangeResult{}, s.damaged(err)
 			}
 		}
+		w.cut()
 		if w.done {
 			return w.result(current), nil
 		}
@@ -112,6 +119,9 @@ type walk struct {
 	kvs   []*mvccpb.KeyValue
 	todo  []todo // versions to read from disk
 	disk  bool   // todo is not empty
+
+	sized int // of a page: kvs whose bytes are counted
+	bytes int
 }
 
 // todo is a version on disk and where it goes.
@@ -146,9 +156,31 @@ func (w *walk) stepLocked(s *Store, n int) {
 		}
 		n--
 		w.take(s, it)
+		if w.o.Page && w.o.Limit > 0 && w.count > w.o.Limit {
+			return false
+		}
 		return true
 	})
 }
+
+// cut ends a page that is large enough.
+func (w *walk) cut() {
+	if !w.o.Page || w.o.MaxBytes <= 0 {
+		return
+	}
+	for ; w.sized < len(w.kvs); w.sized++ {
+		if w.bytes >= w.o.MaxBytes && w.sized > 0 {
+			clear(w.kvs[w.sized:])
+			w.kvs, w.done = w.kvs[:w.sized], true
+			return
+		}
+		kv := w.kvs[w.sized]
+		w.bytes += len(kv.Key) + len(kv.Value) + keyOverhead
+	}
+}
+
+// keyOverhead is about what the numbers of a key take in an answer.
+const keyOverhead = 32
 
 func (w *walk) take(s *Store, it *item) {
 	r, ok := it.visible(w.at)
@@ -183,12 +215,19 @@ func (w *walk) keyValue(v *Version) *mvccpb.KeyValue {
 }
 
 func (w *walk) read(r *reader) error {
-	for _, t := range w.todo {
+	read := 0
+	for i, t := range w.todo {
 		v, err := r.version(t.rev.main, t.rev.sub)
 		if err != nil {
 			return err
 		}
 		w.kvs[t.slot] = w.keyValue(v)
+		read += len(v.Value)
+		if w.o.Page && w.o.MaxBytes > 0 && read >= w.o.MaxBytes && i+1 < len(w.todo) {
+			// The page is full: what is left of the step is not read.
+			w.kvs, w.done = w.kvs[:w.todo[i+1].slot], true
+			return nil
+		}
 	}
 	return nil
 }
@@ -196,7 +235,7 @@ func (w *walk) read(r *reader) error {
 func (w *walk) result(revision int64) RangeResult {
 	return RangeResult{
 		KVs: w.kvs, Count: w.count, Revision: revision,
-		More: w.o.Limit > 0 && !w.o.CountOnly && w.count > w.o.Limit,
+		More: (w.o.Limit > 0 || w.o.Page) && !w.o.CountOnly && w.count > int64(len(w.kvs)),
 	}
 }
 

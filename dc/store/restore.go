@@ -37,6 +37,8 @@ func (s *Store) Restore(at Applied, r io.Reader) error {
 		s.failLocked(fmt.Errorf("restore: %w", err))
 		return s.err
 	}
+	s.rewrite.cancel() // it copies what is no longer true
+	s.rewrite = nil
 	old, open := s.db, s.takeSnapshotsLocked()
 	s.adopt(d)
 	s.hub.resync()

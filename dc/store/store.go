@@ -32,7 +32,9 @@ type Store struct {
 	size    atomic.Int64             // of the file, after the last flush
 	free    atomic.Int64             // bytes of its free pages
 
-	flushMu sync.Mutex // one flush, restore or close at a time; taken before mu
+	flushMu sync.Mutex     // one flush, restore or close at a time; taken before mu
+	rewrite *rewrite       // the defragmentation under way, nil mostly; guarded by flushMu
+	retired sync.WaitGroup // databases that were replaced and still have readers
 
 	// mu guards everything below. A batch holds it for writing from Begin to Commit. Lock order: flushMu, mu,
 	// hub.mu, Watcher.mu.
@@ -211,6 +213,9 @@ func (s *Store) stopLocked() {
 // Close flushes what is pending, unless the store was killed or is broken, and closes the file. Open
 // snapshots fail; watchers end with [ErrClosed].
 func (s *Store) Close() error {
+	s.flushMu.Lock()
+	s.rewrite.cancel()
+	s.flushMu.Unlock()
 	_, err := s.flush()
 	if errors.Is(err, ErrClosed) || errors.Is(err, ErrBroken) {
 		err = nil // nothing that Close could do, and reported where it happened
@@ -224,6 +229,7 @@ func (s *Store) Close() error {
 	}
 	s.closed = true
 	s.stopLocked()
+	s.rewrite.cancel()
 	open := s.takeSnapshotsLocked()
 	s.mu.Unlock()
 	for _, o := range open {
@@ -232,7 +238,9 @@ func (s *Store) Close() error {
 	s.hub.close()
 	s.metrics.close()
 	// Waits for the readers that are under way; they are short, and no more can begin.
-	return errors.Join(err, s.db.Close())
+	err = errors.Join(err, s.db.Close())
+	s.retired.Wait()
+	return err
 }
 
 // writableLocked is the reason why nothing may be written, if there is one.

@@ -21,13 +21,19 @@ import (
 type script struct {
 	t     testing.TB
 	s     *store.Store
+	file  string
 	stamp event.Stamp
 	index uint64
 }
 
 func newScript(t testing.TB, options ...func(*store.Config)) *script {
-	return &script{t: t, s: storetest.New(t, options...)}
+	x := &script{t: t}
+	x.s = storetest.New(t, append(options, func(c *store.Config) { x.file = c.Path })...)
+	return x
 }
+
+// path is of the store's file.
+func (x *script) path() string { return x.file }
 
 // entry commits the lines as one batch.
 func (x *script) entry(lines ...string) {

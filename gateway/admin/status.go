@@ -36,6 +36,7 @@ type Status struct {
 	Keys         int64    `json:"keys"`
 	DBSizeBytes  int64    `json:"db_size_bytes"`
 	DBInUseBytes int64    `json:"db_in_use_bytes"`
+	Alarms       []string `json:"alarms,omitempty"` // as etcdctl alarm list shows them
 	Problem      string   `json:"problem,omitempty"`
 }
 
@@ -46,6 +47,7 @@ func (s *Server) status(w http.ResponseWriter, r *http.Request) {
 		Vector: st.Vector, NodeID: fmt.Sprintf("%016x", s.cfg.MemberID), Incarnation: fmt.Sprintf("%016x", st.Incarnation),
 		Digest: fmt.Sprintf("%016x", st.Digest), CommitIndex: st.Commit, AppliedIndex: st.Applied, Compacted: st.Compacted,
 		Keys: st.Keys, DBSizeBytes: st.DBSizeBytes, DBInUseBytes: st.DBInUseBytes, Problem: st.Problem,
+		Alarms: st.Alarms,
 	}
 	if answer.Vector == nil {
 		answer.Vector = event.Vector{}

@@ -126,6 +126,9 @@ func (c *Cluster) link(dcs []string) {
 	}
 }
 
+// File is the topology's file.
+func (c *Cluster) File() string { return c.file }
+
 // Node is one node's process.
 func (c *Cluster) Node(dc, node string) *Process {
 	p, ok := c.nodes[dc+"/"+node]

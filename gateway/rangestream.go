@@ -1,0 +1,73 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+)
+
+// RangeStream answers a range in pages of about MaxRequestBytes at most. It takes as long as the client takes
+// to read it; only the wait for a linearizable state is bounded by RequestTimeout.
+func (k kvServer) RangeStream(r *pb.RangeRequest, stream grpc.ServerStreamingServer[pb.RangeStreamResponse]) error {
+	start := time.Now()
+	err := k.streamRange(stream.Context(), r, stream)
+	if err != nil {
+		err = readStatus(err)
+	}
+	k.metrics.observe(methodRangeStream, noPolicy, start, err)
+	return err
+}
+
+func (k kvServer) streamRange(ctx context.Context, r *pb.RangeRequest, stream grpc.ServerStreamingServer[pb.RangeStreamResponse]) error {
+	if err := checkRangeStream(r); err != nil {
+		return err
+	}
+	if err := k.authorize(ctx, ActionRead, r.Key, r.RangeEnd); err != nil {
+		return err
+	}
+	if requiresLeader(ctx) && !k.leaders.known() {
+		return ErrNoLeader
+	}
+	if !r.Serializable {
+		if err := k.linearize(ctx); err != nil {
+			return err
+		}
+	}
+	return k.dc.RangeStream(ctx, r, k.cfg.MaxRequestBytes, func(page *pb.RangeResponse) error {
+		k.fill(page.Header)
+		return stream.Send(&pb.RangeStreamResponse{RangeResponse: page})
+	})
+}
+
+// linearize waits, within bounds, until this node has applied what was committed before.
+func (s *Server) linearize(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	defer cancel()
+	err := s.dc.Linearize(bounded)
+	if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
+		return rpctypes.ErrGRPCTimeout
+	}
+	return err
+}
+
+// checkRangeStream refuses what can't be paged, as etcd does: clients fall back to Range then.
+func checkRangeStream(r *pb.RangeRequest) error {
+	if err := checkRange(r); err != nil {
+		return err
+	}
+	byKey := r.SortTarget == pb.RangeRequest_KEY && r.SortOrder == pb.RangeRequest_ASCEND
+	if r.SortOrder != pb.RangeRequest_NONE && !byKey {
+		return status.Error(codes.Unimplemented, "RangeStream does not support custom sort orders")
+	}
+	if r.MinModRevision != 0 || r.MaxModRevision != 0 || r.MinCreateRevision != 0 || r.MaxCreateRevision != 0 {
+		return status.Error(codes.Unimplemented, "RangeStream does not support revision filters")
+	}
+	return nil
+}
