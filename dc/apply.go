@@ -15,6 +15,7 @@ type applier struct {
 	dc      *DC
 	batch   *store.Batch
 	entry   *entry
+	index   uint64     // of the entry in the log
 	waiting []*pending // the proposals of this process, in the entry's order; nil elsewhere
 
 	results []result
@@ -51,6 +52,8 @@ func (a *applier) apply() error {
 			a.results[i], err = a.write(it, a.entry.stamp+event.Stamp(i))
 		case kindRequest:
 			a.results[i], err = a.request(it.payload, a.entry.stamp+event.Stamp(i))
+		case kindLease:
+			a.results[i], err = a.lease(it.payload, a.entry.stamp+event.Stamp(i))
 		case kindCompact:
 			a.results[i], err = a.compact(it.payload)
 		case kindFrame:

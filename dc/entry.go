@@ -25,8 +25,9 @@ const (
 	kindRequest kind = 8  // a put, delete or txn with the id that its client gave it
 	kindMerge   kind = 9  // a chunk of another DC's state
 	kindAdopt   kind = 10 // the marks of a DC whose whole state was merged
+	kindLease   kind = 11 // a lease is granted, revoked or checkpointed
 
-	lastKind = kindAdopt
+	lastKind = kindLease
 )
 
 // afterWrites says whether items of this kind come after the local writes of their entry.

@@ -28,6 +28,7 @@ const (
 	minProgressInterval     = 100 * time.Millisecond
 	defaultStopTimeout      = 5 * time.Second
 	defaultMaxHeldWrites    = 10_000
+	defaultKeepAliveWindow  = 256
 	// defaultVersion is what clients see: below 3.7, because KV.RangeStream is not served.
 	defaultVersion = "3.6.16"
 
@@ -55,6 +56,7 @@ type Config struct {
 	MaxTxnOps        int           // of each list of a transaction, nested ones included; 0 means 128
 	MaxPolicyTimeout time.Duration // longest policy timeout that may be asked for; 0 means 10 min
 	MaxHeldWrites    int           // that the RPO budget delays or makes wait at a time; more are refused; 0 means 10,000
+	KeepAliveWindow  int           // lease keepalives of a stream that wait for the leader, up to 4096; 0 means 256
 	RequestTimeout   time.Duration // of a local commit or a linearizable read; 0 means 7 s
 	RouteTimeout     time.Duration // how long a write looks for a leader; 0 means 5 s
 	LeaderLoss       time.Duration // without a leader for so long, streams that require one end; 0 means 3 s
@@ -87,6 +89,7 @@ func (c Config) withDefaults() Config {
 	c.MaxRequestBytes = cmp.Or(c.MaxRequestBytes, defaultMaxRequestBytes)
 	c.MaxTxnOps = cmp.Or(c.MaxTxnOps, defaultMaxTxnOps)
 	c.MaxHeldWrites = cmp.Or(c.MaxHeldWrites, defaultMaxHeldWrites)
+	c.KeepAliveWindow = cmp.Or(c.KeepAliveWindow, defaultKeepAliveWindow)
 	c.MaxPolicyTimeout = cmp.Or(c.MaxPolicyTimeout, defaultMaxPolicyTimeout)
 	c.RequestTimeout = cmp.Or(c.RequestTimeout, defaultRequestTimeout)
 	c.RouteTimeout = cmp.Or(c.RouteTimeout, defaultRouteTimeout)
@@ -114,6 +117,8 @@ func (c *Config) validate() error {
 		return fmt.Errorf("max request bytes %d and max txn ops %d must not be negative", c.MaxRequestBytes, c.MaxTxnOps)
 	case c.MaxHeldWrites < 0:
 		return fmt.Errorf("max held writes %d must not be negative", c.MaxHeldWrites)
+	case c.KeepAliveWindow < 0 || c.KeepAliveWindow > maxRenewals:
+		return fmt.Errorf("keepalive window %d is not between 0 and %d", c.KeepAliveWindow, maxRenewals)
 	case c.MaxRequestBytes > math.MaxInt32-grpcOverheadBytes:
 		return fmt.Errorf("max request bytes is %d, more than %d", c.MaxRequestBytes, math.MaxInt32-grpcOverheadBytes)
 	case c.ProgressInterval < minProgressInterval:

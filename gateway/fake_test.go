@@ -36,6 +36,9 @@ type fakeData struct {
 	refuse    []error       // answers of the next writes
 	writes    int           // attempts that reached a writer
 	gate      chan struct{} // when set, a read waits for it
+
+	leases     map[int64]int64 // TTLs by id
+	renewCalls int
 }
 
 func newFakeData(name string, leader uint64) *fakeData {

@@ -64,14 +64,6 @@ func TestAuthIsOff(t *testing.T) {
 func TestWhatIsNotSupportedSaysSo(t *testing.T) {
 	s := newSite(t, 1, nil)
 	c, ctx := s.client(0), testContext(t)
-	keepAlive := func() error {
-		stream, err := pb.NewLeaseClient(s.conn(0)).LeaseKeepAlive(ctx)
-		if err != nil {
-			return err
-		}
-		_, err = stream.Recv()
-		return err
-	}
 	rangeStream := func() error {
 		stream, err := s.kv(0).RangeStream(ctx, &pb.RangeRequest{Key: []byte("a")})
 		if err != nil {
@@ -81,16 +73,11 @@ func TestWhatIsNotSupportedSaysSo(t *testing.T) {
 		return err
 	}
 	for name, call := range map[string]func() error{
-		"leases":          func() error { _, err := c.Grant(ctx, 10); return err },
-		"LeaseRevoke":     func() error { _, err := c.Revoke(ctx, 10); return err },
-		"LeaseTimeToLive": func() error { _, err := c.TimeToLive(ctx, 10); return err },
-		"LeaseLeases":     func() error { _, err := c.Leases(ctx); return err },
-		"LeaseKeepAlive":  keepAlive,
-		"RangeStream":     rangeStream,
-		"digest":          func() error { _, err := c.HashKV(ctx, s.nodes[0].addr, 0); return err },
-		"MemberAdd":       func() error { _, err := c.MemberAdd(ctx, []string{"http://x:1"}); return err },
-		"UserAdd":         func() error { _, err := c.UserAdd(ctx, "a", "b"); return err },
-		"MoveLeader":      func() error { _, err := c.MoveLeader(ctx, 2); return err },
+		"RangeStream": rangeStream,
+		"digest":      func() error { _, err := c.HashKV(ctx, s.nodes[0].addr, 0); return err },
+		"MemberAdd":   func() error { _, err := c.MemberAdd(ctx, []string{"http://x:1"}); return err },
+		"UserAdd":     func() error { _, err := c.UserAdd(ctx, "a", "b"); return err },
+		"MoveLeader":  func() error { _, err := c.MoveLeader(ctx, 2); return err },
 	} {
 		if err := call(); status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)

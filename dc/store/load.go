@@ -22,6 +22,7 @@ type disk struct {
 	chains    map[string]*chain
 	conflicts conflictLog
 	requests  requestLog
+	leases    map[int64][]byte
 	garbage   garbage
 
 	revision, compacted int64
@@ -32,7 +33,7 @@ type disk struct {
 func newDisk() *disk {
 	return &disk{
 		index: newIndex(), state: map[string][]byte{}, originIDs: map[string]uint16{}, chains: map[string]*chain{},
-		requests: newRequestLog(),
+		requests: newRequestLog(), leases: map[int64][]byte{},
 	}
 }
 
@@ -73,6 +74,7 @@ func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
 		{"chains", func() error { return d.loadChains(tx.Bucket(bucketChains)) }},
 		{"conflicts", func() error { return d.loadConflicts(tx.Bucket(bucketConflicts), cfg) }},
 		{"requests", func() error { return d.loadRequests(tx.Bucket(bucketRequests), m.Get(metaRequests)) }},
+		{"leases", func() error { return d.loadLeases(tx.Bucket(bucketLeases), m.Get(metaLeases)) }},
 	}
 	for _, s := range steps {
 		if err := s.run(); err != nil {
@@ -177,7 +179,12 @@ func (d *disk) loadVersions(b *bolt.Bucket) error {
 		v.Geo.Origin = d.origins[origin]
 		d.replay(items.ensure(v.Key), &v, origin, &h)
 	}
-	items.sorted(func(it *item) { d.index.tree.Load(it) })
+	items.sorted(func(it *item) {
+		d.index.tree.Load(it)
+		if it.lease != 0 {
+			d.index.leased.attach(it)
+		}
+	})
 	return nil
 }
 

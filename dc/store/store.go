@@ -47,6 +47,7 @@ type Store struct {
 	chains    map[string]*chain
 	conflicts conflictLog
 	requests  requestLog
+	leases    map[int64][]byte // records of the caller by id
 	garbage   garbage
 	hasher    hasher
 
@@ -105,6 +106,7 @@ func Open(cfg Config) (*Store, error) {
 func (s *Store) adopt(d *disk) {
 	s.db, s.index, s.state, s.chains = d.db, d.index, d.state, d.chains
 	s.conflicts, s.requests, s.garbage = d.conflicts, d.requests, d.garbage
+	s.leases = d.leases
 	s.originIDs = d.originIDs
 	s.origins.Store(&d.origins)
 	s.revision, s.compacted, s.applied, s.digest = d.revision, d.compacted, d.applied, d.digest
