@@ -19,7 +19,7 @@ import (
 // rawWatch is a watch stream without clientv3 in between.
 type rawWatch struct {
 	pb.Watch_WatchClient
-	t *testing.T
+	t testing.TB
 }
 
 func (s *site) watch(ctx context.Context, i int) rawWatch {
