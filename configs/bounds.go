@@ -66,6 +66,10 @@ type Limits struct {
 	PendingBytes Bytes `yaml:"pending_bytes"`
 	// ConflictEntries is how many lost multi-writer conflicts a datacenter remembers.
 	ConflictEntries int `yaml:"conflict_entries"`
+	// Leases is how many leases a datacenter may hold.
+	Leases int `yaml:"leases"`
+	// LeaseRevokesPerSecond bounds how fast leases that have ended are revoked.
+	LeaseRevokesPerSecond int `yaml:"lease_revokes_per_second"`
 	// OutboxBytes bounds the JetStream stream that peers pull from; the oldest frames go first.
 	OutboxBytes Bytes `yaml:"outbox_bytes"`
 	// OutboxAge bounds the age of frames in that stream.
@@ -97,4 +101,6 @@ type Timing struct {
 	HeartbeatTicks int `yaml:"heartbeat_ticks"`
 	// ElectionTicks is the silence of a leader after which a follower stands; more than HeartbeatTicks.
 	ElectionTicks int `yaml:"election_ticks"`
+	// LeaseCheckpoint is how often what is left of a longer lease is written to the log; at least 1 s.
+	LeaseCheckpoint time.Duration `yaml:"lease_checkpoint"`
 }

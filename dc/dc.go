@@ -51,7 +51,8 @@ type Config struct {
 	RetentionAge      time.Duration
 	RetentionInterval time.Duration
 
-	// MaxLeases bounds the leases that are granted; 0 means 500,000, which take some 200 MB. LeaseRevokesPerSecond
+	// MaxLeases bounds the leases that are granted; 0 means 500,000, which take some 200 MB
+	// without their keys. LeaseRevokesPerSecond
 	// bounds how fast those that have ended are revoked; 0 means 1000. LeaseCheckpointInterval is how often the
 	// leader writes down what is left of a longer lease: a change of leader adds at most that much to it. 0 means
 	// 5 min. The last two are as in etcd.

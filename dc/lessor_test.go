@@ -264,3 +264,23 @@ func TestLeasesOfAGroup(t *testing.T) {
 		t.Errorf("over the bound: %v", err)
 	}
 }
+
+// A leader that no majority answers may be deposed already: it must not promise anything.
+func TestALeaderWithoutAMajorityDoesNotRenew(t *testing.T) {
+	ctx := testContext(t)
+	g := newGroup(t, 3)
+	leader := g.leader()
+	if _, err := leader.LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: 600, ID: 7}); err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range g.members {
+		if m != leader {
+			m.kill()
+		}
+	}
+	short, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if ttls, err := leader.LeaseRenew(short, []int64{7}); err == nil {
+		t.Errorf("renewed: %v", ttls)
+	}
+}

@@ -112,6 +112,7 @@ func (n *Node) openDC() error {
 		Name: n.cfg.DC, Peers: n.peerNames(), Dir: n.spec.Dir, Now: n.cfg.Now,
 		RetentionBytes: int64(t.Limits.RetentionBytes), RetentionAge: t.Limits.RetentionAge,
 		MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxQueueBytes: int(t.Limits.QueueBytes),
+		MaxLeases: t.Limits.Leases, LeaseRevokesPerSecond: t.Limits.LeaseRevokesPerSecond, LeaseCheckpointInterval: t.Timing.LeaseCheckpoint,
 		Consensus: consensus.Config{
 			ClusterID: clusterID(t, n.cfg.DC), NodeID: nodeID(t, n.cfg.DC, n.cfg.Node), Members: members,
 			Listener: l, TLS: tls, TickInterval: t.Timing.RaftTick,
