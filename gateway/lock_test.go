@@ -23,6 +23,14 @@ import (
 	"geogate/gateway/lockpb"
 )
 
+// patientContext is for tests that wait for each other's turns and for elections.
+func patientContext(t *testing.T, pairs ...string) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	t.Cleanup(cancel)
+	return metadata.AppendToOutgoingContext(ctx, pairs...)
+}
+
 func newSession(t *testing.T, c *clientv3.Client, ttl int) *concurrency.Session {
 	t.Helper()
 	s, err := concurrency.NewSession(c, concurrency.WithTTL(ttl), concurrency.WithContext(t.Context()))
@@ -34,8 +42,8 @@ func newSession(t *testing.T, c *clientv3.Client, ttl int) *concurrency.Session 
 
 func TestRecipesOfTheClient(t *testing.T) {
 	s := newRealSites(t, 3)
-	c, ctx := s.everywhere(), testContext(t)
-	one, two := newSession(t, c, 10), newSession(t, c, 10)
+	c, ctx := s.everywhere(), patientContext(t)
+	one, two := newSession(t, c, 60), newSession(t, c, 60)
 
 	m1, m2 := concurrency.NewMutex(one, "/m"), concurrency.NewMutex(two, "/m")
 	if err := m1.Lock(ctx); err != nil {
@@ -56,7 +64,7 @@ func TestRecipesOfTheClient(t *testing.T) {
 		t.Error(err)
 	}
 
-	three := newSession(t, c, 10)
+	three := newSession(t, c, 60)
 	e2, e3 := concurrency.NewElection(two, "/e"), concurrency.NewElection(three, "/e")
 	if err := e2.Campaign(ctx, "two"); err != nil {
 		t.Fatal(err)
@@ -96,7 +104,7 @@ func TestRecipesOfTheClient(t *testing.T) {
 
 func TestLockService(t *testing.T) {
 	s := newRealSites(t, 3)
-	ctx := testContext(t, metaPolicy, "ASYNC", metaRequestID, "one of the caller's")
+	ctx := patientContext(t, metaPolicy, "ASYNC", metaRequestID, "one of the caller's")
 	c, conn := s.everywhere(), s.conn(s.leaderIndex())
 	locks := lockpb.NewLockClient(conn)
 	lease, err := c.Grant(ctx, 60)
@@ -135,7 +143,7 @@ func TestLockService(t *testing.T) {
 		t.Errorf("with a lease that is not there: %v", err)
 	}
 	// A policy of the caller holds for what the recipe writes; that one can't be met here.
-	bad := metadata.AppendToOutgoingContext(testContext(t), metaPolicy, "ALL")
+	bad := metadata.AppendToOutgoingContext(patientContext(t), metaPolicy, "ALL")
 	if _, err := locks.Lock(bad, &lockpb.LockRequest{Name: []byte("/p"), Lease: int64(lease.ID)}); err == nil {
 		t.Error("the policy ALL was ignored")
 	}
@@ -143,7 +151,7 @@ func TestLockService(t *testing.T) {
 
 func TestElectionService(t *testing.T) {
 	s := newRealSites(t, 3)
-	ctx := testContext(t)
+	ctx := patientContext(t)
 	c := s.everywhere()
 	el := electionpb.NewElectionClient(s.conn((s.leaderIndex() + 1) % 3))
 	_, err := el.Leader(ctx, &electionpb.LeaderRequest{Name: []byte("/e")})
@@ -219,8 +227,7 @@ func TestStopEndsAWaitingLock(t *testing.T) {
 // nor, what counts, by the writes that are fenced with the mutex's key.
 func TestMutexWhileTheLeaderIsKilled(t *testing.T) {
 	s := newRealSites(t, 3)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
+	ctx := patientContext(t)
 	const sessions, rounds = 20, 3
 	var holders, turns, lost atomic.Int32
 	var fence atomic.Int64
@@ -228,7 +235,7 @@ func TestMutexWhileTheLeaderIsKilled(t *testing.T) {
 	leader := s.leaderIndex()
 	var wg sync.WaitGroup
 	for range sessions {
-		session := newSession(t, s.everywhere(), 20)
+		session := newSession(t, s.everywhere(), 60)
 		wg.Go(func() {
 			for range rounds {
 				m := concurrency.NewMutex(session, "/mutex")
