@@ -66,6 +66,10 @@ type Limits struct {
 	PendingBytes Bytes `yaml:"pending_bytes"`
 	// ConflictEntries is how many lost multi-writer conflicts a datacenter remembers.
 	ConflictEntries int `yaml:"conflict_entries"`
+	// Leases is how many leases a datacenter may hold.
+	Leases int `yaml:"leases"`
+	// LeaseRevokesPerSecond bounds how fast leases that have ended are revoked.
+	LeaseRevokesPerSecond int `yaml:"lease_revokes_per_second"`
 	// OutboxBytes bounds the JetStream stream that peers pull from; the oldest frames go first.
 	OutboxBytes Bytes `yaml:"outbox_bytes"`
 	// OutboxAge bounds the age of frames in that stream.
@@ -103,4 +107,6 @@ type Timing struct {
 	// MaxClockSkew is how far a leader's clock may run ahead of the median of the other datacenters' before it
 	// refuses multi-writer writes; 0 never refuses.
 	MaxClockSkew time.Duration `yaml:"max_clock_skew"`
+	// LeaseCheckpoint is how often what is left of a longer lease is written to the log; at least 1 s.
+	LeaseCheckpoint time.Duration `yaml:"lease_checkpoint"`
 }

@@ -183,6 +183,9 @@ func (t *Topology) checkOrder(report reporter) {
 	if m.ElectionTicks <= m.HeartbeatTicks {
 		report("timing.election_ticks", "is %d, want more than timing.heartbeat_ticks (%d); 10 times as much is usual", m.ElectionTicks, m.HeartbeatTicks)
 	}
+	if m.LeaseCheckpoint < time.Second {
+		report("timing.lease_checkpoint", "is %s, want at least 1s; leave the key out to get its default", m.LeaseCheckpoint)
+	}
 	if l.MaxUncommittedBytes < l.MaxRequestBytes {
 		report("limits.max_uncommitted_bytes", "is %s, want at least limits.max_request_bytes (%s), or the largest request never fits",
 			l.MaxUncommittedBytes, l.MaxRequestBytes)

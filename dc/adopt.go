@@ -79,6 +79,7 @@ func (a *applier) adopt(payload []byte) error {
 			return err
 		}
 	}
+	a.grantOrphans()
 	s.high = max(s.high, event.Stamp(p.High))
 	a.dc.metrics.adopted.WithLabelValues(p.From).Inc()
 	return nil

@@ -15,6 +15,7 @@ type applier struct {
 	dc      *DC
 	batch   *store.Batch
 	entry   *entry
+	index   uint64     // of the entry in the log
 	waiting []*pending // the proposals of this process, in the entry's order; nil elsewhere
 
 	results []result
@@ -55,6 +56,8 @@ func (a *applier) apply() error {
 			if a.results[i], err = a.request(it.payload, a.entry.stamp+event.Stamp(i)); err == nil {
 				err = a.countDegraded(it.note, a.results[i].commit)
 			}
+		case kindLease:
+			a.results[i], err = a.lease(it.payload, a.entry.stamp+event.Stamp(i))
 		case kindCompact:
 			a.results[i], err = a.compact(it.payload)
 		case kindAlarm:

@@ -133,7 +133,11 @@ func TestNodeThatWasNotRestored(t *testing.T) {
 		m.end(t)
 	}
 	restoredDirs, _ := restoreTo(t, "a", backup, 3, 1000)
-	again := newGroupIn(t, Config{Name: "a"}, []string{restoredDirs[0], restoredDirs[1], dirs[2]})
+	var addrs []string
+	for _, m := range g.members[0].cfg.Consensus.Members {
+		addrs = append(addrs, m.Addr)
+	}
+	again := newGroupAt(t, Config{Name: "a"}, []string{restoredDirs[0], restoredDirs[1], dirs[2]}, addrs)
 	again.put(ctx, "new", "1")
 	if err := again.members[2].Linearize(ctx); err != nil {
 		t.Fatal(err)

@@ -1,6 +1,7 @@
 package dc
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/binary"
@@ -29,6 +30,10 @@ const (
 	defaultRetentionBytes    = 4 << 30
 	defaultRetentionAge      = 72 * time.Hour
 	defaultRetentionInterval = time.Second
+
+	defaultMaxLeases               = 500_000
+	defaultLeaseRevokesPerSecond   = 1000
+	defaultLeaseCheckpointInterval = 5 * time.Minute
 )
 
 // Config says where a replica keeps its data and with whom it forms its group.
@@ -51,6 +56,14 @@ type Config struct {
 	// QuotaBytes is the size of the database's file above which puts are refused until an operator has made
 	// room and cleared the alarm. 0 means none. Frames of other datacenters are applied in any case.
 	QuotaBytes int64
+	// MaxLeases bounds the leases that are granted; 0 means 500,000, which take some 200 MB
+	// without their keys. LeaseRevokesPerSecond
+	// bounds how fast those that have ended are revoked; 0 means 1000. LeaseCheckpointInterval is how often the
+	// leader writes down what is left of a longer lease: a change of leader adds at most that much to it. 0 means
+	// 5 min. The last two are as in etcd.
+	MaxLeases               int
+	LeaseRevokesPerSecond   int
+	LeaseCheckpointInterval time.Duration
 
 	MaxQueueBytes   int              // of writes that wait to be proposed; 0 means 64 MiB. More are refused with ErrBusy
 	MaxRequestBytes int              // of one write; 0 means 1.5 MiB, as etcd
@@ -97,6 +110,13 @@ func (c *Config) validate() error {
 	if c.Compaction.Period < 0 || c.Compaction.Revisions < 0 || c.Compaction.Period > 0 && c.Compaction.Revisions > 0 {
 		return fmt.Errorf("dc: compaction keeps %s and %d revisions: one of the two, and not negative", c.Compaction.Period, c.Compaction.Revisions)
 	}
+	c.MaxLeases = cmp.Or(c.MaxLeases, defaultMaxLeases)
+	c.LeaseRevokesPerSecond = cmp.Or(c.LeaseRevokesPerSecond, defaultLeaseRevokesPerSecond)
+	c.LeaseCheckpointInterval = cmp.Or(c.LeaseCheckpointInterval, defaultLeaseCheckpointInterval)
+	if c.MaxLeases < 0 || c.LeaseRevokesPerSecond < 0 || c.LeaseCheckpointInterval < time.Second {
+		return fmt.Errorf("dc: max leases %d and lease revokes per second %d must not be negative, the lease checkpoint interval %s not below 1 s",
+			c.MaxLeases, c.LeaseRevokesPerSecond, c.LeaseCheckpointInterval)
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -104,6 +124,16 @@ func (c *Config) validate() error {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return nil
+}
+
+// electionTimeout is the time after which followers give up a silent leader.
+func (c *Config) electionTimeout() time.Duration {
+	return time.Duration(cmp.Or(c.Consensus.ElectionTicks, 10)) * cmp.Or(c.Consensus.TickInterval, 100*time.Millisecond)
+}
+
+// minLeaseTTL is one and a half election timeouts in whole seconds, as in etcd: 2 by default.
+func (c *Config) minLeaseTTL() int64 {
+	return int64((c.electionTimeout()*3/2 + time.Second - 1) / time.Second)
 }
 
 // DC is one replica of a datacenter's data.
@@ -119,6 +149,7 @@ type DC struct {
 	queue      *queue
 	opened     moment
 	leadership leadership
+	leases     *leases
 
 	// Owned by the apply goroutine of consensus.
 	state state
@@ -157,6 +188,7 @@ func Open(cfg Config) (*DC, error) {
 		queue:   newQueue(newID(), clock, cfg.MaxQueueBytes, cfg.MaxRequestBytes+requestSlackBytes),
 		signal:  newSignal(), opened: moment{wall: cfg.Now(), steady: time.Now()},
 	}
+	d.leases = newLeases(&d.cfg, d.metrics)
 	d.queue.alone = len(cfg.Peers) == 0
 	d.leadership.changed = make(chan struct{})
 	sc := cfg.Store
@@ -167,6 +199,9 @@ func Open(cfg Config) (*DC, error) {
 		return nil, err
 	}
 	if d.state, err = loadState(d.store.Meta); err != nil {
+		return nil, errors.Join(err, d.store.Close())
+	}
+	if err := d.leases.load(d.store); err != nil {
 		return nil, errors.Join(err, d.store.Close())
 	}
 	d.conf = d.store.Durable().Conf
@@ -201,6 +236,7 @@ func (d *DC) Run(ctx context.Context) error {
 	})
 	g.Go(func() error {
 		d.compactAutomatically(retainCtx)
+		d.runLessor(retainCtx)
 		return nil
 	})
 	err := g.Wait()

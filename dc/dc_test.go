@@ -1,6 +1,7 @@
 package dc
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,12 +46,18 @@ func newGroup(t *testing.T, n int) *group {
 // newGroupIn starts one replica in each directory.
 func newGroupIn(t *testing.T, base Config, dirs []string) *group {
 	t.Helper()
+	return newGroupAt(t, base, dirs, make([]string, len(dirs)))
+}
+
+// newGroupAt is newGroupIn at given addresses; an empty one is chosen.
+func newGroupAt(t *testing.T, base Config, dirs, addrs []string) *group {
+	t.Helper()
 	n := len(dirs)
 	g := &group{t: t}
 	var peers []consensus.Member
 	var listeners []net.Listener
 	for i := range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+		l, err := net.Listen("tcp", cmp.Or(addrs[i], "127.0.0.1:0"))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -25,8 +25,9 @@ const (
 	kindRequest kind = 8  // a put, delete or txn with the id that its client gave it
 	kindMerge   kind = 9  // a chunk of another DC's state
 	kindAdopt   kind = 10 // the marks of a DC whose whole state was merged
+	kindLease   kind = 11 // a lease is granted, revoked or checkpointed
 
-	kindAlarm  kind = 13 // etcdserverpb.AlarmRequest; 11 and 12 are not used yet
+	kindAlarm  kind = 13 // etcdserverpb.AlarmRequest
 	kindRepair kind = 14 // a key that differs from the other DCs' is put right
 
 	lastKind = kindRepair

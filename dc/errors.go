@@ -1,6 +1,10 @@
 package dc
 
-import "errors"
+import (
+	"errors"
+
+	"geogate/dc/lease"
+)
 
 // Before anything is proposed: the write did not happen and may be tried again elsewhere.
 var (
@@ -10,6 +14,10 @@ var (
 	ErrBusy = errors.New("too many writes are waiting to be proposed")
 	// ErrTooLarge means that one write would not fit into a Raft entry.
 	ErrTooLarge = errors.New("write is larger than a Raft entry may be")
+	// ErrLeaseTTL answers a grant of a longer lease than there may be.
+	ErrLeaseTTL = lease.ErrTTLTooLarge
+	// ErrTooManyLeases means that the datacenter holds as many leases as it may.
+	ErrTooManyLeases = errors.New("too many leases")
 	// ErrStopped means that the DC was closed.
 	ErrStopped = errors.New("datacenter replica has stopped")
 )
@@ -33,6 +41,8 @@ var (
 	ErrNoSpace = errors.New("database space exceeded")
 	// ErrCorrupt answers every write while an alarm says that the data is corrupt.
 	ErrCorrupt = errors.New("corrupt cluster")
+	// ErrLeaseExists answers a grant under an id that is in use.
+	ErrLeaseExists = lease.ErrExists
 	// ErrRequestReused answers a request id that came with another request before.
 	ErrRequestReused = errors.New("request id was used for a different request")
 	// ErrRepair answers a repair that makes no sense; nothing is proposed.

@@ -15,10 +15,7 @@ import (
 // when a peer's clock runs ahead: the write was ordered after it and must win over it everywhere.
 func (a *applier) write(it item, stamp event.Stamp) (result, error) {
 	a.batch.NextTxn()
-	m := mutation{
-		batch: a.batch, origin: a.dc.cfg.Name, seen: a.seen,
-		stamp: max(stamp, a.dc.state.high+1), alarms: a.dc.state.alarms,
-	}
+	m := a.mutation(stamp)
 	resp, err := m.evaluate(it)
 	if err != nil {
 		if refused(err) {
@@ -26,13 +23,24 @@ func (a *applier) write(it item, stamp event.Stamp) (result, error) {
 		}
 		return result{}, err
 	}
-	r := result{response: resp}
-	if m.revision != 0 {
-		a.dc.state.high = m.stamp
-		a.frame.Txns = append(a.frame.Txns, event.Txn{Revision: m.revision, Stamp: m.stamp, Ops: m.effects(it)})
-		r.commit = Commit{Revision: m.revision, Stamp: m.stamp}
+	return result{response: resp, commit: a.committed(&m)}, nil
+}
+
+func (a *applier) mutation(stamp event.Stamp) mutation {
+	return mutation{
+		batch: a.batch, origin: a.dc.cfg.Name, seen: a.seen, leases: a.dc.leases.table, alarms: a.dc.state.alarms,
+		stamp: max(stamp, a.dc.state.high+1),
 	}
-	return r, nil
+}
+
+// committed puts what was changed, if anything, into the entry's frame.
+func (a *applier) committed(m *mutation) Commit {
+	if m.revision == 0 {
+		return Commit{}
+	}
+	a.dc.state.high = m.stamp
+	a.frame.Txns = append(a.frame.Txns, event.Txn{Revision: m.revision, Stamp: m.stamp, Ops: m.effects()})
+	return Commit{Revision: m.revision, Stamp: m.stamp}
 }
 
 func (m *mutation) evaluate(it item) (proto.Message, error) {

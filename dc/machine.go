@@ -31,7 +31,7 @@ func (d *DC) applyEntry(raw *consensus.Entry) error {
 		return err
 	}
 	at := store.Applied{Index: raw.Index, Term: raw.Term, Conf: d.conf}
-	run := applier{dc: d, batch: b, entry: e}
+	run := applier{dc: d, batch: b, entry: e, index: raw.Index}
 	if e.proposer == d.queue.proposer {
 		run.waiting = d.queue.applied(e.first)
 	}
@@ -39,6 +39,7 @@ func (d *DC) applyEntry(raw *consensus.Entry) error {
 		b.Abort(err)
 		return err
 	}
+	d.leases.applied(raw.Term)
 	b.Commit(at)
 	d.queue.supersede(raw.Term)
 	d.publish(raw.Index)
@@ -73,6 +74,9 @@ func (d *DC) Restore(at consensus.Applied, r io.Reader) error {
 	}
 	d.state = s
 	d.metrics.showAlarms(s.alarms)
+	if err := d.leases.load(d.store); err != nil {
+		return err
+	}
 	d.clock.Observe(s.high)
 	d.queue.supersede(at.Term)
 	d.publish(at.Index)
@@ -87,6 +91,7 @@ func consensusApplied(a store.Applied) consensus.Applied {
 func (d *DC) LeaderChanged(term, leader uint64, leading bool) {
 	d.leadership.set(term, leader, leading)
 	d.queue.setLeading(leading, ErrNotLeader)
+	d.leases.lead(term, leading)
 	if leading && d.state.incarnation == 0 {
 		if _, err := d.queue.add(item{kind: kindInit, payload: encodeUint64(newID())}); err != nil {
 			d.log.Error("could not propose the incarnation of this datacenter's data", "error", err)

@@ -21,9 +21,15 @@ type metrics struct {
 	alarms    *prometheus.GaugeVec
 
 	autoCompactions *prometheus.CounterVec
+
+	leases                                          prometheus.Gauge
+	granted, revoked, expired, renewed, checkpoints prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: name, Help: help})
+	}
 	m := &metrics{
 		writes: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "geogate_dc_writes_total", Help: "Local transactions that changed something.",
@@ -60,12 +66,19 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		autoCompactions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "geogate_dc_auto_compactions_total", Help: "Compactions that nobody asked for, by result: done or failed.",
 		}, []string{"result"}),
+		leases:      prometheus.NewGauge(prometheus.GaugeOpts{Name: "geogate_leases", Help: "Leases that this datacenter has granted and that have not ended."}),
+		granted:     counter("geogate_leases_granted_total", "Leases granted."),
+		revoked:     counter("geogate_leases_revoked_total", "Leases that a client ended."),
+		expired:     counter("geogate_leases_expired_total", "Leases that ended because nobody renewed them in time."),
+		renewed:     counter("geogate_leases_renewed_total", "Keepalives of leases that were alive, at the leader."),
+		checkpoints: counter("geogate_leases_checkpoints_total", "Times that the rest of a lease was written to the log, or taken back."),
 	}
 	m.autoCompactions.WithLabelValues("done")
 	m.autoCompactions.WithLabelValues("failed")
 	m.showAlarms(nil)
 	if r != nil {
-		r.MustRegister(m.writes, m.frames, m.txns, m.conflicts, m.requests, m.trims, m.merged, m.adopted, m.repairs, m.alarms, m.autoCompactions)
+		r.MustRegister(m.writes, m.frames, m.txns, m.conflicts, m.requests, m.trims, m.merged, m.adopted, m.repairs, m.alarms, m.autoCompactions,
+			m.leases, m.granted, m.revoked, m.expired, m.renewed, m.checkpoints)
 	}
 	return m
 }

@@ -7,6 +7,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"geogate/dc/lease"
 	"geogate/dc/store"
 	"geogate/replication/event"
 )
@@ -18,6 +19,7 @@ type mutation struct {
 	stamp  event.Stamp
 	seen   []byte // encoded vector, shared by the entry's writes
 	alarms alarms
+	leases *lease.Table
 
 	revision int64 // of this write; 0 until it changes something
 	ops      []event.Op
@@ -35,7 +37,9 @@ func (m *mutation) geo() store.Geo {
 // checkPut refuses what depends on the state, before anything of the write is applied.
 func (m *mutation) checkPut(r *pb.PutRequest) error {
 	if r.Lease != 0 {
-		return ErrLeaseNotFound
+		if _, ok := m.leases.Get(r.Lease); !ok {
+			return ErrLeaseNotFound
+		}
 	}
 	if r.IgnoreValue || r.IgnoreLease {
 		if h, ok := m.batch.Head(r.Key); !ok || !h.Live {
@@ -47,7 +51,7 @@ func (m *mutation) checkPut(r *pb.PutRequest) error {
 
 func (m *mutation) put(r *pb.PutRequest) (*pb.PutResponse, error) {
 	resp := &pb.PutResponse{Header: &pb.ResponseHeader{}}
-	value, lease := r.Value, r.Lease
+	value, leaseID := r.Value, r.Lease
 	if r.PrevKv || r.IgnoreValue || r.IgnoreLease {
 		prev, err := m.batch.Get(r.Key)
 		if err != nil {
@@ -58,17 +62,26 @@ func (m *mutation) put(r *pb.PutRequest) (*pb.PutResponse, error) {
 				value = prev.Value
 			}
 			if r.IgnoreLease {
-				lease = prev.Lease
+				leaseID = m.kept(prev)
 			}
 			if r.PrevKv {
 				resp.PrevKv = prev.KeyValue()
 			}
 		}
 	}
-	m.revision = m.batch.Put(r.Key, value, lease, m.geo())
-	m.ops = append(m.ops, event.Op{Kind: event.OpPut, Key: r.Key, Value: value, Lease: lease})
+	m.revision = m.batch.Put(r.Key, value, leaseID, m.geo())
+	m.ops = append(m.ops, event.Op{Kind: event.OpPut, Key: r.Key, Value: value, Lease: leaseID})
 	resp.Header.Revision = m.revision
 	return resp, nil
+}
+
+// kept is the lease of a put that keeps the key's: none when another DC wrote the key, because its leases are
+// not ours, and one of ours may have the same id.
+func (m *mutation) kept(prev *store.Version) int64 {
+	if prev.Geo.Origin != m.origin {
+		return 0
+	}
+	return prev.Lease
 }
 
 func (m *mutation) deleteRange(r *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, error) {
@@ -78,8 +91,7 @@ func (m *mutation) deleteRange(r *pb.DeleteRangeRequest) (*pb.DeleteRangeRespons
 		return nil, err
 	}
 	for _, kv := range res.KVs {
-		m.revision = m.batch.Delete(kv.Key, m.geo())
-		m.ops = append(m.ops, event.Op{Kind: event.OpDelete, Key: kv.Key})
+		m.delete(kv.Key)
 	}
 	resp.Deleted = int64(len(res.KVs))
 	if r.PrevKv {
@@ -92,8 +104,8 @@ func (m *mutation) deleteRange(r *pb.DeleteRangeRequest) (*pb.DeleteRangeRespons
 // effects are the changes that go into the frame. A transaction may put a key and delete it again (etcd does
 // not refuse every way to do so); elsewhere all its changes have one stamp, so only the last one of each key
 // may leave.
-func (m *mutation) effects(it item) []event.Op {
-	if it.kind != kindTxn || !m.mixed() {
+func (m *mutation) effects() []event.Op {
+	if !m.mixed() {
 		return m.ops
 	}
 	last := make(map[string]int, len(m.ops))
@@ -120,6 +132,12 @@ func (m *mutation) mixed() bool {
 		}
 	}
 	return false
+}
+
+// delete removes a key that is live.
+func (m *mutation) delete(key []byte) {
+	m.revision = m.batch.Delete(key, m.geo())
+	m.ops = append(m.ops, event.Op{Kind: event.OpDelete, Key: key})
 }
 
 // txn decides every comparison first, refuses what can't run, and only then writes: all or nothing.

@@ -57,6 +57,10 @@ func openReplica(t testing.TB, cfg Config) *replica {
 		queue:   newQueue(newID(), clock, cfg.MaxQueueBytes, cfg.MaxRequestBytes+requestSlackBytes),
 		signal:  newSignal(),
 	}
+	r.leases = newLeases(&r.cfg, r.metrics)
+	if err := r.leases.load(s); err != nil {
+		t.Fatal(err)
+	}
 	r.leadership.changed = make(chan struct{})
 	if r.state, err = loadState(s.Meta); err != nil {
 		t.Fatal(err)

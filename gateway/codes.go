@@ -27,6 +27,8 @@ import (
 var wire = []struct{ domain, status error }{
 	{dc.ErrKeyNotFound, rpctypes.ErrGRPCKeyNotFound},
 	{dc.ErrLeaseNotFound, rpctypes.ErrGRPCLeaseNotFound},
+	{dc.ErrLeaseExists, rpctypes.ErrGRPCLeaseExist},
+	{dc.ErrLeaseTTL, rpctypes.ErrGRPCLeaseTTLTooLarge},
 	{store.ErrCompacted, rpctypes.ErrGRPCCompacted},
 	{store.ErrFutureRev, rpctypes.ErrGRPCFutureRev},
 	{dc.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
@@ -64,6 +66,7 @@ var worded = []struct {
 }{
 	{ErrMetadata, codes.InvalidArgument},
 	{dc.ErrRequestReused, codes.InvalidArgument},
+	{dc.ErrTooManyLeases, codes.ResourceExhausted},
 	{ErrUnreachable, codes.Unavailable},
 	{ErrOverBudget, codes.Unavailable},
 	{dc.ErrTransfer, codes.Unavailable},
@@ -126,6 +129,15 @@ func writeStatus(err error) error {
 		return rpctypes.ErrGRPCTimeout
 	}
 	return st
+}
+
+// keepAliveStatus is the gRPC error that ends a stream of keepalives. etcd's client opens another one only after
+// UNAVAILABLE; any other code ends its keepalives for good.
+func keepAliveStatus(err error) error {
+	if st := writeStatus(err); status.Code(st) == codes.Unavailable {
+		return st
+	}
+	return status.Error(codes.Unavailable, rpctypes.ErrorDesc(statusOf(err)))
 }
 
 // readStatus is the gRPC error of a read: what is not known is worth another attempt, at another node too.

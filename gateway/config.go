@@ -29,6 +29,7 @@ const (
 	minProgressInterval     = 100 * time.Millisecond
 	defaultStopTimeout      = 5 * time.Second
 	defaultMaxHeldWrites    = 10_000
+	defaultKeepAliveWindow  = 256
 	defaultMaxMaintenance   = 4
 	// defaultVersion is what clients see: the etcd whose API is served.
 	defaultVersion = "3.7.3"
@@ -63,6 +64,7 @@ type Config struct {
 	MaxPolicyTimeout time.Duration // longest policy timeout that may be asked for; 0 means 10 min
 	MaxHeldWrites    int           // that the RPO budget delays or makes wait at a time; more are refused; 0 means 10,000
 	MaxMaintenance   int           // snapshots, hashes and defragmentations at a time; more are refused; 0 means 4
+	KeepAliveWindow  int           // lease keepalives of a stream that wait for the leader, up to 4096; 0 means 256
 	RequestTimeout   time.Duration // of a local commit or a linearizable read; 0 means 7 s
 	RouteTimeout     time.Duration // how long a write looks for a leader; 0 means 5 s
 	LeaderLoss       time.Duration // without a leader for so long, streams that require one end; 0 means 3 s
@@ -97,6 +99,7 @@ func (c Config) withDefaults() Config {
 	c.MaxTxnOps = cmp.Or(c.MaxTxnOps, defaultMaxTxnOps)
 	c.MaxHeldWrites = cmp.Or(c.MaxHeldWrites, defaultMaxHeldWrites)
 	c.MaxMaintenance = cmp.Or(c.MaxMaintenance, defaultMaxMaintenance)
+	c.KeepAliveWindow = cmp.Or(c.KeepAliveWindow, defaultKeepAliveWindow)
 	c.MaxPolicyTimeout = cmp.Or(c.MaxPolicyTimeout, defaultMaxPolicyTimeout)
 	c.RequestTimeout = cmp.Or(c.RequestTimeout, defaultRequestTimeout)
 	c.RouteTimeout = cmp.Or(c.RouteTimeout, defaultRouteTimeout)
@@ -129,6 +132,8 @@ func (c *Config) validate() error {
 		return fmt.Errorf("quota %d must not be negative", c.QuotaBytes)
 	case c.MaxHeldWrites < 0, c.MaxMaintenance < 0:
 		return fmt.Errorf("max held writes %d and max maintenance %d must not be negative", c.MaxHeldWrites, c.MaxMaintenance)
+	case c.KeepAliveWindow < 0 || c.KeepAliveWindow > maxRenewals:
+		return fmt.Errorf("keepalive window %d is not between 0 and %d", c.KeepAliveWindow, maxRenewals)
 	case c.MaxRequestBytes > math.MaxInt32-grpcOverheadBytes:
 		return fmt.Errorf("max request bytes is %d, more than %d", c.MaxRequestBytes, math.MaxInt32-grpcOverheadBytes)
 	case c.ProgressInterval < minProgressInterval:

@@ -54,6 +54,22 @@ type Watcher interface {
 	Close()
 }
 
+// Lessor keeps the datacenter's leases. LeaseLeases and LeaseKeys answer on any node, the others only where
+// this node leads: elsewhere they return [dc.ErrNotLeader]. Errors of LeaseGrant and LeaseRevoke are those of a
+// write.
+type Lessor interface {
+	LeaseGrant(context.Context, *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error)
+	LeaseRevoke(context.Context, *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, error)
+	// LeaseRenew gives leases all of their time again and returns their TTLs in the same order, 0 for one that
+	// is not there. What it returned holds whoever leads next.
+	LeaseRenew(ctx context.Context, ids []int64) ([]int64, error)
+	// LeaseTimeToLive has TTL -1 for a lease that is not there.
+	LeaseTimeToLive(context.Context, *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error)
+	LeaseLeases(context.Context, *pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error)
+	// LeaseKeys are the keys that end with a lease, as of this node.
+	LeaseKeys(id int64) [][]byte
+}
+
 // Leadership says who orders this datacenter's writes.
 type Leadership interface {
 	// Leading is the newest term known here, and whether this node leads in it.
@@ -91,6 +107,7 @@ type Maintenance interface {
 type Datacenter interface {
 	Writer
 	Reader
+	Lessor
 	Leadership
 	Degradations
 	Maintenance

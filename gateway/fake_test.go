@@ -42,6 +42,9 @@ type fakeData struct {
 	alarms    []*pb.AlarmMember
 	gate      chan struct{} // when set, a read waits for it
 	degraded  map[string]dc.Degradation
+
+	leases     map[int64]int64 // TTLs by id
+	renewCalls int
 }
 
 func newFakeData(name string, leader uint64) *fakeData {

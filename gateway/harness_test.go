@@ -18,14 +18,17 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"geogate/dc"
 )
 
 // site is one datacenter of fake nodes with real gateways, connected in memory.
 type site struct {
-	t     *testing.T
+	t     testing.TB
 	data  *fakeData
 	peers *fakePeers
 	nodes []*node
+	dcs   []*dc.DC // behind the nodes, where they are real
 
 	mu    sync.Mutex
 	cut   map[string]bool              // addresses that refuse connections. guarded by mu
@@ -44,7 +47,7 @@ type node struct {
 const waitLimit = 10 * time.Second
 
 // newSite starts n nodes with ids 1 to n, of which 1 leads, and two peers of the datacenter.
-func newSite(t *testing.T, n int, change func(*Config)) *site {
+func newSite(t testing.TB, n int, change func(*Config)) *site {
 	t.Helper()
 	s := &site{t: t, data: newFakeData("dc-a", 1), cut: map[string]bool{}, lines: map[string]*bufconn.Listener{}}
 	s.peers = newFakePeers(s.data, "dc-b", "dc-c")
@@ -160,7 +163,7 @@ func (s *site) conn(i int) *grpc.ClientConn {
 func (s *site) kv(i int) pb.KVClient { return pb.NewKVClient(s.conn(i)) }
 
 // testContext ends with the test, and long before go test gives up.
-func testContext(t *testing.T, pairs ...string) context.Context {
+func testContext(t testing.TB, pairs ...string) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), waitLimit)
 	t.Cleanup(cancel)
@@ -168,7 +171,7 @@ func testContext(t *testing.T, pairs ...string) context.Context {
 }
 
 // eventually waits for a condition that other goroutines bring about.
-func eventually(t *testing.T, what string, cond func() bool) {
+func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()

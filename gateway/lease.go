@@ -2,38 +2,110 @@ package gateway
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/protobuf/proto"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
-// leaseServer says that there are no leases. A put that names a lease fails with etcd's "requested lease not
-// found", which is the truth: none can exist.
-type leaseServer struct{ pb.UnsafeLeaseServer }
-
-func noLeases(method string) error {
-	return status.Errorf(codes.Unimplemented, "geogate: %s is not supported: this version has no leases", method)
+// leaseServer is etcd's Lease service; its keepalives are in keepalive.go. Leases belong to the datacenter that
+// grants them: no policy applies to a grant, and the deletes of a revoke are ASYNC.
+type leaseServer struct {
+	pb.UnsafeLeaseServer
+	*Server
 }
 
-func (leaseServer) LeaseGrant(context.Context, *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
-	return nil, noLeases("LeaseGrant")
+// leaseOp is one kind of request about a lease that the leader answers.
+type leaseOp[Q proto.Message, R response] struct {
+	method method
+	local  func(Lessor, context.Context, Q) (R, error)
+	remote func(pb.LeaseClient, context.Context, Q, ...grpc.CallOption) (R, error)
 }
 
-func (leaseServer) LeaseRevoke(context.Context, *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, error) {
-	return nil, noLeases("LeaseRevoke")
+var (
+	opLeaseGrant = leaseOp[*pb.LeaseGrantRequest, *pb.LeaseGrantResponse]{
+		methodLeaseGrant, Lessor.LeaseGrant, pb.LeaseClient.LeaseGrant,
+	}
+	opLeaseRevoke = leaseOp[*pb.LeaseRevokeRequest, *pb.LeaseRevokeResponse]{
+		methodLeaseRevoke, Lessor.LeaseRevoke, pb.LeaseClient.LeaseRevoke,
+	}
+	opLeaseTimeToLive = leaseOp[*pb.LeaseTimeToLiveRequest, *pb.LeaseTimeToLiveResponse]{
+		methodLeaseTimeToLive, Lessor.LeaseTimeToLive, pb.LeaseClient.LeaseTimeToLive,
+	}
+)
+
+func (l leaseServer) LeaseGrant(ctx context.Context, req *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
+	return leaseCall(ctx, l.Server, &opLeaseGrant, req, nil)
 }
 
-func (leaseServer) LeaseKeepAlive(grpc.BidiStreamingServer[pb.LeaseKeepAliveRequest, pb.LeaseKeepAliveResponse]) error {
-	return noLeases("LeaseKeepAlive")
+func (l leaseServer) LeaseRevoke(ctx context.Context, req *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, error) {
+	return leaseCall(ctx, l.Server, &opLeaseRevoke, req, l.authorizeKeys(ctx, ActionWrite, req.ID))
 }
 
-func (leaseServer) LeaseTimeToLive(context.Context, *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
-	return nil, noLeases("LeaseTimeToLive")
+func (l leaseServer) LeaseTimeToLive(ctx context.Context, req *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
+	var refused error
+	if req.Keys {
+		refused = l.authorizeKeys(ctx, ActionRead, req.ID)
+	}
+	return leaseCall(ctx, l.Server, &opLeaseTimeToLive, req, refused)
 }
 
-func (leaseServer) LeaseLeases(context.Context, *pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error) {
-	return nil, noLeases("LeaseLeases")
+func (l leaseServer) LeaseLeases(ctx context.Context, req *pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error) {
+	return answerRead(ctx, l.Server, methodLeaseLeases, time.Now(), func() error { return nil },
+		func(ctx context.Context) (*pb.LeaseLeasesResponse, error) { return l.dc.LeaseLeases(ctx, req) })
+}
+
+// authorizeKeys asks for each key that ends with a lease.
+func (s *Server) authorizeKeys(ctx context.Context, what Action, id int64) error {
+	if s.cfg.Authorizer == nil {
+		return nil
+	}
+	for _, key := range s.dc.LeaseKeys(id) {
+		if err := s.authorize(ctx, what, key, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// leaseCall has the leader answer, this node or another one.
+func leaseCall[Q proto.Message, R response](ctx context.Context, s *Server, op *leaseOp[Q, R], req Q, refused error) (R, error) {
+	start := time.Now()
+	var resp R
+	err := refused
+	forwarded := isForwarded(ctx)
+	if forwarded {
+		s.markServed(ctx)
+	}
+	if err == nil && requiresLeader(ctx) && !s.leaders.known() {
+		err = ErrNoLeader
+	}
+	if err == nil {
+		err = s.route(ctx, forwarded, func() (err error) {
+			lctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+			defer cancel()
+			if resp, err = op.local(s.dc, lctx, req); err == nil {
+				s.fill(resp.GetHeader())
+			}
+			return err
+		}, func(conn *grpc.ClientConn) (f fate, err error) {
+			s.metrics.forwarded.Inc()
+			fctx, cancel := context.WithTimeout(s.forward.outgoing(ctx), s.cfg.RequestTimeout+time.Second)
+			defer cancel()
+			var trailer metadata.MD
+			var reached peer.Peer
+			resp, err = op.remote(pb.NewLeaseClient(conn), fctx, req, grpc.Trailer(&trailer), grpc.Peer(&reached))
+			return fateOf(err, trailer, &reached), err
+		})
+	}
+	if err != nil {
+		var none R
+		resp, err = none, writeStatus(err)
+	}
+	s.metrics.observe(op.method, noPolicy, start, err)
+	return resp, err
 }

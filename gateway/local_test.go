@@ -5,12 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -34,35 +37,90 @@ func (nobody) Wait(context.Context, int64, policy.Policy) ([]string, error) {
 }
 
 // newRealSite serves a real datacenter of one node.
-func newRealSite(t *testing.T) *site {
+func newRealSite(t *testing.T) *site { return newRealSites(t, 1) }
+
+// newRealSites serves a real datacenter of n nodes.
+func newRealSites(t testing.TB, n int) *site {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	d, err := dc.Open(dc.Config{
-		Name: "dc-a", Dir: t.TempDir(),
-		Consensus: consensus.Config{
-			ClusterID: 1, NodeID: 1, Members: []consensus.Member{{ID: 1, Addr: l.Addr().String()}}, Listener: l,
-			TickInterval: 5 * time.Millisecond,
-		},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- d.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("run: %v", err)
+	var members []consensus.Member
+	var listeners []net.Listener
+	for i := range n {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
 		}
+		listeners = append(listeners, l)
+		members = append(members, consensus.Member{ID: uint64(i + 1), Addr: l.Addr().String()})
+	}
+	tick := 5 * time.Millisecond
+	if n > 1 {
+		tick = 40 * time.Millisecond // on a busy machine, shorter ones make elections of their own
+	}
+	var dcs []*dc.DC
+	for i, l := range listeners {
+		d, err := dc.Open(dc.Config{
+			Name: "dc-a", Dir: t.TempDir(),
+			Consensus: consensus.Config{
+				ClusterID: 1, NodeID: uint64(i + 1), Members: members, Listener: l, TickInterval: tick,
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dcs = append(dcs, d)
+		ctx, cancel := context.WithCancel(context.Background())
+		done := make(chan error, 1)
+		go func() { done <- d.Run(ctx) }()
+		t.Cleanup(func() {
+			cancel()
+			if err := <-done; err != nil {
+				t.Errorf("run: %v", err)
+			}
+		})
+	}
+	s := newSite(t, n, func(c *Config) {
+		d := Local{dcs[c.MemberID-1]}
+		c.Datacenter, c.Inspector, c.Replication = d, d, nobody{}
 	})
-	s := newSite(t, 1, func(c *Config) {
-		c.Datacenter, c.Inspector, c.Replication = Local{d}, Local{d}, nobody{}
-	})
+	s.dcs = dcs
 	return s
+}
+
+// leaderIndex waits for the node that leads.
+func (s *site) leaderIndex() (leader int) {
+	s.t.Helper()
+	eventually(s.t, "a leader", func() bool {
+		leader = slices.IndexFunc(s.dcs, func(d *dc.DC) bool {
+			_, leading := d.Leading()
+			return leading
+		})
+		return leader >= 0
+	})
+	return leader
+}
+
+// everywhere is the real clientv3 with all nodes as its endpoints.
+func (s *site) everywhere() *clientv3.Client {
+	s.t.Helper()
+	var endpoints []string
+	for _, n := range s.nodes {
+		endpoints = append(endpoints, "http://"+n.addr)
+	}
+	c, err := clientv3.New(clientv3.Config{
+		Endpoints: endpoints, Logger: zap.NewNop(), DialOptions: []grpc.DialOption{grpc.WithContextDialer(s.dial)},
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(func() { _ = c.Close() })
+	return c
+}
+
+// kill ends a real node as a crash would.
+func (s *site) kill(i int) {
+	s.sever(s.nodes[i].addr, true)
+	s.nodes[i].Kill()
+	s.dcs[i].Kill()
 }
 
 func TestRealDatacenter(t *testing.T) {

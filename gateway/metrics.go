@@ -22,12 +22,19 @@ const (
 	methodReadTxn
 	methodCompact
 	methodWait
-	methods // their number
+	methodLeaseGrant
+	methodLeaseRevoke
+	methodLeaseTimeToLive
+	methodLeaseLeases
+	methodLeaseRenew // keepalives that were sent to the leader together
+	methods          // their number
 )
 
 var methodNames = [methods]string{
 	methodRange: "range", methodRangeStream: "range_stream", methodPut: "put", methodDeleteRange: "delete_range", methodTxn: "txn",
 	methodReadTxn: "read_txn", methodCompact: "compact", methodWait: "wait",
+	methodLeaseGrant: "lease_grant", methodLeaseRevoke: "lease_revoke", methodLeaseTimeToLive: "lease_time_to_live",
+	methodLeaseLeases: "lease_leases", methodLeaseRenew: "lease_renew",
 }
 
 // Reasons of a policy that was not met.
@@ -61,6 +68,9 @@ type metrics struct {
 
 	degraded        *prometheus.GaugeVec
 	degradedSeconds *prometheus.CounterVec
+
+	keepAliveStreams prometheus.Gauge
+	keepAlives       prometheus.Counter
 
 	watchStreams prometheus.Gauge
 	watches      prometheus.Gauge
@@ -100,9 +110,11 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			"1 from the first write of the keyspace that was taken under a weaker policy until the peers are back, at the leader.")), []string{"keyspace"}),
 		degradedSeconds: prometheus.NewCounterVec(counter("policy_degraded_seconds_total",
 			"Time for which policy_degraded was 1."), []string{"keyspace"}),
-		watchStreams: prometheus.NewGauge(gauge("watch_streams", "Open watch streams.")),
-		watches:      prometheus.NewGauge(gauge("watches", "Open watches.")),
-		watchEvents:  prometheus.NewCounter(counter("watch_events_total", "Events sent to watches.")),
+		keepAliveStreams: prometheus.NewGauge(gauge("keepalive_streams", "Open streams of lease keepalives.")),
+		keepAlives:       prometheus.NewCounter(counter("keepalives_total", "Lease keepalives of clients that were answered.")),
+		watchStreams:     prometheus.NewGauge(gauge("watch_streams", "Open watch streams.")),
+		watches:          prometheus.NewGauge(gauge("watches", "Open watches.")),
+		watchEvents:      prometheus.NewCounter(counter("watch_events_total", "Events sent to watches.")),
 	}
 	for i := range methods {
 		for p := range policies + 1 {
@@ -121,7 +133,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{
 		m.requests, seconds, m.failures, wait, m.forwarded, m.fenceRefused,
-		m.rpoUsed, m.rpoDelayed, m.rpoRefused, m.rpoDelay, m.degraded, m.degradedSeconds, m.watchStreams, m.watches, m.watchEvents,
+		m.rpoUsed, m.rpoDelayed, m.rpoRefused, m.rpoDelay, m.degraded, m.degradedSeconds, m.keepAliveStreams, m.keepAlives, m.watchStreams, m.watches, m.watchEvents,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err

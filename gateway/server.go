@@ -17,7 +17,9 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
+	"geogate/gateway/electionpb"
 	"geogate/gateway/geopb"
+	"geogate/gateway/lockpb"
 	"geogate/gateway/split"
 )
 
@@ -36,6 +38,8 @@ type Server struct {
 	health      *health.Server
 	standing    atomic.Pointer[standing] // what is known of the peers; never nil
 	events      policyEvents
+	renewals    renewals
+	loop        *loopback     // set by Run, before it serves
 	held        atomic.Int64  // writes that the RPO budget holds back now
 	work        chan struct{} // one place for each request that may read the whole database at a time
 
@@ -47,7 +51,7 @@ type Server struct {
 
 	stopping   chan struct{} // closed when Run is told to stop
 	stopOnce   sync.Once
-	receivers  sync.WaitGroup // goroutines of watch streams that outlive their handler by a moment
+	receivers  sync.WaitGroup // goroutines of streams that outlive their handler by a moment
 	abruptStop chan struct{}  // closed by Kill
 	killOnce   sync.Once
 }
@@ -115,10 +119,12 @@ func (s *Server) serverOptions() []grpc.ServerOption {
 func (s *Server) register() {
 	etcdserverpb.RegisterKVServer(s.grpc, kvServer{Server: s})
 	etcdserverpb.RegisterWatchServer(s.grpc, watchServer{Server: s})
-	etcdserverpb.RegisterLeaseServer(s.grpc, leaseServer{})
+	etcdserverpb.RegisterLeaseServer(s.grpc, leaseServer{Server: s})
 	etcdserverpb.RegisterClusterServer(s.grpc, clusterServer{Server: s})
 	etcdserverpb.RegisterMaintenanceServer(s.grpc, maintenanceServer{Server: s})
 	etcdserverpb.RegisterAuthServer(s.grpc, authServer{Server: s})
+	lockpb.RegisterLockServer(s.grpc, lockServer{Server: s})
+	electionpb.RegisterElectionServer(s.grpc, electionServer{Server: s})
 	geopb.RegisterGeoServer(s.grpc, geoServer{Server: s})
 	s.health.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING) // until a leader is known
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
@@ -128,6 +134,10 @@ func (s *Server) register() {
 // Run serves until ctx ends or the listener fails. Then it ends the watch streams, lets requests finish for
 // StopTimeout and cuts off what is left. It returns nil when it was told to stop. It can be called once.
 func (s *Server) Run(ctx context.Context) error {
+	var err error
+	if s.loop, err = s.openLoopback(); err != nil {
+		return err
+	}
 	watchCtx, stopWatch := context.WithCancel(ctx)
 	var group sync.WaitGroup
 	group.Go(func() { s.leaders.run(watchCtx) })
@@ -142,7 +152,6 @@ func (s *Server) Run(ctx context.Context) error {
 	served := make(chan error, 1)
 	go func() { served <- s.grpc.Serve(s.split.GRPC()) }()
 
-	var err error
 	select {
 	case <-ctx.Done():
 		s.stop()
@@ -163,6 +172,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.web.close()
 	stopWatch()
 	group.Wait()
+	s.loop.close()
 	s.receivers.Wait()
 	s.forward.close()
 	return err

@@ -12,8 +12,6 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/grpc/status"
-
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
 func TestMaintenance(t *testing.T) {
@@ -64,22 +62,9 @@ func TestAuthIsOff(t *testing.T) {
 func TestWhatIsNotSupportedSaysSo(t *testing.T) {
 	s := newSite(t, 1, nil)
 	c, ctx := s.client(0), testContext(t)
-	keepAlive := func() error {
-		stream, err := pb.NewLeaseClient(s.conn(0)).LeaseKeepAlive(ctx)
-		if err != nil {
-			return err
-		}
-		_, err = stream.Recv()
-		return err
-	}
 	for name, call := range map[string]func() error{
-		"leases":          func() error { _, err := c.Grant(ctx, 10); return err },
-		"LeaseRevoke":     func() error { _, err := c.Revoke(ctx, 10); return err },
-		"LeaseTimeToLive": func() error { _, err := c.TimeToLive(ctx, 10); return err },
-		"LeaseLeases":     func() error { _, err := c.Leases(ctx); return err },
-		"LeaseKeepAlive":  keepAlive,
-		"nodes":           func() error { _, err := c.MemberAdd(ctx, []string{"http://x:1"}); return err },
-		"UserAdd":         func() error { _, err := c.UserAdd(ctx, "a", "b"); return err },
+		"nodes":   func() error { _, err := c.MemberAdd(ctx, []string{"http://x:1"}); return err },
+		"UserAdd": func() error { _, err := c.UserAdd(ctx, "a", "b"); return err },
 	} {
 		if err := call(); status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)

@@ -19,7 +19,7 @@ import (
 // rawWatch is a watch stream without clientv3 in between.
 type rawWatch struct {
 	pb.Watch_WatchClient
-	t *testing.T
+	t testing.TB
 }
 
 func (s *site) watch(ctx context.Context, i int) rawWatch {
@@ -369,6 +369,14 @@ func TestWatchRequiresLeader(t *testing.T) {
 	s.data.lead(1)
 	s.put("a")
 	without.want("id 0 rev 2 put a@2")
+	eventually(t, "the gateway has heard of the leader", func() bool {
+		select {
+		case <-s.nodes[0].leaders.lostSignal():
+			return false
+		default:
+			return true
+		}
+	})
 	again := s.watch(clientv3.WithRequireLeader(testContext(t)), 0)
 	again.create(&pb.WatchCreateRequest{Key: []byte("a")})
 	again.want("id 0 rev 2 created")

@@ -91,6 +91,8 @@ func TestEtcdctlSaysTheSameAsOnEtcd(t *testing.T) {
 			t.Errorf("etcdctl %s printed %s, want something with %s", args, got, want)
 		}
 	}
+	compareLeases(t, c, run, theirs, ours)
+	expireElsewhere(t, c, "us-east", "eu-west")
 }
 
 // TestEtcdctlWatch watches in one datacenter what is written in another.

@@ -121,6 +121,7 @@ func (n *Node) openDC() error {
 		RetentionBytes: int64(t.Limits.RetentionBytes), RetentionAge: t.Limits.RetentionAge,
 		QuotaBytes: int64(t.Storage.QuotaBytes), Compaction: dc.Compaction{Period: period, Revisions: revisions},
 		MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxQueueBytes: int(t.Limits.QueueBytes),
+		MaxLeases: t.Limits.Leases, LeaseRevokesPerSecond: t.Limits.LeaseRevokesPerSecond, LeaseCheckpointInterval: t.Timing.LeaseCheckpoint,
 		Consensus: cc,
 		Store: store.Config{
 			FlushInterval: t.Limits.FlushInterval, FlushBytes: int64(t.Limits.FlushBytes),

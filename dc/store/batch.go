@@ -105,8 +105,14 @@ func (b *Batch) Put(key, value []byte, lease int64, g Geo) int64 {
 		}
 	}
 	it.push(r)
+	if it.lease != 0 {
+		s.index.leased.detach(it)
+	}
 	it.lease = lease
 	it.setGeo(&g, origin)
+	if lease != 0 {
+		s.index.leased.attach(it)
+	}
 	it.hash = s.hasher.sum(key, value, lease, &g)
 	s.digest += it.hash - before
 	s.buckets.change(key, it.hash-before, origin, g.OriginRevision)
@@ -132,6 +138,9 @@ func (b *Batch) Delete(key []byte, g Geo) int64 {
 	s.index.live--
 	s.garbage.add(r.main, it)
 	it.push(r)
+	if it.lease != 0 {
+		s.index.leased.detach(it)
+	}
 	s.garbage.addTombstone(r.main, it)
 	it.create, it.version, it.lease, it.hash = 0, 0, 0, 0
 	it.setGeo(&g, origin)

@@ -12,6 +12,7 @@ type buffer struct {
 	origins   []origin
 	conflicts []conflict
 	requests  []request         // numbers ascending without a gap
+	leases    map[int64][]byte  // nil: removed
 	chains    map[string]*chain // with frames to write or to delete
 
 	bytes   int64
@@ -29,7 +30,7 @@ type grave struct {
 const overhead = 256
 
 func newBuffer() *buffer {
-	return &buffer{graves: map[string]*grave{}, state: map[string][]byte{}, chains: map[string]*chain{}}
+	return &buffer{graves: map[string]*grave{}, state: map[string][]byte{}, leases: map[int64][]byte{}, chains: map[string]*chain{}}
 }
 
 func (b *buffer) add(r *record) {

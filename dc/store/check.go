@@ -79,7 +79,7 @@ func (s *Store) Check() error {
 	var errs []error
 	err := s.db.View(func(tx *bolt.Tx) error {
 		c := check{s: s, r: newReader(tx, s.originNames()), found: map[rev]string{}}
-		errs = append(errs, c.versions(), c.index(), c.graves(tx), c.garbage(), c.requests(tx))
+		errs = append(errs, c.versions(), c.index(), c.graves(tx), c.garbage(), c.requests(tx), c.leased())
 		return nil
 	})
 	return errors.Join(append(errs, err)...)

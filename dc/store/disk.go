@@ -36,6 +36,7 @@ var (
 	bucketChains    = []byte("chains")
 	bucketConflicts = []byte("conflicts")
 	bucketRequests  = []byte("requests") // made when the first is remembered
+	bucketLeases    = []byte("leases")   // made when the first is granted
 
 	metaFormat    = []byte("format")
 	metaApplied   = []byte("applied")
@@ -43,6 +44,7 @@ var (
 	metaCompacted = []byte("compacted")
 	metaConflicts = []byte("conflicts")
 	metaRequests  = []byte("requests")
+	metaLeases    = []byte("leases")
 	metaVersions  = []byte("versions")
 	metaGraves    = []byte("graves")
 	metaChains    = []byte("chains")

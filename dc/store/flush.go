@@ -27,7 +27,7 @@ type flight struct {
 	applied             Applied
 
 	// What the file will hold; Open compares, so that lost records are noticed.
-	totalVersions, totalGraves, totalChains int
+	totalVersions, totalGraves, totalChains, totalLeases int
 }
 
 // chainFlight is the part of a flush that belongs to one chain.
@@ -88,6 +88,7 @@ func (s *Store) takeFlight() (f *flight, more bool, err error) {
 		firstRequest: s.requests.first(), requestTotal: s.requests.total,
 		// Every version is the live one of its key or listed as garbage to be.
 		totalVersions: s.index.live + s.garbage.len(), totalGraves: s.index.buried, totalChains: len(s.chains),
+		totalLeases: len(s.leases),
 	}
 	for _, c := range b.chains {
 		f.chains = append(f.chains, chainFlight{
@@ -161,6 +162,9 @@ func (s *Store) write(db *bolt.DB, f *flight) (left []*chain, err error) {
 	}
 	if err := writeRequests(tx, f); err != nil {
 		return nil, fmt.Errorf("requests: %w", err)
+	}
+	if err := writeLeases(tx, f); err != nil {
+		return nil, fmt.Errorf("leases: %w", err)
 	}
 	if err := writeState(tx, f); err != nil {
 		return nil, fmt.Errorf("state: %w", err)

@@ -38,13 +38,14 @@ type index struct {
 	live   int
 	graves map[uint16]*btree.BTreeG[*item] // by origin; ordered by origin revision, then key
 	buried int
+	leased leased
 }
 
 func newIndex() *index {
 	x := &index{
 		tree: btree.NewBTreeGOptions(func(a, b *item) bool { return a.key < b.key },
 			btree.Options{NoLocks: true, Degree: 64}),
-		graves: map[uint16]*btree.BTreeG[*item]{},
+		graves: map[uint16]*btree.BTreeG[*item]{}, leased: leased{},
 	}
 	x.probes.New = func() any { return new(item) }
 	return x

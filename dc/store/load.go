@@ -22,6 +22,7 @@ type disk struct {
 	chains    map[string]*chain
 	conflicts conflictLog
 	requests  requestLog
+	leases    map[int64][]byte
 	garbage   garbage
 
 	revision, compacted int64
@@ -33,7 +34,7 @@ type disk struct {
 func newDisk() *disk {
 	return &disk{
 		index: newIndex(), state: map[string][]byte{}, originIDs: map[string]uint16{}, chains: map[string]*chain{},
-		requests: newRequestLog(), buckets: newBuckets(),
+		requests: newRequestLog(), buckets: newBuckets(), leases: map[int64][]byte{},
 	}
 }
 
@@ -74,6 +75,7 @@ func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
 		{"chains", func() error { return d.loadChains(tx.Bucket(bucketChains)) }},
 		{"conflicts", func() error { return d.loadConflicts(tx.Bucket(bucketConflicts), cfg) }},
 		{"requests", func() error { return d.loadRequests(tx.Bucket(bucketRequests), m.Get(metaRequests)) }},
+		{"leases", func() error { return d.loadLeases(tx.Bucket(bucketLeases), m.Get(metaLeases)) }},
 	}
 	for _, s := range steps {
 		if err := s.run(); err != nil {
@@ -180,6 +182,9 @@ func (d *disk) loadVersions(b *bolt.Bucket) error {
 	}
 	items.sorted(func(it *item) {
 		d.index.tree.Load(it)
+		if it.lease != 0 {
+			d.index.leased.attach(it)
+		}
 		if it.live {
 			d.buckets.change(asBytes(it.key), it.hash, it.origin, it.originRevision)
 		}

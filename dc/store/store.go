@@ -49,6 +49,7 @@ type Store struct {
 	chains    map[string]*chain
 	conflicts conflictLog
 	requests  requestLog
+	leases    map[int64][]byte // records of the caller by id
 	garbage   garbage
 	hasher    hasher
 	buckets   bucketSums
@@ -109,6 +110,7 @@ func (s *Store) adopt(d *disk) {
 	s.db, s.index, s.state, s.chains = d.db, d.index, d.state, d.chains
 	s.conflicts, s.requests, s.garbage = d.conflicts, d.requests, d.garbage
 	s.originIDs, s.buckets = d.originIDs, d.buckets
+	s.leases = d.leases
 	s.origins.Store(&d.origins)
 	s.revision, s.compacted, s.applied, s.digest = d.revision, d.compacted, d.applied, d.digest
 	s.active, s.flushing = newBuffer(), nil

@@ -151,6 +151,94 @@ func (x *Receipt) GetElapsed() *durationpb.Duration {
 	return nil
 }
 
+type RenewLeasesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ids           []int64                `protobuf:"varint,1,rep,packed,name=ids,proto3" json:"ids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewLeasesRequest) Reset() {
+	*x = RenewLeasesRequest{}
+	mi := &file_geo_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewLeasesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewLeasesRequest) ProtoMessage() {}
+
+func (x *RenewLeasesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_geo_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewLeasesRequest.ProtoReflect.Descriptor instead.
+func (*RenewLeasesRequest) Descriptor() ([]byte, []int) {
+	return file_geo_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *RenewLeasesRequest) GetIds() []int64 {
+	if x != nil {
+		return x.Ids
+	}
+	return nil
+}
+
+type RenewLeasesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ttls          []int64                `protobuf:"varint,1,rep,packed,name=ttls,proto3" json:"ttls,omitempty"` // in seconds, in the order of the ids; 0 for a lease that is not there
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewLeasesResponse) Reset() {
+	*x = RenewLeasesResponse{}
+	mi := &file_geo_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewLeasesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewLeasesResponse) ProtoMessage() {}
+
+func (x *RenewLeasesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_geo_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewLeasesResponse.ProtoReflect.Descriptor instead.
+func (*RenewLeasesResponse) Descriptor() ([]byte, []int) {
+	return file_geo_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *RenewLeasesResponse) GetTtls() []int64 {
+	if x != nil {
+		return x.Ttls
+	}
+	return nil
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -159,7 +247,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_geo_proto_msgTypes[2]
+	mi := &file_geo_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -171,7 +259,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_geo_proto_msgTypes[2]
+	mi := &file_geo_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -184,7 +272,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_geo_proto_rawDescGZIP(), []int{2}
+	return file_geo_proto_rawDescGZIP(), []int{4}
 }
 
 type StatusResponse struct {
@@ -206,7 +294,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_geo_proto_msgTypes[3]
+	mi := &file_geo_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -218,7 +306,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_geo_proto_msgTypes[3]
+	mi := &file_geo_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -231,7 +319,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_geo_proto_rawDescGZIP(), []int{3}
+	return file_geo_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *StatusResponse) GetDc() string {
@@ -329,7 +417,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_geo_proto_msgTypes[4]
+	mi := &file_geo_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -341,7 +429,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_geo_proto_msgTypes[4]
+	mi := &file_geo_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -354,7 +442,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_geo_proto_rawDescGZIP(), []int{4}
+	return file_geo_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Peer) GetDc() string {
@@ -434,7 +522,11 @@ const file_geo_proto_rawDesc = "" +
 	"\x05token\x18\x01 \x01(\tR\x05token\x12\x16\n" +
 	"\x06policy\x18\x02 \x01(\tR\x06policy\x12\x19\n" +
 	"\backed_by\x18\x03 \x03(\tR\aackedBy\x123\n" +
-	"\aelapsed\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\aelapsed\"\x0f\n" +
+	"\aelapsed\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\aelapsed\"&\n" +
+	"\x12RenewLeasesRequest\x12\x10\n" +
+	"\x03ids\x18\x01 \x03(\x03R\x03ids\")\n" +
+	"\x13RenewLeasesResponse\x12\x12\n" +
+	"\x04ttls\x18\x01 \x03(\x03R\x04ttls\"\x0f\n" +
 	"\rStatusRequest\"\x9f\x03\n" +
 	"\x0eStatusResponse\x12\x0e\n" +
 	"\x02dc\x18\x01 \x01(\tR\x02dc\x12\x12\n" +
@@ -470,10 +562,11 @@ const file_geo_proto_rawDesc = "" +
 	"_lag_bytesB\x0e\n" +
 	"\f_lag_secondsB\t\n" +
 	"\a_rtt_msB\x17\n" +
-	"\x15_last_contact_seconds2|\n" +
+	"\x15_last_contact_seconds2\xcc\x01\n" +
 	"\x03Geo\x124\n" +
 	"\x04Wait\x12\x17.geogate.v1.WaitRequest\x1a\x13.geogate.v1.Receipt\x12?\n" +
-	"\x06Status\x12\x19.geogate.v1.StatusRequest\x1a\x1a.geogate.v1.StatusResponseB\x17Z\x15geogate/gateway/geopbb\x06proto3"
+	"\x06Status\x12\x19.geogate.v1.StatusRequest\x1a\x1a.geogate.v1.StatusResponse\x12N\n" +
+	"\vRenewLeases\x12\x1e.geogate.v1.RenewLeasesRequest\x1a\x1f.geogate.v1.RenewLeasesResponseB\x17Z\x15geogate/gateway/geopbb\x06proto3"
 
 var (
 	file_geo_proto_rawDescOnce sync.Once
@@ -487,27 +580,31 @@ func file_geo_proto_rawDescGZIP() []byte {
 	return file_geo_proto_rawDescData
 }
 
-var file_geo_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_geo_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_geo_proto_goTypes = []any{
 	(*WaitRequest)(nil),         // 0: geogate.v1.WaitRequest
 	(*Receipt)(nil),             // 1: geogate.v1.Receipt
-	(*StatusRequest)(nil),       // 2: geogate.v1.StatusRequest
-	(*StatusResponse)(nil),      // 3: geogate.v1.StatusResponse
-	(*Peer)(nil),                // 4: geogate.v1.Peer
-	nil,                         // 5: geogate.v1.StatusResponse.VectorEntry
-	(*durationpb.Duration)(nil), // 6: google.protobuf.Duration
+	(*RenewLeasesRequest)(nil),  // 2: geogate.v1.RenewLeasesRequest
+	(*RenewLeasesResponse)(nil), // 3: geogate.v1.RenewLeasesResponse
+	(*StatusRequest)(nil),       // 4: geogate.v1.StatusRequest
+	(*StatusResponse)(nil),      // 5: geogate.v1.StatusResponse
+	(*Peer)(nil),                // 6: geogate.v1.Peer
+	nil,                         // 7: geogate.v1.StatusResponse.VectorEntry
+	(*durationpb.Duration)(nil), // 8: google.protobuf.Duration
 }
 var file_geo_proto_depIdxs = []int32{
-	6, // 0: geogate.v1.WaitRequest.timeout:type_name -> google.protobuf.Duration
-	6, // 1: geogate.v1.Receipt.elapsed:type_name -> google.protobuf.Duration
-	5, // 2: geogate.v1.StatusResponse.vector:type_name -> geogate.v1.StatusResponse.VectorEntry
-	4, // 3: geogate.v1.StatusResponse.peers:type_name -> geogate.v1.Peer
+	8, // 0: geogate.v1.WaitRequest.timeout:type_name -> google.protobuf.Duration
+	8, // 1: geogate.v1.Receipt.elapsed:type_name -> google.protobuf.Duration
+	7, // 2: geogate.v1.StatusResponse.vector:type_name -> geogate.v1.StatusResponse.VectorEntry
+	6, // 3: geogate.v1.StatusResponse.peers:type_name -> geogate.v1.Peer
 	0, // 4: geogate.v1.Geo.Wait:input_type -> geogate.v1.WaitRequest
-	2, // 5: geogate.v1.Geo.Status:input_type -> geogate.v1.StatusRequest
-	1, // 6: geogate.v1.Geo.Wait:output_type -> geogate.v1.Receipt
-	3, // 7: geogate.v1.Geo.Status:output_type -> geogate.v1.StatusResponse
-	6, // [6:8] is the sub-list for method output_type
-	4, // [4:6] is the sub-list for method input_type
+	4, // 5: geogate.v1.Geo.Status:input_type -> geogate.v1.StatusRequest
+	2, // 6: geogate.v1.Geo.RenewLeases:input_type -> geogate.v1.RenewLeasesRequest
+	1, // 7: geogate.v1.Geo.Wait:output_type -> geogate.v1.Receipt
+	5, // 8: geogate.v1.Geo.Status:output_type -> geogate.v1.StatusResponse
+	3, // 9: geogate.v1.Geo.RenewLeases:output_type -> geogate.v1.RenewLeasesResponse
+	7, // [7:10] is the sub-list for method output_type
+	4, // [4:7] is the sub-list for method input_type
 	4, // [4:4] is the sub-list for extension type_name
 	4, // [4:4] is the sub-list for extension extendee
 	0, // [0:4] is the sub-list for field type_name
@@ -518,14 +615,14 @@ func file_geo_proto_init() {
 	if File_geo_proto != nil {
 		return
 	}
-	file_geo_proto_msgTypes[4].OneofWrappers = []any{}
+	file_geo_proto_msgTypes[6].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_geo_proto_rawDesc), len(file_geo_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

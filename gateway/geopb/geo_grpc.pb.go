@@ -19,8 +19,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Geo_Wait_FullMethodName   = "/geogate.v1.Geo/Wait"
-	Geo_Status_FullMethodName = "/geogate.v1.Geo/Status"
+	Geo_Wait_FullMethodName        = "/geogate.v1.Geo/Wait"
+	Geo_Status_FullMethodName      = "/geogate.v1.Geo/Status"
+	Geo_RenewLeases_FullMethodName = "/geogate.v1.Geo/RenewLeases"
 )
 
 // GeoClient is the client API for Geo service.
@@ -36,6 +37,9 @@ type GeoClient interface {
 	Wait(ctx context.Context, in *WaitRequest, opts ...grpc.CallOption) (*Receipt, error)
 	// Status is what the node knows of itself and, through the leader, of the peers.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
+	// RenewLeases carries the keepalives of one node's clients to the leader, many at a time. Clients use etcd's
+	// LeaseKeepAlive. Errors: INVALID_ARGUMENT for more ids than a node sends at once, UNAVAILABLE without a leader.
+	RenewLeases(ctx context.Context, in *RenewLeasesRequest, opts ...grpc.CallOption) (*RenewLeasesResponse, error)
 }
 
 type geoClient struct {
@@ -66,6 +70,16 @@ func (c *geoClient) Status(ctx context.Context, in *StatusRequest, opts ...grpc.
 	return out, nil
 }
 
+func (c *geoClient) RenewLeases(ctx context.Context, in *RenewLeasesRequest, opts ...grpc.CallOption) (*RenewLeasesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RenewLeasesResponse)
+	err := c.cc.Invoke(ctx, Geo_RenewLeases_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // GeoServer is the server API for Geo service.
 // All implementations must embed UnimplementedGeoServer
 // for forward compatibility.
@@ -79,6 +93,9 @@ type GeoServer interface {
 	Wait(context.Context, *WaitRequest) (*Receipt, error)
 	// Status is what the node knows of itself and, through the leader, of the peers.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
+	// RenewLeases carries the keepalives of one node's clients to the leader, many at a time. Clients use etcd's
+	// LeaseKeepAlive. Errors: INVALID_ARGUMENT for more ids than a node sends at once, UNAVAILABLE without a leader.
+	RenewLeases(context.Context, *RenewLeasesRequest) (*RenewLeasesResponse, error)
 	mustEmbedUnimplementedGeoServer()
 }
 
@@ -94,6 +111,9 @@ func (UnimplementedGeoServer) Wait(context.Context, *WaitRequest) (*Receipt, err
 }
 func (UnimplementedGeoServer) Status(context.Context, *StatusRequest) (*StatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Status not implemented")
+}
+func (UnimplementedGeoServer) RenewLeases(context.Context, *RenewLeasesRequest) (*RenewLeasesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RenewLeases not implemented")
 }
 func (UnimplementedGeoServer) mustEmbedUnimplementedGeoServer() {}
 func (UnimplementedGeoServer) testEmbeddedByValue()             {}
@@ -152,6 +172,24 @@ func _Geo_Status_Handler(srv interface{}, ctx context.Context, dec func(interfac
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Geo_RenewLeases_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RenewLeasesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GeoServer).RenewLeases(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Geo_RenewLeases_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GeoServer).RenewLeases(ctx, req.(*RenewLeasesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Geo_ServiceDesc is the grpc.ServiceDesc for Geo service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -166,6 +204,10 @@ var Geo_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Status",
 			Handler:    _Geo_Status_Handler,
+		},
+		{
+			MethodName: "RenewLeases",
+			Handler:    _Geo_RenewLeases_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

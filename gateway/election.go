@@ -1,0 +1,106 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+
+	"go.etcd.io/etcd/client/v3/concurrency"
+	"google.golang.org/grpc"
+
+	"geogate/gateway/electionpb"
+)
+
+// noLease is of sessions that only look.
+const noLease = -1
+
+// errNoLeaderKey has etcd's text.
+var errNoLeaderKey = errors.New(`"leader" field must be provided`)
+
+// electionServer is etcd's Election service. Its errors are the client's, as they are in etcd.
+type electionServer struct {
+	electionpb.UnsafeElectionServer
+	*Server
+}
+
+func (e electionServer) Campaign(ctx context.Context, req *electionpb.CampaignRequest) (*electionpb.CampaignResponse, error) {
+	ctx, cancel := e.recipe(ctx)
+	defer cancel()
+	s, err := e.session(ctx, req.Lease)
+	if err != nil {
+		return nil, err
+	}
+	el := concurrency.NewElection(s, string(req.Name))
+	if err := el.Campaign(ctx, string(req.Value)); err != nil {
+		return nil, err
+	}
+	return &electionpb.CampaignResponse{Header: el.Header(), Leader: &electionpb.LeaderKey{
+		Name: req.Name, Key: []byte(el.Key()), Rev: el.Rev(), Lease: int64(s.Lease()),
+	}}, nil
+}
+
+func (e electionServer) Proclaim(ctx context.Context, req *electionpb.ProclaimRequest) (*electionpb.ProclaimResponse, error) {
+	ctx, cancel := e.recipe(ctx)
+	defer cancel()
+	el, err := e.resume(ctx, req.Leader)
+	if err != nil {
+		return nil, err
+	}
+	if err := el.Proclaim(ctx, string(req.Value)); err != nil {
+		return nil, err
+	}
+	return &electionpb.ProclaimResponse{Header: el.Header()}, nil
+}
+
+func (e electionServer) Resign(ctx context.Context, req *electionpb.ResignRequest) (*electionpb.ResignResponse, error) {
+	ctx, cancel := e.recipe(ctx)
+	defer cancel()
+	el, err := e.resume(ctx, req.Leader)
+	if err != nil {
+		return nil, err
+	}
+	if err := el.Resign(ctx); err != nil {
+		return nil, err
+	}
+	return &electionpb.ResignResponse{Header: el.Header()}, nil
+}
+
+func (e electionServer) Leader(ctx context.Context, req *electionpb.LeaderRequest) (*electionpb.LeaderResponse, error) {
+	ctx, cancel := e.recipe(ctx)
+	defer cancel()
+	s, err := e.session(ctx, noLease)
+	if err != nil {
+		return nil, err
+	}
+	leader, err := concurrency.NewElection(s, string(req.Name)).Leader(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &electionpb.LeaderResponse{Header: leader.Header, Kv: leader.Kvs[0]}, nil
+}
+
+func (e electionServer) Observe(req *electionpb.LeaderRequest, stream grpc.ServerStreamingServer[electionpb.LeaderResponse]) error {
+	ctx, cancel := e.recipe(stream.Context())
+	defer cancel()
+	s, err := e.session(ctx, noLease)
+	if err != nil {
+		return err
+	}
+	for leader := range concurrency.NewElection(s, string(req.Name)).Observe(ctx) {
+		if err := stream.Send(&electionpb.LeaderResponse{Header: leader.Header, Kv: leader.Kvs[0]}); err != nil {
+			return err
+		}
+	}
+	return ctx.Err()
+}
+
+// resume goes on with the election of a leader.
+func (e electionServer) resume(ctx context.Context, l *electionpb.LeaderKey) (*concurrency.Election, error) {
+	if l == nil {
+		return nil, errNoLeaderKey
+	}
+	s, err := e.session(ctx, l.Lease)
+	if err != nil {
+		return nil, err
+	}
+	return concurrency.ResumeElection(s, string(l.Name), string(l.Key), l.Rev), nil
+}

@@ -1,0 +1,50 @@
+package gateway
+
+import (
+	"context"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.etcd.io/etcd/client/v3/concurrency"
+
+	"geogate/gateway/lockpb"
+)
+
+// lockServer is etcd's Lock service. Its errors are the client's, as they are in etcd.
+type lockServer struct {
+	lockpb.UnsafeLockServer
+	*Server
+}
+
+func (l lockServer) Lock(ctx context.Context, req *lockpb.LockRequest) (*lockpb.LockResponse, error) {
+	ctx, cancel := l.recipe(ctx)
+	defer cancel()
+	s, err := l.session(ctx, req.Lease)
+	if err != nil {
+		return nil, err
+	}
+	m := concurrency.NewMutex(s, string(req.Name))
+	if err := m.Lock(ctx); err != nil {
+		return nil, err
+	}
+	return &lockpb.LockResponse{Header: m.Header(), Key: []byte(m.Key())}, nil
+}
+
+func (l lockServer) Unlock(ctx context.Context, req *lockpb.UnlockRequest) (*lockpb.UnlockResponse, error) {
+	ctx, cancel := l.recipe(ctx)
+	defer cancel()
+	resp, err := l.loop.client.Delete(ctx, string(req.Key))
+	if err != nil {
+		return nil, err
+	}
+	return &lockpb.UnlockResponse{Header: resp.Header}, nil
+}
+
+// session is one over the caller's lease, which the caller keeps alive; without one it gets a lease of 60 s.
+func (s *Server) session(ctx context.Context, lease int64) (*concurrency.Session, error) {
+	session, err := concurrency.NewSession(s.loop.client, concurrency.WithLease(clientv3.LeaseID(lease)), concurrency.WithContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	session.Orphan()
+	return session, nil
+}

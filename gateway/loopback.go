@@ -1,0 +1,51 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"net"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+)
+
+// loopback is an etcd client of this very gateway, in memory. Locks and elections are recipes over etcd's client
+// (client/v3/concurrency), so they need one. What identifies a caller's connection, such as its certificate,
+// does not come along; metadata does, see [Server.recipe].
+type loopback struct{ client *clientv3.Client }
+
+func (s *Server) openLoopback() (*loopback, error) {
+	client, err := clientv3.New(clientv3.Config{
+		Endpoints: []string{"http://this-node"}, Logger: zap.NewNop(),
+		DialOptions: []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+			return s.split.Dial(ctx)
+		})},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("client of the gateway itself: %w", err)
+	}
+	return &loopback{client}, nil
+}
+
+func (l *loopback) close() { _ = l.client.Close() } // it only reports that its context has ended
+
+// recipe is the context of a lock or an election: it ends with the server too, and what the caller's metadata says
+// (policy, timeout, credentials, hasleader) goes with each request that the recipe makes. A request id does not:
+// it is of one write, and a recipe makes several.
+func (s *Server) recipe(ctx context.Context) (context.Context, context.CancelFunc) {
+	in, _ := metadata.FromIncomingContext(ctx)
+	md := forwardable(in)
+	delete(md, metaRequestID)
+	delete(md, metaForwarded)
+	ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(ctx, md))
+	go func() {
+		select {
+		case <-s.stopping:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
