@@ -21,6 +21,7 @@ type config struct {
 	Seed       uint64
 	Nodes      []int
 	Only       []string
+	Rows       []string
 	Geogate    string
 	Dir        string
 	Out        string
@@ -56,10 +57,18 @@ func (c config) validate() error {
 			return fmt.Errorf("%w: --only names %q, which is none of %v", errUsage, name, kindNames())
 		}
 	}
+	for _, name := range c.Rows {
+		if name != allRows && !slices.Contains(rowNames(), name) {
+			return fmt.Errorf("%w: --row names %q, which is neither %q nor one of %v", errUsage, name, allRows, rowNames())
+		}
+	}
 	return nil
 }
 
-// limit bounds a whole run, whatever happens in it.
-func (c config) limit() time.Duration {
-	return 3*time.Duration(c.Seconds)*time.Second + 4*c.Recover + c.Converge + 3*time.Minute
+// limit bounds a row, whatever happens in it.
+func (c config) limit(r row) time.Duration {
+	if r.timed {
+		return 3*time.Duration(c.Seconds)*time.Second + 4*c.Recover + c.Converge + 3*time.Minute
+	}
+	return 4*c.Recover + c.Converge + 3*time.Minute
 }
