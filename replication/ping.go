@@ -2,6 +2,8 @@ package replication
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -28,9 +30,12 @@ func (k *link) ping(ctx context.Context) {
 	r := k.r
 	req := &wire.Ping{From: r.cfg.Local, To: r.peer.Name, Nonce: rand.Uint64()}
 	var pong wire.Pong
-	sent := r.cfg.Clock()
+	sent, before := r.cfg.Clock(), k.socket.arrived.Load()
 	err := k.request(ctx, pingSubject(r.peer.Name, r.cfg.Local), wire.Kind_KIND_PING, req, wire.Kind_KIND_PONG, &pong)
 	now := r.cfg.Clock()
+	if errors.Is(err, errNoAnswer) && ctx.Err() == nil && k.socket.arrived.Load() == before {
+		k.cancel(fmt.Errorf("%w: nothing has come for %s", errDisconnect, now.Sub(sent))) // whatever waits on it would wait for longer
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err != nil || pong.From != r.peer.Name || pong.Nonce != req.Nonce {

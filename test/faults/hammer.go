@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	hammerWriters  = 8 // of each datacenter
-	hammerKeys     = 256
+	hammerWriters  = 48 // of each datacenter
+	hammerKeys     = 64
 	hammerBytes    = 1024
 	hammerHistory  = 5000 // revisions that compactions leave
 	hammerMeasures = 500 * time.Millisecond
@@ -104,7 +104,7 @@ func (h *hammer) write(ctx context.Context, dc string, w int) {
 		p := check.Write{
 			DC: dc, Policy: "ASYNC", Outcome: check.Acked,
 			Key:   fmt.Sprintf("%s%s/%d/%04d", writesPrefix, dc, w, i%hammerKeys),
-			Value: fmt.Sprintf("%d %s", i, padding[i%16:]),
+			Value: fmt.Sprintf("%d %s", i, padding),
 		}
 		began := time.Now()
 		_, err := h.c.conns[leader].put(context.WithoutCancel(ctx), p.Key, p.Value, p.Policy)

@@ -13,7 +13,7 @@ import (
 
 // What peer-gone holds geogate to. All of it is printed with the figures.
 const (
-	goneRetention  = 64 << 20
+	goneRetention  = 32 << 20
 	gonePublish    = 1 << 20
 	goneOutbox     = 4 * (gonePublish + 2*16<<20) // the least that is taken
 	memoryGrowth   = 0.10                         // of the mean, from the moment the bound is reached to the end

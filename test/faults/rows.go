@@ -28,6 +28,7 @@ func rows() []row {
 		healed("stuck-link", "noticed, "+flow, stuckLink),
 		rounds("flap-link", all45, 2, 5*time.Second, flapLink),
 		rounds("slow-link", all45, 1, 15*time.Second, slowLink),
+		slowLargeRow(),
 		rounds("isolate-leader", all45, 3, 3*time.Second, isolateLeader),
 		rounds("split-dc", all45, 3, 3*time.Second, splitDC),
 		rounds("shaky-dc", all45, 2, 5*time.Second, shakyDC),
