@@ -25,9 +25,9 @@ func killDC(c *cluster, rnd *rand.Rand) fault {
 
 // loop makes a fault of nodes come back before anybody has got over it: a process that runs for a moment, or
 // long enough to lead, and is killed again.
-func loop(make func(*cluster, *rand.Rand) fault) func(*cluster, *rand.Rand) fault {
+func loop(once func(*cluster, *rand.Rand) fault) func(*cluster, *rand.Rand) fault {
 	return func(c *cluster, rnd *rand.Rand) fault {
-		f := make(c, rnd)
+		f := once(c, rnd)
 		return repeated("again and again "+f.what, f,
 			pauses(rnd, 20*time.Millisecond, 600*time.Millisecond), pauses(rnd, 50*time.Millisecond, 2*time.Second))
 	}

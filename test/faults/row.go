@@ -131,8 +131,8 @@ func rounds(name, must string, times int, held time.Duration, faults ...func(*cl
 		for range times {
 			var round []fault
 			var what []string
-			for _, make := range faults {
-				f := make(s.c, s.rnd)
+			for _, again := range faults {
+				f := again(s.c, s.rnd)
 				round, what = append(round, f), append(what, f.what)
 			}
 			if err := s.hold(ctx, held, round...); err != nil {
