@@ -64,6 +64,8 @@ func openEmbedded(cfg *Config) (*embedded, error) {
 		JetStreamMaxMemory: 64 << 20, JetStreamMaxStore: 2 * e.MaxBytes,
 		MaxPayload: int32(max(1<<20, cfg.PartBytes+64<<10)), MaxPending: int64(max(64<<20, 4*cfg.PullBytes)),
 		PingInterval: 2 * time.Second, MaxPingsOut: 2, WriteDeadline: 10 * time.Second,
+		// A peer on a slow link takes longer than that for all that it has asked for, and is not gone.
+		WriteTimeout: server.WriteTimeoutPolicyRetry,
 		// The outbox may be lost, so its tail need not be synced often.
 		SyncInterval: 10 * time.Second,
 		TLSConfig:    e.TLS, TLS: e.TLS != nil, TLSTimeout: 5,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 type link struct {
 	r      *receiver
 	nc     *nats.Conn
+	socket dialer
 	lost   context.Context // ends when the connection has
 	cancel context.CancelCauseFunc
 
@@ -36,7 +38,7 @@ func (r *receiver) dial(ctx context.Context) (*link, error) {
 	r.status.endpoint, r.status.node = e.URL, e.Node
 	r.mu.Unlock()
 
-	k := &link{r: r}
+	k := &link{r: r, socket: dialer{timeout: r.cfg.DialTimeout}}
 	k.lost, k.cancel = context.WithCancelCause(ctx)
 	nc, err := r.connectTo(k, e)
 	if errors.Is(err, nats.ErrNkeysNotSupported) {
@@ -87,13 +89,11 @@ func (r *receiver) endpoints() []Endpoint {
 func (r *receiver) connectTo(k *link, e Endpoint, more ...nats.Option) (*nats.Conn, error) {
 	opts := []nats.Option{
 		nats.Name("geogate " + r.cfg.Local + "/" + r.cfg.Node),
-		nats.NoReconnect(), nats.IgnoreDiscoveredServers(), nats.Timeout(r.cfg.DialTimeout), nats.FlusherTimeout(r.cfg.RequestTimeout),
+		nats.SetCustomDialer(&k.socket), nats.NoReconnect(), nats.IgnoreDiscoveredServers(), nats.Timeout(r.cfg.DialTimeout), nats.FlusherTimeout(r.cfg.RequestTimeout),
 		// Missed heartbeats of the pull find a dead connection sooner, and a PONG may have to queue behind data.
 		nats.PingInterval(pingEvery), nats.MaxPingsOutstanding(2),
 		nats.ClosedHandler(func(*nats.Conn) { k.cancel(errDisconnect) }),
-		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
-			r.cfg.Logger.Warn("connection to an origin", "origin", r.peer.Name, "error", err)
-		}),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) { k.failed(err) }),
 	}
 	if r.peer.Credentials != "" {
 		opts = append(opts, nats.UserCredentials(r.peer.Credentials))
@@ -106,7 +106,38 @@ func (r *receiver) connectTo(k *link, e Endpoint, more ...nats.Option) (*nats.Co
 	return nats.Connect(e.URL, append(opts, more...)...)
 }
 
+// failed is called with what goes wrong beside any request. The client goes on when a write took too long; but
+// what it has then is a connection that lost bytes, and that blocks whoever uses it.
+func (k *link) failed(err error) {
+	if k.lost.Err() != nil {
+		return // of a connection that was given up
+	}
+	k.r.cfg.Logger.Warn("connection to an origin", "origin", k.r.peer.Name, "error", err)
+	var op *net.OpError
+	if errors.As(err, &op) {
+		k.cancel(fmt.Errorf("%w: %w", errDisconnect, err))
+		k.socket.hangUp()
+	}
+}
+
 func (k *link) up() bool { return k.lost.Err() == nil }
+
+// traffic is what has arrived: bytes, and messages that are complete.
+func (k *link) traffic() traffic {
+	return traffic{bytes: k.socket.arrived.Load(), messages: k.nc.Stats().InMsgs}
+}
+
+// traffic is a reading of a connection's counters.
+type traffic struct {
+	bytes    int64
+	messages uint64
+}
+
+// midway says that since an earlier reading bytes have arrived and no message has: one is on its way that is
+// too large for the link to carry in that time, and everything else queues behind it.
+func (t traffic) midway(before traffic) bool {
+	return t.bytes > before.bytes && t.messages == before.messages
+}
 
 // redirect ends a link whose node does not lead the origin.
 type redirect struct{ leader string } // empty when the node does not know
@@ -119,6 +150,7 @@ func (e *redirect) Unwrap() error { return errRedirected }
 func (k *link) close() {
 	k.r.link.CompareAndSwap(k, nil)
 	k.cancel(errDisconnect)
+	k.socket.hangUp()
 	k.running.Wait()
 	k.nc.Close()
 	k.r.mu.Lock()

@@ -2,6 +2,8 @@ package replication
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -29,10 +31,14 @@ func (k *link) ping(ctx context.Context) {
 	req := &wire.Ping{From: r.cfg.Local, To: r.peer.Name, Nonce: rand.Uint64()}
 	var pong wire.Pong
 	sent, wall, stepped := r.cfg.Clock(), r.cfg.Wall(), r.stepped()
+	before := k.socket.arrived.Load()
 	err := k.request(ctx, pingSubject(r.peer.Name, r.cfg.Local), wire.Kind_KIND_PING, req, wire.Kind_KIND_PONG, &pong)
 	now := r.cfg.Clock()
 	if err == nil && pong.From == r.peer.Name && pong.Nonce == req.Nonce {
 		r.hear(r.peer.Name, pong.Opinions)
+	}
+	if errors.Is(err, errNoAnswer) && ctx.Err() == nil && k.socket.arrived.Load() == before {
+		k.cancel(fmt.Errorf("%w: nothing has come for %s", errDisconnect, now.Sub(sent))) // whatever waits on it would wait for longer
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -1,9 +1,11 @@
 package replication
 
 import (
+	"maps"
 	"net"
 	"sync"
 	"testing"
+	"time"
 )
 
 // proxy is a TCP link that can be cut. A cut link is a black hole: connections stay, new ones are taken,
@@ -15,6 +17,8 @@ type proxy struct {
 	mu    sync.Mutex
 	open  chan struct{}         // guarded by mu; closed while data may pass
 	conns map[net.Conn]struct{} // guarded by mu
+	dead  map[net.Conn]struct{} // guarded by mu; what they read goes nowhere
+	rate  int                   // guarded by mu; bytes per second, 0 is unlimited
 	wg    sync.WaitGroup
 }
 
@@ -24,7 +28,7 @@ func newProxy(t testing.TB, target string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{l: l, target: target, open: make(chan struct{}), conns: map[net.Conn]struct{}{}}
+	p := &proxy{l: l, target: target, open: make(chan struct{}), conns: map[net.Conn]struct{}{}, dead: map[net.Conn]struct{}{}}
 	close(p.open)
 	p.wg.Go(p.accept)
 	t.Cleanup(func() {
@@ -69,9 +73,9 @@ func (p *proxy) serve(in net.Conn) {
 		defer src.Close()
 		buf := make([]byte, 32<<10)
 		for {
-			n, err := src.Read(buf)
+			n, err := src.Read(buf[:p.most(len(buf))])
 			<-p.gate()
-			if n > 0 {
+			if n > 0 && p.carries(src, n) {
 				if _, err := dst.Write(buf[:n]); err != nil {
 					return
 				}
@@ -91,6 +95,7 @@ func (p *proxy) drop(c net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.conns, c)
+	delete(p.dead, c)
 }
 
 func (p *proxy) gate() <-chan struct{} {
@@ -113,6 +118,42 @@ func (p *proxy) heal() {
 	default:
 		close(p.open)
 	}
+}
+
+// strand makes all connections that there are black holes for ever; new ones work.
+func (p *proxy) strand() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.Copy(p.dead, p.conns)
+}
+
+// throttle bounds the bytes per second of each direction of each connection.
+func (p *proxy) throttle(rate int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rate = rate
+}
+
+// most is what is read at once: little of what is throttled, so that bytes trickle.
+func (p *proxy) most(room int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.rate == 0 {
+		return room
+	}
+	return min(room, max(1, p.rate/100))
+}
+
+// carries takes the time that bytes need, and says whether they arrive.
+func (p *proxy) carries(src net.Conn, bytes int) bool {
+	p.mu.Lock()
+	_, dead := p.dead[src]
+	rate := p.rate
+	p.mu.Unlock()
+	if rate > 0 {
+		time.Sleep(time.Duration(bytes) * time.Second / time.Duration(rate))
+	}
+	return !dead
 }
 
 // sever closes all connections.

@@ -48,7 +48,7 @@ func (r *receiver) pull(leading context.Context, k *link, reply *wire.SyncReply)
 	stop := context.AfterFunc(k.lost, func() { cancel(context.Cause(k.lost)) })
 	defer stop()
 
-	q, err := openRequests(k.nc, reply.ApiPrefix, reply.Stream, reply.Consumer, r.cfg.PullBytes, r.cfg.PullExpiry, r.cfg.PullHeartbeat)
+	q, err := openRequests(k, reply, p.touch)
 	if err != nil {
 		return false, err
 	}

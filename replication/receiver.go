@@ -116,8 +116,11 @@ func (r *receiver) follow(ctx context.Context, k *link) (moved bool, err error) 
 			if applied {
 				retry.reset()
 			}
-			if errors.Is(err, errDifference) {
+			switch {
+			case errors.Is(err, errDifference):
 				continue
+			case errors.Is(err, errHeartbeat):
+				return moved, err // to wait on a connection that may be dead takes longer than to dial
 			}
 		case wire.SyncStatus_SYNC_TOO_OLD, wire.SyncStatus_SYNC_INCARNATION, wire.SyncStatus_SYNC_DIVERGED:
 			r.refusedBy(reply)

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"geogate/replication/wire"
 )
 
 // requests keeps pull requests open at a consumer, for `bytes` in flight altogether: as soon as half of
@@ -23,18 +25,22 @@ type requests struct {
 	bytes     int
 	expiry    time.Duration
 	heartbeat time.Duration
+	traffic   func() traffic // of the connection
+	midway    func()         // told when a message takes long and is on its way
 
 	number uint64
 	open   map[string]int // bytes asked for, by the request's inbox
 	credit int            // asked for, and neither received nor given back
 }
 
-func openRequests(nc *nats.Conn, apiPrefix, stream, consumer string, bytes int, expiry, heartbeat time.Duration) (*requests, error) {
+func openRequests(k *link, reply *wire.SyncReply, midway func()) (*requests, error) {
+	cfg := &k.r.cfg
 	q := &requests{
-		nc: nc, subject: apiPrefix + ".CONSUMER.MSG.NEXT." + stream + "." + consumer,
-		inbox: nc.NewInbox() + ".", bytes: bytes, expiry: expiry, heartbeat: heartbeat, open: map[string]int{},
+		nc: k.nc, subject: reply.ApiPrefix + ".CONSUMER.MSG.NEXT." + reply.Stream + "." + reply.Consumer,
+		inbox: k.nc.NewInbox() + ".", bytes: cfg.PullBytes, expiry: cfg.PullExpiry, heartbeat: cfg.PullHeartbeat,
+		traffic: k.traffic, midway: midway, open: map[string]int{},
 	}
-	sub, err := nc.SubscribeSync(q.inbox + "*")
+	sub, err := q.nc.SubscribeSync(q.inbox + "*")
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errDisconnect, err)
 	}
@@ -126,8 +132,27 @@ func (q *requests) ended(m *nats.Msg) error {
 	return q.refill()
 }
 
+// receive returns the next message. Heartbeats can't overtake a message that is on its way: while bytes of one
+// arrive, none is missed.
 func (q *requests) receive(ctx context.Context) (*nats.Msg, error) {
-	silence, cancel := context.WithTimeout(ctx, 2*q.heartbeat)
+	for missed := 0; missed < 2; {
+		before := q.traffic()
+		m, err := q.wait(ctx)
+		if !errors.Is(err, errHeartbeat) {
+			return m, err
+		}
+		if q.traffic().midway(before) {
+			q.midway()
+			continue
+		}
+		missed++
+	}
+	return nil, errHeartbeat
+}
+
+// wait returns the next message, or errHeartbeat when none comes for the time of one heartbeat.
+func (q *requests) wait(ctx context.Context) (*nats.Msg, error) {
+	silence, cancel := context.WithTimeout(ctx, q.heartbeat)
 	defer cancel()
 	m, err := q.sub.NextMsgWithContext(silence)
 	switch {

@@ -13,6 +13,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -35,18 +37,27 @@ var wide = wan.Conditions{Delay: 15 * time.Millisecond, Jitter: 2 * time.Millise
 
 // cluster is all nodes and the network that joins them.
 type cluster struct {
-	net   *wan.Network
-	dcs   []string
-	nodes []*node // datacenter by datacenter
-	small *node   // has a small disk
-
-	clocks bool // the build's clocks can be set
+	net    *wan.Network
+	dcs    []string
+	nodes  []*node // datacenter by datacenter
+	small  *node   // has a small disk
+	clocks bool    // the build's clocks can be set
+	conns  map[*node]*kv
 	http   *http.Client
+	dir    string
+	seen   func(dc string) int64 // the revision up to which all watchers of a datacenter have come
+
+	topology *configs.Topology
+
+	mu          sync.Mutex
+	compactions map[string]compaction // guarded by mu, as below
+	lost        []string              // datacenters that are gone for good
 }
 
 // newCluster makes the network and writes the topology; nothing runs yet.
-func newCluster(cfg config, dir, bin string) (*cluster, error) {
-	c := &cluster{dcs: dcNames[:len(cfg.Nodes)]}
+func newCluster(cfg config, r row, dir, bin string) (*cluster, error) {
+	c := &cluster{dcs: dcNames[:len(cfg.Nodes)], dir: dir, conns: map[*node]*kv{}, compactions: map[string]compaction{}}
+	c.seen = func(string) int64 { return 0 }
 	var sites []string
 	for i, dc := range c.dcs {
 		for j := range cfg.Nodes[i] {
@@ -58,13 +69,10 @@ func newCluster(cfg config, dir, bin string) (*cluster, error) {
 		return nil, err
 	}
 	c.http = &http.Client{Transport: &http.Transport{DialContext: c.dial, MaxIdleConnsPerHost: 2}}
-	file := filepath.Join(dir, "geogate.yaml")
-	topology := configs.Default()
-	topology.Cluster = "faults"
-	// Small enough to be met within a run: a follower that was away needs a snapshot, and a peer that was away
-	// finds that the stream does not reach back far enough.
-	topology.Limits.CatchUpBytes = 1 << 20
-	topology.Limits.OutboxAge = 4 * time.Second
+	c.topology = smallLimits()
+	if r.edit != nil {
+		r.edit(c.topology)
+	}
 	for i, dc := range c.dcs {
 		d := configs.Datacenter{Name: dc, NATS: configs.NATS{Mode: configs.Embedded}, KeyFile: filepath.Join(dir, "keys", dc+".seed")}
 		if d.PublicKey, err = configs.NewKey(d.KeyFile); err != nil {
@@ -80,14 +88,16 @@ func newCluster(cfg config, dir, bin string) (*cluster, error) {
 			d.Nodes = append(d.Nodes, spec)
 			c.nodes = append(c.nodes, &node{
 				dc: dc, spec: spec, site: site, log: filepath.Join(dir, dc+"-"+name+".log"),
-				args: []string{bin, "serve", "--config", file, "--dc", dc, "--node", name},
+				args: []string{bin, "serve", "--config", c.file(wholeTopology), "--dc", dc, "--node", name},
 			})
 		}
-		topology.Datacenters = append(topology.Datacenters, d)
+		c.topology.Datacenters = append(c.topology.Datacenters, d)
 	}
-	text, err := topology.Encode()
-	if err == nil {
-		err = os.WriteFile(file, text, 0o600)
+	err = c.write(wholeTopology, c.topology)
+	for _, n := range c.nodes {
+		var cerr error
+		c.conns[n], cerr = c.kv(n)
+		err = errors.Join(err, cerr)
 	}
 	c.small = c.nodes[cfg.Nodes[0]-1]
 	if err == nil {
@@ -102,8 +112,56 @@ func newCluster(cfg config, dir, bin string) (*cluster, error) {
 	return c, nil
 }
 
+// wholeTopology is the file that names all datacenters.
+const wholeTopology = "geogate.yaml"
+
+// smallLimits are the defaults but for what is too large to be met within a run: a follower that was away gets
+// a snapshot, a peer that was away finds that the stream does not reach back far enough, and one that was away
+// for longer that the chain does not either.
+func smallLimits() *configs.Topology {
+	t := configs.Default()
+	t.Cluster = "faults"
+	t.Limits.CatchUpBytes = 1 << 20
+	t.Limits.OutboxAge = 4 * time.Second
+	t.Limits.RetentionBytes = 1 << 20
+	return t
+}
+
+// file is the path of a topology.
+func (c *cluster) file(name string) string { return filepath.Join(c.dir, name) }
+
+func (c *cluster) write(name string, t *configs.Topology) error {
+	text, err := t.Encode()
+	if err == nil {
+		err = os.WriteFile(c.file(name), text, 0o600)
+	}
+	return err
+}
+
+// living are the datacenters that are not gone for good.
+func (c *cluster) living() []string {
+	return slices.DeleteFunc(slices.Clone(c.dcs), c.isLost)
+}
+
+func (c *cluster) isLost(dc string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Contains(c.lost, dc)
+}
+
+// strictest is the strongest policy that the living datacenters can meet.
+func (c *cluster) strictest() string {
+	if len(c.living()) < len(c.dcs) {
+		return "QUORUM"
+	}
+	return "ALL"
+}
+
 // close kills every node and ends the network.
 func (c *cluster) close() error {
+	for _, k := range c.conns {
+		_ = k.conn.Close() // nothing is under way
+	}
 	for _, n := range c.nodes {
 		n.kill()
 	}
@@ -209,11 +267,27 @@ func (c *cluster) client(nodes ...*node) (*clientv3.Client, error) {
 
 // nodeStatus is what a node's admin port tells.
 type nodeStatus struct {
-	Leader   string           `json:"leader"`
-	Revision int64            `json:"revision"`
-	Digest   string           `json:"digest"`
-	Vector   map[string]int64 `json:"vector"`
-	Peers    json.RawMessage  `json:"peers"`
+	Leader    string           `json:"leader"`
+	Revision  int64            `json:"revision"`
+	Compacted int64            `json:"compacted_revision"`
+	Digest    string           `json:"digest"`
+	Vector    map[string]int64 `json:"vector"`
+	Peers     []peerStatus     `json:"peers"`
+}
+
+// peerStatus is what it tells of another datacenter.
+type peerStatus struct {
+	DC            string   `json:"dc"`
+	Health        string   `json:"health"`
+	Reason        string   `json:"reason"`
+	LagTxns       *int64   `json:"lag_txns"`
+	LagSeconds    *float64 `json:"lag_seconds"`
+	NeedsSnapshot string   `json:"needs_snapshot"`
+	Receiver      struct {
+		State   string `json:"state"`
+		Reason  string `json:"reason"`
+		Applied int64  `json:"applied"`
+	} `json:"receiver"`
 }
 
 func (c *cluster) status(ctx context.Context, n *node) (s nodeStatus, err error) {

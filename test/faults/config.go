@@ -21,6 +21,7 @@ type config struct {
 	Seed       uint64
 	Nodes      []int
 	Only       []string
+	Rows       []string
 	Geogate    string
 	Dir        string
 	Out        string
@@ -59,10 +60,18 @@ func (c config) validate() error {
 	if len(c.Only) == 1 && c.Only[0] == clockOffset && c.Geogate != "" && !clocksCanBeSet(c.Geogate) {
 		return fmt.Errorf("%w: --only %s needs a build with -tags faults, which %s is not; make faults makes one", errUsage, clockOffset, c.Geogate)
 	}
+	for _, name := range c.Rows {
+		if name != allRows && !slices.Contains(rowNames(), name) {
+			return fmt.Errorf("%w: --row names %q, which is neither %q nor one of %v", errUsage, name, allRows, rowNames())
+		}
+	}
 	return nil
 }
 
-// limit bounds a whole run, whatever happens in it.
-func (c config) limit() time.Duration {
-	return 3*time.Duration(c.Seconds)*time.Second + 4*c.Recover + c.Converge + 3*time.Minute
+// limit bounds a row, whatever happens in it.
+func (c config) limit(r row) time.Duration {
+	if r.timed {
+		return 3*time.Duration(c.Seconds)*time.Second + 4*c.Recover + c.Converge + 3*time.Minute
+	}
+	return 4*c.Recover + c.Converge + 3*time.Minute
 }

@@ -66,6 +66,36 @@ func TestShortRun(t *testing.T) {
 	}
 }
 
+// TestRow plays one short row, as make faults ARGS="--row NAME" does.
+func TestRow(t *testing.T) {
+	available(t)
+	if testing.Short() {
+		t.Skip("NOT TESTED: takes ten seconds, and -short was asked for")
+	}
+	cfg := defaults()
+	cfg.Seed, cfg.Rows, cfg.Out = *seed, []string{"join-alone"}, filepath.Join(os.TempDir(), "geogate-faults-failed")
+	cfg.Recover, cfg.Converge = 2*cfg.Recover, 2*cfg.Converge // other tests run at the same time
+	var out printed
+	if err := run(t.Context(), cfg, &out); err != nil {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	if !strings.Contains(out.String(), "row join-alone           passed") {
+		t.Errorf("no summary of the row in:\n%s", out.String())
+	}
+}
+
+func TestRowsAreListed(t *testing.T) {
+	var out bytes.Buffer
+	if err := listRows(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range rowNames() {
+		if strings.Count(out.String(), name+" ") != 1 {
+			t.Errorf("%s is not listed once:\n%s", name, out.String())
+		}
+	}
+}
+
 // TestStoppedRunLeavesNothing ends a run in the middle of its load.
 func TestStoppedRunLeavesNothing(t *testing.T) {
 	available(t)
@@ -184,6 +214,7 @@ func TestConfigIsChecked(t *testing.T) {
 		func(c *config) { c.Nodes = []int{3} },
 		func(c *config) { c.Nodes = []int{3, 2} },
 		func(c *config) { c.Only = []string{"earthquake"} },
+		func(c *config) { c.Rows = []string{"earthquake"} },
 		func(c *config) { c.Recover = -time.Second },
 		func(c *config) { c.Only, c.Geogate = []string{clockOffset}, os.Args[0] },
 	} {

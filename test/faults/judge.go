@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
+	"sort"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -21,6 +22,8 @@ import (
 type verdict struct {
 	say            func(format string, args ...any)
 	passed, failed int
+	acked          int           // writes
+	slowest        time.Duration // the longest wait until everything worked again
 }
 
 // check notes a check's problems; about says how much was looked at.
@@ -78,6 +81,9 @@ func read(ctx context.Context, client *clientv3.Client) (contents, error) {
 // states asks every node for its vector and digest.
 func (c *cluster) states(ctx context.Context) (out []check.State, err error) {
 	for _, n := range c.nodes {
+		if c.isLost(n.dc) {
+			continue
+		}
 		s, err := c.status(ctx, n)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", n, err)
@@ -116,7 +122,7 @@ const (
 // judge checks everything that was recorded.
 func (l *load) judge(ctx context.Context, v *verdict, watchers []*watcher, out string) error {
 	data := map[string]map[string]string{}
-	for _, dc := range l.c.dcs {
+	for _, dc := range l.c.living() {
 		client, err := l.c.client(l.c.in(dc)...)
 		if err != nil {
 			return err
@@ -131,18 +137,7 @@ func (l *load) judge(ctx context.Context, v *verdict, watchers []*watcher, out s
 			return err
 		}
 	}
-	for _, policy := range policies {
-		writes := slices.DeleteFunc(slices.Clone(l.writes), func(w check.Write) bool { return w.Policy != policy })
-		counts := map[check.Outcome]int{}
-		for _, w := range writes {
-			counts[w.Outcome]++
-		}
-		v.check("writes under "+policy, fmt.Sprintf("%d acknowledged, %d committed locally, %d refused, %d unknown",
-			counts[check.Acked], counts[check.Committed], counts[check.Refused], counts[check.Unknown]), check.Writes(writes, data))
-		promises := slices.DeleteFunc(slices.Clone(l.promises), func(p check.Promise) bool { return p.Policy != policy })
-		v.check("where writes under "+policy+" were when acknowledged", fmt.Sprintf("%d looked for", len(promises)),
-			check.Promises(promises, len(l.c.dcs)))
-	}
+	l.judgeWrites(v, data)
 	for _, dc := range l.c.dcs {
 		ops := l.registers[dc]
 		open := 0
@@ -158,32 +153,71 @@ func (l *load) judge(ctx context.Context, v *verdict, watchers []*watcher, out s
 	return nil
 }
 
+// judgeWrites compares the answers to writes with what the living datacenters hold.
+func (l *load) judgeWrites(v *verdict, data map[string]map[string]string) {
+	for _, policy := range policies {
+		writes := slices.DeleteFunc(slices.Clone(l.writes), func(w check.Write) bool { return w.Policy != policy })
+		promises := slices.DeleteFunc(slices.Clone(l.promises), func(p check.Promise) bool { return p.Policy != policy })
+		counts := map[check.Outcome]int{}
+		for _, w := range writes {
+			counts[w.Outcome]++
+		}
+		about := fmt.Sprintf("%d acknowledged, %d committed locally, %d refused, %d unknown",
+			counts[check.Acked], counts[check.Committed], counts[check.Refused], counts[check.Unknown])
+		v.check("writes under "+policy, about, check.Writes(check.Survivors(writes, promises, l.c.lost), data))
+		if len(l.c.lost) > 0 {
+			v.check("writes under "+policy+" have no holes", about, check.Prefixes(writes, data))
+		}
+		v.check("where writes under "+policy+" were when acknowledged", fmt.Sprintf("%d looked for", len(promises)),
+			check.Promises(promises, len(l.c.dcs)))
+	}
+}
+
 // judgeWatches takes a datacenter's history from a fresh watch of each of its nodes, checks it against the
-// data, and the watchers against it.
+// data, and the watchers against it. What was compacted was seen by the watchers, and one of them stands in
+// for it.
 func (l *load) judgeWatches(ctx context.Context, v *verdict, dc string, have contents, watchers []*watcher) error {
+	gone := l.c.compacted(dc)
+	var before []check.Event
+	for _, w := range watchers {
+		if w.dc == dc && gone.asked > 0 {
+			before = w.reach(ctx, gone.asked, watchCatchUp)
+			before = before[:sort.Search(len(before), func(i int) bool { return before[i].Revision > gone.asked })]
+			break
+		}
+	}
 	var history []check.Event
 	for i, n := range l.c.in(dc) {
 		w, err := newWatcher(l.c, n.String(), dc, n)
 		if err != nil {
 			return err
 		}
+		w.after = gone.asked
 		wctx, cancel := context.WithCancel(ctx)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
 			w.run(wctx)
 		}()
-		events := w.reach(ctx, have.revision, historyWithin)
+		events := slices.Concat(before, w.reach(ctx, have.revision, historyWithin))
 		cancel()
 		<-done
 		_ = w.client.Close() // its watch is over
 		if i == 0 {
 			history = events
-			v.check("history of "+dc, fmt.Sprintf("%d events to revision %d", len(history), have.revision),
+			v.check("history of "+dc, fmt.Sprintf("%d events to revision %d, up to %d from a watcher", len(history), have.revision, gone.asked),
 				check.History(history, have.revision, have.versions))
-			continue
+		} else {
+			v.check("history of "+n.String(), fmt.Sprintf("%d events", len(events)), check.Watch(history, events))
 		}
-		v.check("history of "+n.String(), fmt.Sprintf("%d events", len(events)), check.Watch(history, events))
+		if gone.done > 0 {
+			s, err := l.c.status(ctx, n)
+			if err != nil {
+				return err
+			}
+			v.check("compaction of "+n.String(), fmt.Sprintf("at %d, done up to %d, asked for up to %d", s.Compacted, gone.done, gone.asked),
+				check.Compacted(s.Compacted, gone.done, gone.asked))
+		}
 	}
 	for _, w := range watchers {
 		if w.dc != dc {

@@ -68,6 +68,19 @@ func (k *kv) get(ctx context.Context, key string, within time.Duration) (value s
 	return value, found, resp.Header.Revision, nil
 }
 
+// remove deletes a key in a datacenter, through whichever node takes it.
+func (c *cluster) remove(ctx context.Context, dc, key string) (last error) {
+	for _, n := range c.in(dc) {
+		rctx, cancel := context.WithTimeout(asyncPolicy(ctx), requestTimeout)
+		_, last = c.conns[n].rpc.DeleteRange(rctx, &pb.DeleteRangeRequest{Key: []byte(key)})
+		cancel()
+		if last == nil {
+			return nil
+		}
+	}
+	return last
+}
+
 func asyncPolicy(ctx context.Context) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "geogate-policy", "ASYNC")
 }

@@ -42,7 +42,6 @@ type load struct {
 	c     *cluster
 	seed  uint64
 	start time.Time // of the clock that the recordings have in common
-	conns map[*node]*kv
 
 	mu        sync.Mutex // guards everything below
 	writes    []check.Write
@@ -53,24 +52,10 @@ type load struct {
 	contended int                              // writes of contended keys that were acknowledged
 }
 
-func newLoad(c *cluster, seed uint64) (*load, error) {
-	l := &load{
-		c: c, seed: seed, start: time.Now(), conns: map[*node]*kv{},
+func newLoad(c *cluster, seed uint64) *load {
+	return &load{
+		c: c, seed: seed, start: time.Now(),
 		registers: map[string][]porcupine.Operation{}, samples: map[string][]check.Sample{},
-	}
-	for _, n := range c.nodes {
-		k, err := c.kv(n)
-		if err != nil {
-			return nil, err
-		}
-		l.conns[n] = k
-	}
-	return l, nil
-}
-
-func (l *load) close() {
-	for _, k := range l.conns {
-		_ = k.conn.Close() // nothing is under way
 	}
 }
 
@@ -105,7 +90,7 @@ func (l *load) write(ctx context.Context, rnd *rand.Rand, dc, policy string) {
 	for i := 0; ctx.Err() == nil; i++ {
 		w := check.Write{DC: dc, Policy: policy, Key: fmt.Sprintf("%s%s/%s/%06d", writesPrefix, dc, policy, i), Value: value(rnd)}
 		// Not bound to ctx: an answer that is under way when the load ends is worth having.
-		r, err := l.conns[pick(rnd, nodes)].put(context.WithoutCancel(ctx), w.Key, w.Value, policy)
+		r, err := l.c.conns[pick(rnd, nodes)].put(context.WithoutCancel(ctx), w.Key, w.Value, policy)
 		w.Outcome = outcome(err)
 		l.mu.Lock()
 		l.writes = append(l.writes, w)
@@ -126,7 +111,12 @@ func value(rnd *rand.Rand) string {
 	if rnd.IntN(200) == 0 {
 		size = 40_000
 	}
-	raw := make([]byte, size)
+	return fill(rnd, size*4/3)
+}
+
+// fill is text of a size that does not compress.
+func fill(rnd *rand.Rand, size int) string {
+	raw := make([]byte, size*3/4)
 	for i := range raw {
 		raw[i] = byte(rnd.Uint32())
 	}
@@ -138,10 +128,10 @@ func (l *load) look(ctx context.Context, p check.Promise) {
 	p.Seen = map[string]check.Sight{}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	for _, dc := range l.c.dcs {
+	for _, dc := range l.c.living() {
 		wg.Go(func() {
 			for _, n := range l.c.in(dc) {
-				_, found, _, err := l.conns[n].get(context.WithoutCancel(ctx), p.Key, time.Second)
+				_, found, _, err := l.c.conns[n].get(context.WithoutCancel(ctx), p.Key, time.Second)
 				if err != nil {
 					continue
 				}
@@ -167,7 +157,7 @@ func (l *load) contend(ctx context.Context, rnd *rand.Rand, dc string) {
 	for ctx.Err() == nil {
 		key := func(i int) []byte { return fmt.Appendf(nil, "%s%02d", contendedPrefix, i%contendedKeys) }
 		i, v := rnd.IntN(contendedKeys), []byte(value(rnd))
-		k := l.conns[pick(rnd, nodes)]
+		k := l.c.conns[pick(rnd, nodes)]
 		cctx, cancel := context.WithTimeout(asyncPolicy(context.WithoutCancel(ctx)), requestTimeout)
 		var err error
 		switch rnd.IntN(5) {
@@ -197,7 +187,7 @@ func (l *load) contend(ctx context.Context, rnd *rand.Rand, dc string) {
 func (l *load) sample(ctx context.Context, n *node) {
 	for ctx.Err() == nil {
 		start := time.Since(l.start)
-		_, _, revision, err := l.conns[n].get(context.WithoutCancel(ctx), "nothing", sampleTimeout)
+		_, _, revision, err := l.c.conns[n].get(context.WithoutCancel(ctx), "nothing", sampleTimeout)
 		if err == nil {
 			s := check.Sample{Node: n.String(), Start: start, End: time.Since(l.start), Revision: revision}
 			l.mu.Lock()

@@ -13,12 +13,12 @@ import (
 
 // nemesis makes rounds of one to three overlapping faults until the time is over, and heals everything.
 type nemesis struct {
-	c         *cluster
-	rnd       *rand.Rand
-	kinds     []kind
-	say       func(format string, args ...any)
-	recovered func(ctx context.Context) error // waits until every datacenter works again
-	counts    map[string]int                  // faults by kind
+	c       *cluster
+	rnd     *rand.Rand
+	kinds   []kind
+	say     func(format string, args ...any)
+	recover func(ctx context.Context, after string) error // waits until every datacenter works again
+	counts  map[string]int                                // faults by kind
 }
 
 func newNemesis(c *cluster, seed uint64, only []string) *nemesis {
@@ -34,8 +34,7 @@ func newNemesis(c *cluster, seed uint64, only []string) *nemesis {
 	return m
 }
 
-// run returns what went wrong that should not: rounds from which the cluster did not recover.
-func (m *nemesis) run(ctx context.Context, until time.Time) (problems []string, err error) {
+func (m *nemesis) run(ctx context.Context, until time.Time) error {
 	// Every kind comes up before any comes up again, so that a short run is a mixed one too.
 	var deck []kind
 	var since []string // what happened since the cluster was last known to work
@@ -59,25 +58,18 @@ func (m *nemesis) run(ctx context.Context, until time.Time) (problems []string, 
 			since = append(since, f.what)
 		}
 		if err := m.round(ctx, round, hold); err != nil {
-			return problems, err
+			return err
 		}
 		if !settle && time.Now().Before(until) {
 			continue // into the next faults with whatever these have left behind
 		}
-		began := time.Now()
-		if err := m.recovered(ctx); err != nil {
-			if ctx.Err() != nil {
-				return problems, ctx.Err()
-			}
-			m.say("nemesis: NOT RECOVERED: %v", err)
-			problems = append(problems, "after "+strings.Join(since, " + ")+": "+err.Error())
-		} else {
-			m.say("nemesis: all datacenters take ALL writes again after %.1fs", time.Since(began).Seconds())
+		if err := m.recover(ctx, strings.Join(since, " + ")); err != nil {
+			return err
 		}
 		since = nil
 		pauseFor(ctx, quiet)
 	}
-	return problems, nil
+	return ctx.Err()
 }
 
 // round begins faults, some time apart, holds them and ends them.

@@ -10,8 +10,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"geogate/configs"
 	"geogate/test/etcdbin/process"
@@ -71,8 +74,17 @@ func (n *node) start() error {
 	return nil
 }
 
+// configure makes the next start use another topology.
+func (n *node) configure(file string) { n.args[slices.Index(n.args, "--config")+1] = file }
+
 // kill is kill -9, and returns when the process is gone.
-func (n *node) kill() {
+func (n *node) kill() { n.finish(syscall.SIGKILL) }
+
+// stopWithin is how long a process may take to stop before it is killed.
+const stopWithin = 20 * time.Second
+
+// finish ends the process and returns when it is gone.
+func (n *node) finish(s syscall.Signal) {
 	n.mu.Lock()
 	n.measureLocked()
 	gone := n.gone
@@ -81,9 +93,15 @@ func (n *node) kill() {
 		return
 	}
 	n.killed = true
-	_ = n.cmd.Process.Kill() // it may have ended just now
+	cmd := n.cmd
+	_ = cmd.Process.Signal(s) // it may have ended just now
 	n.mu.Unlock()
-	<-gone
+	select {
+	case <-gone:
+	case <-time.After(stopWithin):
+		_ = cmd.Process.Kill() // as above
+		<-gone
+	}
 }
 
 func (n *node) running() bool {
@@ -135,6 +153,20 @@ func (n *node) measureLocked() {
 	}
 }
 
+// now is the memory that the process has, 0 when there is none.
+func (n *node) now() uint64 {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.cmd == nil {
+		return 0
+	}
+	u, err := process.UsageOf(n.cmd.Process.Pid)
+	if err != nil {
+		return 0 // it ended just now
+	}
+	return u.RSSBytes
+}
+
 // diskUsage is what the files of a folder occupy, our ballast aside.
 func diskUsage(dir string) (bytes uint64) {
 	_ = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
@@ -155,12 +187,18 @@ func diskUsage(dir string) (bytes uint64) {
 
 // tail is the end of a log.
 func tail(path string) string {
+	const most = 3000
+	text := whole(path)
+	return strings.TrimSpace(text[max(0, len(text)-most):])
+}
+
+// whole is all of a log; a node that never ran has none.
+func whole(path string) string {
 	b, err := os.ReadFile(path)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err.Error()
 	}
-	const most = 3000
-	return string(bytes.TrimSpace(b[max(0, len(b)-most):]))
+	return string(b)
 }
 
 // crashes finds panics and the runtime's fatal errors in a log.

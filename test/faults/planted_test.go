@@ -17,42 +17,60 @@ import (
 var planted = flag.Bool("planted", false, "build geogate with bugs, and want each to be found; takes minutes")
 
 // plants are bugs, each one line of geogate that is replaced, and a check that has to fail because of it.
-var plants = []struct{ name, file, line, instead, fails string }{
+var plants = []struct{ name, file, line, instead, fails, row string }{
 	{
 		"acknowledges before the peers have committed", "replication/engine.go",
 		"ackedBy, err = l.tracker.Wait(ctx, revision, p)",
 		"ackedBy = []string{e.cfg.Local}; for _, peer := range e.cfg.Peers { ackedBy = append(ackedBy, peer.Name) }",
-		"where writes under ALL were",
+		"where writes under ALL were", "",
 	},
 	{
 		"answers reads from what one node has applied", "dc/read.go",
 		"index, err := d.node.ReadIndex(ctx)",
 		"index, err := uint64(0), error(nil)",
-		"registers of us-east",
+		"registers of us-east", "",
 	},
 	{
 		"answers reads from what one node has applied, as revisions show", "dc/read.go",
 		"index, err := d.node.ReadIndex(ctx)",
 		"index, err := uint64(0), error(nil)",
-		"revisions of us-east",
+		"revisions of us-east", "",
 	},
 	{
 		"leaves out a part of a peer's frame", "dc/merge.go",
 		"head, known := b.Head(op.Key)",
 		"if len(op.Value)%97 == 5 { return false, nil }; head, known := b.Head(op.Key)",
-		"writes under ASYNC",
+		"writes under ASYNC", "",
 	},
 	{
 		"has other data than its peers at the same vector", "dc/merge.go",
 		"head, known := b.Head(op.Key)",
 		"if len(op.Value)%97 == 5 { return false, nil }; head, known := b.Head(op.Key)",
-		"convergence",
+		"convergence", "",
 	},
 	{
 		"loses an event of a watch that is behind", "dc/store/watch.go",
 		"if len(out.Events) > 0 {",
 		"if n := len(out.Events); n > 20 { out.Events = out.Events[:n-1] }; if len(out.Events) > 0 {",
-		"history of us-east",
+		"history of us-east", "",
+	},
+	{
+		"skips a whole frame of a peer now and then", "dc/remote.go",
+		"conflicts, err := merge(a.batch, f, a.dc.cfg.maxRequests())",
+		"if f.PrevRevision%13 == 5 { f.Txns = nil }; conflicts, err := merge(a.batch, f, a.dc.cfg.maxRequests())",
+		"writes under ASYNC", "cut-link",
+	},
+	{
+		"does not keep every watermark with its effects", "dc/apply.go",
+		"a.batch.SetMeta(metaPosition+p.Origin, encodePosition(p))",
+		"if !known || p.Revision%7 == 3 { a.batch.SetMeta(metaPosition+p.Origin, encodePosition(p)) }",
+		"convergence", "kill-dc",
+	},
+	{
+		"forgets when a key was deleted", "dc/merge.go",
+		"wins := !known ||",
+		"wins := !known || !head.Live ||",
+		"convergence", "cut-link",
 	},
 }
 
@@ -68,7 +86,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		t.Run(p.name, func(t *testing.T) {
 			out, done := outputs[p.instead]
 			if !done {
-				out = runPlanted(t, p.file, p.line, p.instead)
+				out = runPlanted(t, p.file, p.line, p.instead, p.row)
 				outputs[p.instead] = out
 			}
 			if !strings.Contains(out, "FAIL: "+p.fails) {
@@ -79,7 +97,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 }
 
 // runPlanted runs the bench on a geogate in which a line is replaced.
-func runPlanted(t *testing.T, file, line, instead string) string {
+func runPlanted(t *testing.T, file, line, instead, row string) string {
 	t.Helper()
 	dir := t.TempDir()
 	path := filepath.Join(root(), file)
@@ -107,7 +125,10 @@ func runPlanted(t *testing.T, file, line, instead string) string {
 	}
 	cfg := defaults()
 	cfg.Seconds, cfg.Seed, cfg.Geogate, cfg.Out = 15, 7, bin, dir
-	cfg.Converge = cfg.Converge / 4 // some of these never do
+	cfg.Converge, cfg.Recover = cfg.Converge/4, cfg.Recover/3 // some of these never do
+	if row != "" {
+		cfg.Rows = []string{row}
+	}
 	var out printed
 	if err := run(t.Context(), cfg, &out); !errors.Is(err, errFailed) {
 		t.Errorf("the run ended with %v, want failed checks", err)

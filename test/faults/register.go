@@ -28,7 +28,7 @@ func (l *load) register(ctx context.Context, rnd *rand.Rand, dc string, n *node)
 			}
 		}
 		op := porcupine.Operation{ClientId: client, Input: call, Call: int64(time.Since(l.start))}
-		answer, err := l.conns[n].do(context.WithoutCancel(ctx), call)
+		answer, err := l.c.conns[n].do(context.WithoutCancel(ctx), call)
 		op.Output, op.Return = answer, int64(time.Since(l.start))
 		if err != nil {
 			if call.Op == check.Read || outcome(err) == check.Refused {

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -14,10 +15,11 @@ import (
 	"geogate/test/faults/check"
 )
 
-// watcher watches all keys of a datacenter from the beginning with an etcd client, which reconnects by itself.
+// watcher watches all keys of a datacenter with an etcd client, which reconnects by itself.
 type watcher struct {
 	name   string
 	dc     string
+	after  int64 // the revision behind which it begins
 	client *clientv3.Client
 
 	mu     sync.Mutex
@@ -65,7 +67,7 @@ func (w *watcher) revision() int64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.seen) == 0 {
-		return 0
+		return w.after
 	}
 	return w.seen[len(w.seen)-1].Revision
 }
@@ -101,4 +103,15 @@ func (c *cluster) watchers() (out []*watcher, err error) {
 		}
 	}
 	return out, err
+}
+
+// leastSeen is the revision up to which all watchers of a datacenter have come.
+func leastSeen(watchers []*watcher, dc string) int64 {
+	least := int64(math.MaxInt64)
+	for _, w := range watchers {
+		if w.dc == dc {
+			least = min(least, w.revision())
+		}
+	}
+	return least
 }

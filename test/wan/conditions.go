@@ -14,6 +14,7 @@ type Conditions struct {
 	Loss          float64       // part of the packets that vanish, 0 to 1
 	BitsPerSecond int           // bandwidth; 0 is unlimited
 	QueueBytes    int           // that wait for bandwidth before the tail is dropped; 0 means 64 KiB
+	MostBytes     int           // of a packet; larger ones vanish, as behind a tunnel that is too narrow. 0 is no bound
 	Cut           bool          // every packet vanishes
 }
 
@@ -33,6 +34,9 @@ func (c Conditions) String() string {
 	if c.BitsPerSecond > 0 {
 		parts = append(parts, fmt.Sprintf("%g Mbit/s", float64(c.BitsPerSecond)/1e6))
 	}
+	if c.MostBytes > 0 {
+		parts = append(parts, fmt.Sprintf("no packet over %d bytes", c.MostBytes))
+	}
 	if parts == nil {
 		return "perfect"
 	}
@@ -46,7 +50,7 @@ const (
 	carried fate = iota
 	lost         // by chance
 	cut          // the direction is dead
-	dropped      // no room in a queue
+	dropped      // no room in a queue, or too large
 )
 
 // pacer decides the fate of the packets of one direction, in the order in which they are sent. It has no
@@ -62,6 +66,8 @@ func (p *pacer) next(now time.Time, size int, c Conditions) (time.Time, fate) {
 	switch {
 	case c.Cut:
 		return time.Time{}, cut
+	case c.MostBytes > 0 && size > c.MostBytes:
+		return time.Time{}, dropped
 	case c.Loss > 0 && p.rnd.Float64() < c.Loss:
 		return time.Time{}, lost
 	}

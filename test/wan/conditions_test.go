@@ -78,3 +78,14 @@ func TestConditionsReadWell(t *testing.T) {
 		}
 	}
 }
+
+func TestPacerKeepsBackLargePackets(t *testing.T) {
+	p, now := newPacer(), time.Unix(0, 0)
+	c := Conditions{MostBytes: 300}
+	if _, f := p.next(now, 300, c); f != carried {
+		t.Errorf("a packet of 300 bytes: fate %d, want it carried", f)
+	}
+	if _, f := p.next(now, 301, c); f != dropped {
+		t.Errorf("a packet of 301 bytes: fate %d, want it dropped", f)
+	}
+}

@@ -9,6 +9,7 @@ import (
 // Usage is what a process has used so far.
 type Usage struct {
 	CPUSeconds   float64 // user and system, all threads
+	RSSBytes     uint64  // memory that it has now
 	PeakRSSBytes uint64  // the most memory it ever had at once
 }
 
@@ -26,5 +27,5 @@ func UsageOf(pid int) (Usage, error) {
 	if err != nil {
 		return Usage{}, fmt.Errorf("usage of process %d: %w", pid, err)
 	}
-	return Usage{CPUSeconds: stat.CPUTime(), PeakRSSBytes: status.VmHWM}, nil
+	return Usage{CPUSeconds: stat.CPUTime(), RSSBytes: status.VmRSS, PeakRSSBytes: status.VmHWM}, nil
 }

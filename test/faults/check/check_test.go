@@ -191,3 +191,70 @@ func TestBounds(t *testing.T) {
 	verdict(t, "memory", Bounds(used, 9<<20, 20<<20), "a had 10 MiB of memory, may have 9")
 	verdict(t, "disk", Bounds(used, 10<<20, 19<<20), "a had 20 MiB on disk, may have 19")
 }
+
+func TestSurvivors(t *testing.T) {
+	w := func(dc, key, policy string, o Outcome) Write {
+		return Write{DC: dc, Key: key, Value: "v", Policy: policy, Outcome: o}
+	}
+	writes := []Write{w("a", "1", "ASYNC", Acked), w("a", "2", "ANY", Acked), w("a", "3", "ASYNC", Acked), w("b", "4", "ASYNC", Acked), w("a", "5", "ALL", Committed)}
+	promises := []Promise{{Write: writes[2], Seen: map[string]Sight{"a": Present, "b": Present}}, {Write: writes[0], Seen: map[string]Sight{"a": Present, "b": Absent}}}
+	var got []Outcome
+	for _, w := range Survivors(writes, promises, []string{"a"}) {
+		got = append(got, w.Outcome)
+	}
+	if want := []Outcome{Unknown, Acked, Acked, Acked, Unknown}; !slices.Equal(got, want) {
+		t.Errorf("outcomes %v, want %v", got, want)
+	}
+	data := map[string]map[string]string{"b": {"2": "v", "4": "v"}, "c": {"2": "v", "4": "v"}}
+	verdict(t, "a lost write that a survivor was seen to have", Writes(Survivors(writes, promises, []string{"a"}), data), "3: written in a")
+}
+
+func TestPrefixes(t *testing.T) {
+	var writes []Write
+	for _, key := range []string{"3", "1", "2"} {
+		writes = append(writes, Write{DC: "a", Key: key, Value: "v", Policy: "ASYNC", Outcome: Acked})
+	}
+	data := func(keys ...string) map[string]map[string]string {
+		m := map[string]string{}
+		for _, k := range keys {
+			m[k] = "v"
+		}
+		return map[string]map[string]string{"b": m}
+	}
+	verdict(t, "all", Prefixes(writes, data("1", "2", "3")))
+	verdict(t, "the end is missing", Prefixes(writes, data("1")))
+	verdict(t, "nothing", Prefixes(writes, data()))
+	verdict(t, "a hole", Prefixes(writes, data("1", "3")), "b has 3 and lacks 2")
+	writes[2].Outcome = Unknown
+	verdict(t, "a hole that nobody was told of", Prefixes(writes, data("1", "3")))
+}
+
+func TestCompacted(t *testing.T) {
+	verdict(t, "as answered", Compacted(5, 5, 7))
+	verdict(t, "an answer was lost", Compacted(7, 5, 7))
+	verdict(t, "less than answered", Compacted(4, 5, 7), "up to 4, want at least 5")
+	verdict(t, "more than asked", Compacted(8, 5, 7), "at most 7")
+}
+
+func TestFlat(t *testing.T) {
+	line := func(n int, from, step float64) (out []Point) {
+		for i := range n {
+			out = append(out, Point{At: time.Duration(i) * time.Second, Value: from + float64(i)*step + float64(i%3)})
+		}
+		return out
+	}
+	verdict(t, "flat", Flat("a", line(60, 1000, 0), 0.1, 10))
+	verdict(t, "grows a little", Flat("a", line(60, 1000, 1), 0.1, 10))
+	verdict(t, "grows", Flat("a", line(60, 1000, 3), 0.1, 10), "a: 60 points, grows by 1")
+	verdict(t, "too few points", Flat("a", line(5, 1000, 0), 0.1, 10), "5 points")
+	if growth, mean := Trend(line(60, 0, 2)); growth < 117 || growth > 119 || mean < 59 || mean > 61 {
+		t.Errorf("growth %g around %g, want about 118 around 60", growth, mean)
+	}
+}
+
+func TestQuantile(t *testing.T) {
+	d := []time.Duration{3, 1, 2}
+	if a, b, c := Quantile(d, 0), Quantile(d, 0.5), Quantile(d, 1); a != 1 || b != 2 || c != 3 {
+		t.Errorf("%d %d %d, want 1 2 3", a, b, c)
+	}
+}
