@@ -31,6 +31,10 @@ type Store struct {
 	origins atomic.Pointer[[]string] // replaced under mu, by the apply goroutine
 	size    atomic.Int64             // of the file, after the last flush
 	free    atomic.Int64             // bytes of its free pages
+	harm    harm
+	locked  atomic.Bool // bbolt holds its lock for good: the file can't be closed
+
+	commit func(*bolt.Tx) error // [bolt.Tx.Commit]; the seam at which tests break the disk
 
 	flushMu sync.Mutex // one flush, restore or close at a time; taken before mu
 
@@ -83,9 +87,10 @@ func Open(cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg, log: cfg.Logger,
 		kick: make(chan struct{}, 1), closing: make(chan struct{}),
-		snapshots: map[*snapshot]struct{}{},
+		snapshots: map[*snapshot]struct{}{}, commit: (*bolt.Tx).Commit,
 	}
 	s.roomy.L = &s.mu
+	s.harm.found = make(chan struct{})
 	s.hub.init()
 	start := time.Now()
 	d, err := openDisk(&s.cfg)
@@ -139,6 +144,11 @@ func (s *Store) Run(ctx context.Context) error {
 		s.roomy.Broadcast() // who waits for room must flush for itself now
 		s.mu.Unlock()
 	}()
+	scrubbing, stopScrubbing := context.WithCancel(ctx)
+	var scrubs sync.WaitGroup
+	scrubs.Go(func() { s.scrubs(scrubbing) })
+	defer scrubs.Wait()
+	defer stopScrubbing()
 	tick := time.NewTicker(s.cfg.FlushInterval)
 	defer tick.Stop()
 	forget := time.NewTicker(forgetInterval)
@@ -150,6 +160,8 @@ func (s *Store) Run(ctx context.Context) error {
 			return runError(err)
 		case <-s.closing:
 			return nil
+		case <-s.harm.found:
+			return s.harm.error()
 		case <-forget.C:
 			s.forgetPages()
 			continue
@@ -231,6 +243,9 @@ func (s *Store) Close() error {
 	s.hub.close()
 	s.metrics.close()
 	// Waits for the readers that are under way; they are short, and no more can begin.
+	if s.locked.Load() {
+		return err // the end of the process closes the file
+	}
 	return errors.Join(err, s.db.Close())
 }
 
@@ -242,7 +257,7 @@ func (s *Store) writableLocked() error {
 	case s.err != nil:
 		return s.err
 	}
-	return nil
+	return s.harm.error()
 }
 
 // readableLocked is the reason why nothing may be read, if there is one.
