@@ -12,7 +12,13 @@ var (
 	ErrForeign = errors.New("consensus: log belongs to another group or node")
 	// ErrBehind marks a write-ahead log that ends before, or a state machine that ends too long before, the other.
 	ErrBehind = errors.New("consensus: log and state machine do not fit")
+	// ErrNeedsCopy joins one of the above where the log is whole and only the data under it is not: [Rebuild]
+	// makes that good.
+	ErrNeedsCopy = errors.New("the data has to be replaced")
 )
+
+// ErrNoCopy is why [Rebuild] could not get the data that a node has lost.
+var ErrNoCopy = errors.New("consensus: node can't be rebuilt")
 
 // A running node stops; Run returns these.
 var (

@@ -46,6 +46,7 @@ type transport struct {
 	urgent   *mailbox // received: what must not wait behind entries
 	bulk     *mailbox // received: entries
 	arrived  *arrivals
+	copying  sync.Mutex // held while a copy is sent to a node that is being rebuilt
 }
 
 func newTransport(n *Node, listener net.Listener) (*transport, error) {

@@ -171,12 +171,12 @@ func replay(cfg *Config, dir string, scan *logScan, durable Applied) (*recovered
 		}
 	}
 	if r.start.Index < founding {
-		return nil, fmt.Errorf("%w: the log in %s begins at index %d, but the state machine is at %d: its disk is missing or was restored from an old copy; %s",
-			ErrBehind, dir, newest.Index, durable.Index, replaceNode)
+		return nil, fmt.Errorf("%w: %w: the log in %s begins at index %d, but the state machine is at %d: its disk is missing or was restored from an old copy; %s",
+			ErrBehind, ErrNeedsCopy, dir, newest.Index, durable.Index, rebuildNode)
 	}
 	w, err := wal.Open(zap.NewNop(), dir, walpb.Snapshot{Index: r.start.Index, Term: r.start.Term})
 	if errors.Is(err, wal.ErrFileNotFound) {
-		return nil, fmt.Errorf("%w: the log in %s no longer holds index %d, which the state machine needs; %s", ErrBehind, dir, r.start.Index+1, replaceNode)
+		return nil, fmt.Errorf("%w: %w: the log in %s no longer holds index %d, which the state machine needs; %s", ErrBehind, ErrNeedsCopy, dir, r.start.Index+1, rebuildNode)
 	}
 	if errors.Is(err, fileutil.ErrLocked) {
 		return nil, fmt.Errorf("open log in %s: %w: another process uses it", dir, err)

@@ -334,6 +334,50 @@ func (x *SnapshotEnd) GetChecksum() uint64 {
 	return 0
 }
 
+type CopyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hello         *Hello                 `protobuf:"bytes,1,opt,name=hello,proto3" json:"hello,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopyRequest) Reset() {
+	*x = CopyRequest{}
+	mi := &file_peer_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyRequest) ProtoMessage() {}
+
+func (x *CopyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_peer_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyRequest.ProtoReflect.Descriptor instead.
+func (*CopyRequest) Descriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CopyRequest) GetHello() *Hello {
+	if x != nil {
+		return x.Hello
+	}
+	return nil
+}
+
 type SnapshotReceipt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Hello         *Hello                 `protobuf:"bytes,1,opt,name=hello,proto3" json:"hello,omitempty"`
@@ -343,7 +387,7 @@ type SnapshotReceipt struct {
 
 func (x *SnapshotReceipt) Reset() {
 	*x = SnapshotReceipt{}
-	mi := &file_peer_proto_msgTypes[5]
+	mi := &file_peer_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -355,7 +399,7 @@ func (x *SnapshotReceipt) String() string {
 func (*SnapshotReceipt) ProtoMessage() {}
 
 func (x *SnapshotReceipt) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[5]
+	mi := &file_peer_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -368,7 +412,7 @@ func (x *SnapshotReceipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotReceipt.ProtoReflect.Descriptor instead.
 func (*SnapshotReceipt) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{5}
+	return file_peer_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SnapshotReceipt) GetHello() *Hello {
@@ -390,7 +434,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_peer_proto_msgTypes[6]
+	mi := &file_peer_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -402,7 +446,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[6]
+	mi := &file_peer_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -415,7 +459,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{6}
+	return file_peer_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Identity) GetVersion() uint32 {
@@ -467,17 +511,20 @@ const file_peer_proto_rawDesc = "" +
 	"\vsender_term\x18\x05 \x01(\x04R\n" +
 	"senderTerm\")\n" +
 	"\vSnapshotEnd\x12\x1a\n" +
-	"\bchecksum\x18\x01 \x01(\x06R\bchecksum\"D\n" +
+	"\bchecksum\x18\x01 \x01(\x06R\bchecksum\"@\n" +
+	"\vCopyRequest\x121\n" +
+	"\x05hello\x18\x01 \x01(\v2\x1b.geogate.consensus.v1.HelloR\x05hello\"D\n" +
 	"\x0fSnapshotReceipt\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x1b.geogate.consensus.v1.HelloR\x05hello\"\\\n" +
 	"\bIdentity\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x02 \x01(\x06R\tclusterId\x12\x17\n" +
-	"\anode_id\x18\x03 \x01(\x06R\x06nodeId2\xac\x01\n" +
+	"\anode_id\x18\x03 \x01(\x06R\x06nodeId2\xfd\x01\n" +
 	"\x04Peer\x12K\n" +
 	"\bMessages\x12\x1e.geogate.consensus.v1.Envelope\x1a\x1b.geogate.consensus.v1.Hello(\x010\x01\x12W\n" +
-	"\bSnapshot\x12\".geogate.consensus.v1.SnapshotPart\x1a%.geogate.consensus.v1.SnapshotReceipt(\x01B\x16Z\x14geogate/consensus/pbb\x06proto3"
+	"\bSnapshot\x12\".geogate.consensus.v1.SnapshotPart\x1a%.geogate.consensus.v1.SnapshotReceipt(\x01\x12O\n" +
+	"\x04Copy\x12!.geogate.consensus.v1.CopyRequest\x1a\".geogate.consensus.v1.SnapshotPart0\x01B\x16Z\x14geogate/consensus/pbb\x06proto3"
 
 var (
 	file_peer_proto_rawDescOnce sync.Once
@@ -491,31 +538,35 @@ func file_peer_proto_rawDescGZIP() []byte {
 	return file_peer_proto_rawDescData
 }
 
-var file_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_peer_proto_goTypes = []any{
 	(*Hello)(nil),           // 0: geogate.consensus.v1.Hello
 	(*Envelope)(nil),        // 1: geogate.consensus.v1.Envelope
 	(*SnapshotPart)(nil),    // 2: geogate.consensus.v1.SnapshotPart
 	(*SnapshotHeader)(nil),  // 3: geogate.consensus.v1.SnapshotHeader
 	(*SnapshotEnd)(nil),     // 4: geogate.consensus.v1.SnapshotEnd
-	(*SnapshotReceipt)(nil), // 5: geogate.consensus.v1.SnapshotReceipt
-	(*Identity)(nil),        // 6: geogate.consensus.v1.Identity
+	(*CopyRequest)(nil),     // 5: geogate.consensus.v1.CopyRequest
+	(*SnapshotReceipt)(nil), // 6: geogate.consensus.v1.SnapshotReceipt
+	(*Identity)(nil),        // 7: geogate.consensus.v1.Identity
 }
 var file_peer_proto_depIdxs = []int32{
 	0, // 0: geogate.consensus.v1.Envelope.hello:type_name -> geogate.consensus.v1.Hello
 	0, // 1: geogate.consensus.v1.SnapshotPart.hello:type_name -> geogate.consensus.v1.Hello
 	3, // 2: geogate.consensus.v1.SnapshotPart.header:type_name -> geogate.consensus.v1.SnapshotHeader
 	4, // 3: geogate.consensus.v1.SnapshotPart.end:type_name -> geogate.consensus.v1.SnapshotEnd
-	0, // 4: geogate.consensus.v1.SnapshotReceipt.hello:type_name -> geogate.consensus.v1.Hello
-	1, // 5: geogate.consensus.v1.Peer.Messages:input_type -> geogate.consensus.v1.Envelope
-	2, // 6: geogate.consensus.v1.Peer.Snapshot:input_type -> geogate.consensus.v1.SnapshotPart
-	0, // 7: geogate.consensus.v1.Peer.Messages:output_type -> geogate.consensus.v1.Hello
-	5, // 8: geogate.consensus.v1.Peer.Snapshot:output_type -> geogate.consensus.v1.SnapshotReceipt
-	7, // [7:9] is the sub-list for method output_type
-	5, // [5:7] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	0, // 4: geogate.consensus.v1.CopyRequest.hello:type_name -> geogate.consensus.v1.Hello
+	0, // 5: geogate.consensus.v1.SnapshotReceipt.hello:type_name -> geogate.consensus.v1.Hello
+	1, // 6: geogate.consensus.v1.Peer.Messages:input_type -> geogate.consensus.v1.Envelope
+	2, // 7: geogate.consensus.v1.Peer.Snapshot:input_type -> geogate.consensus.v1.SnapshotPart
+	5, // 8: geogate.consensus.v1.Peer.Copy:input_type -> geogate.consensus.v1.CopyRequest
+	0, // 9: geogate.consensus.v1.Peer.Messages:output_type -> geogate.consensus.v1.Hello
+	6, // 10: geogate.consensus.v1.Peer.Snapshot:output_type -> geogate.consensus.v1.SnapshotReceipt
+	2, // 11: geogate.consensus.v1.Peer.Copy:output_type -> geogate.consensus.v1.SnapshotPart
+	9, // [9:12] is the sub-list for method output_type
+	6, // [6:9] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_peer_proto_init() }
@@ -529,7 +580,7 @@ func file_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peer_proto_rawDesc), len(file_peer_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Peer_Messages_FullMethodName = "/geogate.consensus.v1.Peer/Messages"
 	Peer_Snapshot_FullMethodName = "/geogate.consensus.v1.Peer/Snapshot"
+	Peer_Copy_FullMethodName     = "/geogate.consensus.v1.Peer/Copy"
 )
 
 // PeerClient is the client API for Peer service.
@@ -38,6 +39,9 @@ type PeerClient interface {
 	// Snapshot carries one copy of the state machine: a part with hello and header, parts with data, a part
 	// with the checksum. The answer is sent once the copy is verified, on disk, and handed to Raft.
 	Snapshot(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[SnapshotPart, SnapshotReceipt], error)
+	// Copy asks for what Snapshot carries, for a node whose own data is lost and whose log is whole. Any node that
+	// has data gives it, whether it leads or not.
+	Copy(ctx context.Context, in *CopyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SnapshotPart], error)
 }
 
 type peerClient struct {
@@ -74,6 +78,25 @@ func (c *peerClient) Snapshot(ctx context.Context, opts ...grpc.CallOption) (grp
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Peer_SnapshotClient = grpc.ClientStreamingClient[SnapshotPart, SnapshotReceipt]
 
+func (c *peerClient) Copy(ctx context.Context, in *CopyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SnapshotPart], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Peer_ServiceDesc.Streams[2], Peer_Copy_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[CopyRequest, SnapshotPart]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peer_CopyClient = grpc.ServerStreamingClient[SnapshotPart]
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
@@ -86,6 +109,9 @@ type PeerServer interface {
 	// Snapshot carries one copy of the state machine: a part with hello and header, parts with data, a part
 	// with the checksum. The answer is sent once the copy is verified, on disk, and handed to Raft.
 	Snapshot(grpc.ClientStreamingServer[SnapshotPart, SnapshotReceipt]) error
+	// Copy asks for what Snapshot carries, for a node whose own data is lost and whose log is whole. Any node that
+	// has data gives it, whether it leads or not.
+	Copy(*CopyRequest, grpc.ServerStreamingServer[SnapshotPart]) error
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -101,6 +127,9 @@ func (UnimplementedPeerServer) Messages(grpc.BidiStreamingServer[Envelope, Hello
 }
 func (UnimplementedPeerServer) Snapshot(grpc.ClientStreamingServer[SnapshotPart, SnapshotReceipt]) error {
 	return status.Error(codes.Unimplemented, "method Snapshot not implemented")
+}
+func (UnimplementedPeerServer) Copy(*CopyRequest, grpc.ServerStreamingServer[SnapshotPart]) error {
+	return status.Error(codes.Unimplemented, "method Copy not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -137,6 +166,17 @@ func _Peer_Snapshot_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Peer_SnapshotServer = grpc.ClientStreamingServer[SnapshotPart, SnapshotReceipt]
 
+func _Peer_Copy_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(CopyRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(PeerServer).Copy(m, &grpc.GenericServerStream[CopyRequest, SnapshotPart]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peer_CopyServer = grpc.ServerStreamingServer[SnapshotPart]
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -155,6 +195,11 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Snapshot",
 			Handler:       _Peer_Snapshot_Handler,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "Copy",
+			Handler:       _Peer_Copy_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "peer.proto",
