@@ -77,7 +77,8 @@ func openLog(cfg *Config) (*recovered, error) {
 	if scan.torn != "" {
 		cfg.Logger.Warn("log ends in a torn write, which was never confirmed; cutting it off", "dir", dir, "torn", scan.torn)
 		if !wal.Repair(nil, dir) {
-			return nil, fmt.Errorf("%w: %s: %s: the torn end can't be cut off; %s", ErrDamaged, dir, scan.torn, replaceNode)
+			return nil, fmt.Errorf("%w: %s: %s: the torn end can't be cut off, which takes room for a copy of that segment; free some space, or %s",
+				ErrDamaged, dir, scan.torn, replaceNode)
 		}
 	}
 	if scan.last == 0 && durable.Index == 0 {

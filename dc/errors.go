@@ -8,6 +8,8 @@ var (
 	ErrNotLeader = errors.New("this node does not lead its datacenter")
 	// ErrBusy means that the queue of writes is full.
 	ErrBusy = errors.New("too many writes are waiting to be proposed")
+	// ErrNoSpace means that the leader's disk is nearly full.
+	ErrNoSpace = errors.New("too little space is left on the disk")
 	// ErrTooLarge means that one write would not fit into a Raft entry.
 	ErrTooLarge = errors.New("write is larger than a Raft entry may be")
 	// ErrStopped means that the DC was closed.

@@ -30,6 +30,7 @@ var wire = []struct{ domain, status error }{
 	{store.ErrCompacted, rpctypes.ErrGRPCCompacted},
 	{store.ErrFutureRev, rpctypes.ErrGRPCFutureRev},
 	{dc.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
+	{dc.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
 	{dc.ErrBusy, rpctypes.ErrGRPCRequestTooManyRequests},
 	{ErrForwardedAstray, rpctypes.ErrGRPCNotLeader},
 	{ErrNoLeader, rpctypes.ErrGRPCNoLeader},

@@ -28,6 +28,6 @@ func (l Local) State() State {
 		Term: raft.Term, Leader: raft.Leader, Commit: raft.Commit, Applied: raft.Applied,
 		Revision: l.Revision(), Compacted: data.Compacted(), Keys: int64(data.Keys()),
 		DBSizeBytes: data.DBSize(), DBInUseBytes: data.InUse(),
-		Incarnation: l.Incarnation(), Digest: digest, Vector: vector,
+		Incarnation: l.Incarnation(), Digest: digest, Vector: vector, Problem: l.Problem(),
 	}
 }

@@ -51,6 +51,26 @@ type Node struct {
 
 // Open reads the node's data and takes its ports. It serves nothing before [Node.Run].
 func Open(cfg Config) (_ *Node, err error) {
+	n, err := find(cfg)
+	if err != nil {
+		return nil, err
+	}
+	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.close())
+		}
+	}()
+	for _, open := range []func() error{n.openDC, n.openEngine, n.openGateway, n.openAdmin} {
+		if err := open(); err != nil {
+			return nil, withAdvice(err, n.spec.Dir)
+		}
+	}
+	return n, nil
+}
+
+// find looks the node up in its topology.
+func find(cfg Config) (*Node, error) {
 	n := &Node{cfg: cfg, log: cfg.Logger, names: map[uint64]string{}, registry: prometheus.NewRegistry(), killed: make(chan struct{})}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
@@ -64,17 +84,6 @@ func Open(cfg Config) (_ *Node, err error) {
 	}
 	for _, x := range n.site.Nodes {
 		n.names[nodeID(cfg.Topology, cfg.DC, x.Name)] = x.Name
-	}
-	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, n.close())
-		}
-	}()
-	for _, open := range []func() error{n.openDC, n.openEngine, n.openGateway, n.openAdmin} {
-		if err := open(); err != nil {
-			return nil, err
-		}
 	}
 	return n, nil
 }
@@ -95,26 +104,43 @@ func (n *Node) close() error {
 }
 
 func (n *Node) openDC() error {
+	c, err := n.dcConfig()
+	if err != nil {
+		return err
+	}
+	if c.Consensus.Listener, err = listen("raft", n.spec.Raft); err != nil {
+		return err
+	}
+	n.dc, err = dc.Open(c)
+	if errors.Is(err, consensus.ErrForeign) {
+		err = fmt.Errorf("the data in %s is not of node %s of datacenter %s in cluster %q: use the directory of this node, or an empty one: %w",
+			n.spec.Dir, n.cfg.Node, n.cfg.DC, n.cfg.Topology.Cluster, err)
+	}
+	if err != nil {
+		return errors.Join(err, c.Consensus.Listener.Close())
+	}
+	return nil
+}
+
+// dcConfig is all of the replica's configuration but its listener.
+func (n *Node) dcConfig() (dc.Config, error) {
 	t := n.cfg.Topology
 	tls, err := t.Security.Raft.Load()
 	if err != nil {
-		return err
+		return dc.Config{}, err
 	}
 	var members []consensus.Member
 	for _, x := range n.site.Nodes {
 		members = append(members, consensus.Member{ID: nodeID(t, n.cfg.DC, x.Name), Addr: x.Raft})
 	}
-	l, err := listen("raft", n.spec.Raft)
-	if err != nil {
-		return err
-	}
-	n.dc, err = dc.Open(dc.Config{
+	return dc.Config{
 		Name: n.cfg.DC, Peers: n.peerNames(), Dir: n.spec.Dir, Now: n.cfg.Now,
 		RetentionBytes: int64(t.Limits.RetentionBytes), RetentionAge: t.Limits.RetentionAge,
 		MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxQueueBytes: int(t.Limits.QueueBytes),
+		MinFreeBytes: int64(t.Limits.MinFreeBytes),
 		Consensus: consensus.Config{
 			ClusterID: clusterID(t, n.cfg.DC), NodeID: nodeID(t, n.cfg.DC, n.cfg.Node), Members: members,
-			Listener: l, TLS: tls, TickInterval: t.Timing.RaftTick,
+			TLS: tls, TickInterval: t.Timing.RaftTick,
 			ElectionTicks: t.Timing.ElectionTicks, HeartbeatTicks: t.Timing.HeartbeatTicks,
 			MaxEntryBytes: int(t.Limits.MaxEntryBytes), MaxUncommittedEntriesSize: int(t.Limits.MaxUncommittedBytes),
 			SnapshotCatchUpBytes: int(t.Limits.CatchUpBytes),
@@ -122,17 +148,10 @@ func (n *Node) openDC() error {
 		Store: store.Config{
 			FlushInterval: t.Limits.FlushInterval, FlushBytes: int64(t.Limits.FlushBytes),
 			MaxPendingBytes: int64(t.Limits.PendingBytes), ConflictLogSize: t.Limits.ConflictEntries,
+			ScrubInterval: t.Limits.ScrubInterval, ScrubRate: int64(t.Limits.ScrubRate),
 		},
 		Logger: n.log, Registerer: n.registry,
-	})
-	if errors.Is(err, consensus.ErrForeign) {
-		err = fmt.Errorf("the data in %s is not of node %s of datacenter %s in cluster %q: use the directory of this node, or an empty one: %w",
-			n.spec.Dir, n.cfg.Node, n.cfg.DC, t.Cluster, err)
-	}
-	if err != nil {
-		return errors.Join(err, l.Close())
-	}
-	return nil
+	}, nil
 }
 
 func (n *Node) peerNames() (names []string) {

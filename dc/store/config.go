@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	bolt "go.etcd.io/bbolt"
 )
 
 // Config says where a store lives and what it may use.
@@ -31,6 +32,9 @@ type Config struct {
 	// MmapBytes is address space, not memory. While the file fits into it, an open snapshot or a slow reader
 	// never makes a flush wait. 0 means 16 GiB; a file beyond that still works, with such waits.
 	MmapBytes int
+
+	// Commit ends a flush, fsync included; nil means [bolt.Tx.Commit]. It is the seam at which tests break the disk.
+	Commit func(*bolt.Tx) error
 
 	NoSync     bool                  // for tests: a crash of the machine may damage the file
 	Logger     *slog.Logger          // nil means off
@@ -71,6 +75,9 @@ func (c *Config) validate() error {
 	orDefault(&c.ScrubInterval, defaultScrubInterval)
 	orDefault(&c.ScrubRate, defaultScrubRate)
 	c.MaxPendingBytes = max(c.MaxPendingBytes, c.FlushBytes)
+	if c.Commit == nil {
+		c.Commit = (*bolt.Tx).Commit
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -42,22 +42,5 @@ func LimitFile(s *Store) {
 	s.db.MaxSize = int(s.size.Load())
 }
 
-// FailCommits makes every flush end with an error after its pages are written, as a failed fsync does. The
-// returned function says how many there were.
-func FailCommits(s *Store, err error) (tries func() int) {
-	s.flushMu.Lock()
-	defer s.flushMu.Unlock()
-	n := 0
-	s.commit = func(*bolt.Tx) error {
-		n++
-		return err
-	}
-	return func() int {
-		s.flushMu.Lock()
-		defer s.flushMu.Unlock()
-		return n
-	}
-}
-
 // PendingBytes is what waits for the disk.
 func PendingBytes(s *Store) int64 { return s.pendingBytes() }

@@ -179,7 +179,7 @@ func (s *Store) fill(tx *bolt.Tx, f *flight) (left []*chain, err error) {
 		return nil, ErrClosed
 	default:
 	}
-	return left, s.commit(tx)
+	return left, s.cfg.Commit(tx)
 }
 
 func writeOrigins(tx *bolt.Tx, origins []origin) error {

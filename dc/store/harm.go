@@ -1,7 +1,6 @@
 package store
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -48,12 +47,12 @@ func (s *Store) harmed(err error) error {
 	return err
 }
 
-// Problem is why the store takes no more writes, nil while it does.
+// Problem is why the store takes no more writes, nil while it does. To be closed is no problem.
 func (s *Store) Problem() error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if err := s.writableLocked(); !errors.Is(err, ErrClosed) {
-		return err
+	if s.err != nil {
+		return s.err
 	}
-	return nil
+	return s.harm.error()
 }

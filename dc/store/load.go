@@ -49,7 +49,8 @@ func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
 		return err
 	}
 	if format < oldestFormat || format > formatVersion {
-		return fmt.Errorf("%w: the file has %d, this build reads %d to %d", ErrFormat, format, oldestFormat, formatVersion)
+		return fmt.Errorf("%w: the file has %d, this build reads %d to %d; if no other build has used it the file is damaged: move it away and start this node with --rebuild",
+			ErrFormat, format, oldestFormat, formatVersion)
 	}
 	d.format = format
 	for _, name := range buckets() {

@@ -34,8 +34,6 @@ type Store struct {
 	harm    harm
 	locked  atomic.Bool // bbolt holds its lock for good: the file can't be closed
 
-	commit func(*bolt.Tx) error // [bolt.Tx.Commit]; the seam at which tests break the disk
-
 	flushMu sync.Mutex // one flush, restore or close at a time; taken before mu
 
 	// mu guards everything below. A batch holds it for writing from Begin to Commit. Lock order: flushMu, mu,
@@ -87,7 +85,7 @@ func Open(cfg Config) (*Store, error) {
 	s := &Store{
 		cfg: cfg, log: cfg.Logger,
 		kick: make(chan struct{}, 1), closing: make(chan struct{}),
-		snapshots: map[*snapshot]struct{}{}, commit: (*bolt.Tx).Commit,
+		snapshots: map[*snapshot]struct{}{},
 	}
 	s.roomy.L = &s.mu
 	s.harm.found = make(chan struct{})
