@@ -28,6 +28,16 @@ dev: build ## run three datacenters in one process; ARGS="--rtt 60ms" and so on
 test: fmt-check tidy-check vet lint ## everything a change must pass: format, vet, lint, all tests with the race detector
 	$(GO) test -race -timeout $(TIMEOUT) $(PKG)
 
+# Of `make fuzz`: how long each target runs.
+FUZZTIME ?= 2s
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME; what it finds is kept under testdata/fuzz of the package
+	@set -e; grep -rl --include='*_test.go' '^func Fuzz' . | xargs -n1 dirname | sort -u | while read -r dir; do \
+		for name in $$(grep -ho '^func Fuzz[A-Za-z0-9]*' "$$dir"/*_test.go | cut -c6-); do \
+			echo "$$dir $$name"; $(GO) test "$$dir" -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) -timeout $(TIMEOUT); \
+		done; done
+
 .PHONY: unit
 unit: ## all tests without the race detector and the linter: quick
 	$(GO) test -timeout $(TIMEOUT) $(PKG)

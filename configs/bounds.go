@@ -70,6 +70,12 @@ type Limits struct {
 	Leases int `yaml:"leases"`
 	// LeaseRevokesPerSecond bounds how fast leases that have ended are revoked.
 	LeaseRevokesPerSecond int `yaml:"lease_revokes_per_second"`
+	// MinFreeBytes must be free on a node's disk for it to take puts.
+	MinFreeBytes Bytes `yaml:"min_free_bytes"`
+	// ScrubInterval is how often a node reads its whole database for damage.
+	ScrubInterval time.Duration `yaml:"scrub_interval"`
+	// ScrubRate bounds how fast it does, in bytes per second.
+	ScrubRate Bytes `yaml:"scrub_rate"`
 	// OutboxBytes bounds the JetStream stream that peers pull from; the oldest frames go first.
 	OutboxBytes Bytes `yaml:"outbox_bytes"`
 	// OutboxAge bounds the age of frames in that stream.

@@ -47,6 +47,9 @@ func Default() *Topology {
 			ConflictEntries:       10_000,
 			Leases:                500_000,
 			LeaseRevokesPerSecond: 1000, // as etcd
+			MinFreeBytes:          256 << 20,
+			ScrubInterval:         24 * time.Hour,
+			ScrubRate:             16 << 20,
 			OutboxBytes:           1 << 30,
 			OutboxAge:             time.Hour,
 			RetentionBytes:        4 << 30,

@@ -198,8 +198,6 @@ func (c *Config) problem() string {
 		return "NodeID must not be 0"
 	case c.Dir == "":
 		return "Dir is empty"
-	case c.StateMachine == nil:
-		return "StateMachine is missing"
 	case c.ElectionTicks <= c.HeartbeatTicks:
 		return fmt.Sprintf("ElectionTicks %d must be greater than HeartbeatTicks %d; use 10 times as many", c.ElectionTicks, c.HeartbeatTicks)
 	case c.MaxEntryBytes > c.MaxMessageBytes/2:

@@ -14,7 +14,13 @@ var (
 	ErrBehind = errors.New("consensus: log and state machine do not fit")
 	// ErrNotListed means that nobody who was asked knows this node as a member.
 	ErrNotListed = errors.New("consensus: the group was not told of this node")
+	// ErrNeedsCopy joins one of the above where the log is whole and only the data under it is not: [Rebuild]
+	// makes that good.
+	ErrNeedsCopy = errors.New("the data has to be replaced")
 )
+
+// ErrNoCopy is why [Rebuild] could not get the data that a node has lost.
+var ErrNoCopy = errors.New("consensus: node can't be rebuilt")
 
 // A running node stops; Run returns these.
 var (

@@ -88,6 +88,9 @@ func Open(cfg Config) (*Node, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
+	if cfg.StateMachine == nil {
+		return nil, fmt.Errorf("%w: StateMachine is missing", ErrConfig)
+	}
 	n := &Node{
 		cfg: cfg, log: cfg.Logger.With("member", fmt.Sprintf("%016x", cfg.NodeID)), metrics: newMetrics(), queue: newApplyQueue(cfg.MaxApplyQueueBytes),
 		reads: newReads(cfg.NodeID, cfg.MaxWaitingReads), asked: make(chan *transfer), changes: make(chan *change),

@@ -71,8 +71,11 @@ func listSegments(dir string) ([]segment, error) {
 	return all, nil
 }
 
-// replaceNode is the advice that always works.
-const replaceNode = "replace this node by one with a new node id and an empty directory"
+// Advice. Replacing the node always works. Rebuilding it is for a whole log whose state machine is lost.
+const (
+	replaceNode = "replace this node by one with a new node id and an empty directory"
+	rebuildNode = "check the disk, then start this node with --rebuild to get a copy of the data from another node of its datacenter"
+)
 
 // logScan is what a pass over a write-ahead log finds. It checks more than etcd's reader does: the reader takes
 // a length field beyond the end of the file for a torn write, and Repair would then cut off everything behind a

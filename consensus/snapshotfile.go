@@ -156,7 +156,7 @@ func findSnapshot(dir string, index, term uint64) (*snapshotFile, error) {
 		err = fmt.Errorf("it holds index %d term %d", s.index, s.term)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: received snapshot %s: %w; %s", ErrDamaged, path, err, replaceNode)
+		return nil, fmt.Errorf("%w: %w: received snapshot %s: %w; %s", ErrDamaged, ErrNeedsCopy, path, err, rebuildNode)
 	}
 	s.path = path
 	return s, nil

@@ -102,7 +102,13 @@ func (p *peer) sendSnapshot(ctx context.Context, m raftpb.Message) error {
 		Index: snap.Index, Term: snap.Term, Conf: conf, Size: uint64(snap.Size), SenderTerm: m.Term,
 	}})
 	if err == nil {
-		err = p.stream(&snap, m.Term, st.Send, func() { stuck.Reset(p.t.cfg.SnapshotTimeout) })
+		err = p.stream(&snap, st.Send, func() error {
+			stuck.Reset(p.t.cfg.SnapshotTimeout)
+			if p.t.node.term() != m.Term {
+				return errors.New("this node's term as leader is over")
+			}
+			return nil
+		})
 	}
 	if err != nil && !errors.Is(err, io.EOF) { // EOF: the peer has ended the stream and says why
 		return errors.Join(err, context.Cause(ctx))
@@ -126,12 +132,12 @@ func (p *peer) isIn(conf []byte) error {
 	return nil
 }
 
-// stream sends the data and its checksum.
-func (p *peer) stream(snap *Snapshot, term uint64, send func(*pb.SnapshotPart) error, progress func()) error {
+// stream sends the data and its checksum. It asks before each part whether to go on.
+func (p *peer) stream(snap *Snapshot, send func(*pb.SnapshotPart) error, goOn func() error) error {
 	sum, left := xxhash.New(), snap.Size
 	for left > 0 {
-		if p.t.node.term() != term {
-			return errors.New("this node's term as leader is over")
+		if err := goOn(); err != nil {
+			return err
 		}
 		if !p.t.cfg.Link(p.t.cfg.NodeID, p.id) {
 			return errors.New("link is cut")
@@ -145,7 +151,6 @@ func (p *peer) stream(snap *Snapshot, term uint64, send func(*pb.SnapshotPart) e
 			return err
 		}
 		left -= int64(len(part))
-		progress()
 	}
 	return send(&pb.SnapshotPart{End: &pb.SnapshotEnd{Checksum: sum.Sum64()}})
 }

@@ -50,6 +50,7 @@ type transport struct {
 	urgent   *mailbox // received: what must not wait behind entries
 	bulk     *mailbox // received: entries
 	arrived  *arrivals
+	copying  sync.Mutex // held while a copy is sent to a node that is being rebuilt
 
 	mu       sync.Mutex
 	dialing  context.Context // of the peers; nil while the transport does not run. guarded by mu

@@ -90,7 +90,8 @@ func openLog(cfg *Config) (*recovered, error) {
 	if scan.torn != "" {
 		cfg.Logger.Warn("log ends in a torn write, which was never confirmed; cutting it off", "dir", dir, "torn", scan.torn)
 		if !wal.Repair(nil, dir) {
-			return nil, fmt.Errorf("%w: %s: %s: the torn end can't be cut off; %s", ErrDamaged, dir, scan.torn, replaceNode)
+			return nil, fmt.Errorf("%w: %s: %s: the torn end can't be cut off, which takes room for a copy of that segment; free some space, or %s",
+				ErrDamaged, dir, scan.torn, replaceNode)
 		}
 	}
 	if scan.last == 0 && durable.Index == 0 {
@@ -195,12 +196,12 @@ func replay(cfg *Config, dir string, id *pb.Identity, scan *logScan, durable App
 		}
 	}
 	if r.start.Index < founding {
-		return nil, fmt.Errorf("%w: the log in %s begins at index %d, but the state machine is at %d: its disk is missing or was restored from an old copy; %s",
-			ErrBehind, dir, newest.Index, durable.Index, replaceNode)
+		return nil, fmt.Errorf("%w: %w: the log in %s begins at index %d, but the state machine is at %d: its disk is missing or was restored from an old copy; %s",
+			ErrBehind, ErrNeedsCopy, dir, newest.Index, durable.Index, rebuildNode)
 	}
 	w, err := wal.Open(zap.NewNop(), dir, walpb.Snapshot{Index: r.start.Index, Term: r.start.Term})
 	if errors.Is(err, wal.ErrFileNotFound) {
-		return nil, fmt.Errorf("%w: the log in %s no longer holds index %d, which the state machine needs; %s", ErrBehind, dir, r.start.Index+1, replaceNode)
+		return nil, fmt.Errorf("%w: %w: the log in %s no longer holds index %d, which the state machine needs; %s", ErrBehind, ErrNeedsCopy, dir, r.start.Index+1, rebuildNode)
 	}
 	if errors.Is(err, fileutil.ErrLocked) {
 		return nil, fmt.Errorf("open log in %s: %w: another process uses it", dir, err)

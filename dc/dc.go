@@ -34,6 +34,8 @@ const (
 	defaultMaxLeases               = 500_000
 	defaultLeaseRevokesPerSecond   = 1000
 	defaultLeaseCheckpointInterval = 5 * time.Minute
+	defaultMinFreeBytes            = 256 << 20
+	defaultSpaceInterval           = time.Second
 )
 
 // Config says where a replica keeps its data and with whom it forms its group.
@@ -64,6 +66,11 @@ type Config struct {
 	MaxLeases               int
 	LeaseRevokesPerSecond   int
 	LeaseCheckpointInterval time.Duration
+	// MinFreeBytes is what must be free on the disk of Dir for puts to be taken; 0 means 256 MiB, less than 0 none.
+	// SpaceInterval is how often that is looked at; 0 means 1 s. FreeBytes tells it; nil asks the operating system.
+	MinFreeBytes  int64
+	SpaceInterval time.Duration
+	FreeBytes     func(dir string) (int64, error)
 
 	MaxQueueBytes   int              // of writes that wait to be proposed; 0 means 64 MiB. More are refused with ErrBusy
 	MaxRequestBytes int              // of one write; 0 means 1.5 MiB, as etcd
@@ -101,6 +108,18 @@ func (c *Config) validate() error {
 	if c.RetentionInterval == 0 {
 		c.RetentionInterval = defaultRetentionInterval
 	}
+	if c.MinFreeBytes == 0 {
+		c.MinFreeBytes = defaultMinFreeBytes
+	}
+	if c.SpaceInterval == 0 {
+		c.SpaceInterval = defaultSpaceInterval
+	}
+	if c.FreeBytes == nil {
+		c.FreeBytes = diskFree
+	}
+	if c.SpaceInterval < 0 {
+		return errors.New("dc: negative interval of looking at the disk")
+	}
 	if c.RetentionBytes < 0 || c.RetentionAge < 0 || c.RetentionInterval < 0 {
 		return errors.New("dc: negative retention")
 	}
@@ -136,6 +155,14 @@ func (c *Config) minLeaseTTL() int64 {
 	return int64((c.electionTimeout()*3/2 + time.Second - 1) / time.Second)
 }
 
+// store is the configuration of the store.
+func (c *Config) store() store.Config {
+	sc := c.Store
+	sc.Path = filepath.Join(c.Dir, "store", "db")
+	sc.Logger, sc.Registerer = c.Logger, c.Registerer
+	return sc
+}
+
 // DC is one replica of a datacenter's data.
 type DC struct {
 	cfg     Config
@@ -148,6 +175,7 @@ type DC struct {
 	node       *consensus.Node
 	queue      *queue
 	opened     moment
+	space      *space
 	leadership leadership
 	leases     *leases
 
@@ -191,11 +219,10 @@ func Open(cfg Config) (*DC, error) {
 	d.leases = newLeases(&d.cfg, d.metrics)
 	d.queue.alone = len(cfg.Peers) == 0
 	d.leadership.changed = make(chan struct{})
-	sc := cfg.Store
-	sc.Path = filepath.Join(cfg.Dir, "store", "db")
-	sc.Logger, sc.Registerer = cfg.Logger, cfg.Registerer
+	d.space = newSpace(&cfg)
+	d.metrics.watch(cfg.Registerer, d.space)
 	var err error
-	if d.store, err = store.Open(sc); err != nil {
+	if d.store, err = store.Open(cfg.store()); err != nil {
 		return nil, err
 	}
 	if d.state, err = loadState(d.store.Meta); err != nil {
@@ -237,6 +264,7 @@ func (d *DC) Run(ctx context.Context) error {
 	g.Go(func() error {
 		d.compactAutomatically(retainCtx)
 		d.runLessor(retainCtx)
+		d.space.run(retainCtx, d.cfg.SpaceInterval)
 		return nil
 	})
 	err := g.Wait()

@@ -163,7 +163,9 @@ func unmarshalItem(b []byte) (item, error) {
 		switch {
 		case num == itemFieldKind && typ == protowire.VarintType:
 			var v uint64
-			v, n = protowire.ConsumeVarint(b)
+			if v, n = protowire.ConsumeVarint(b); v > 255 { // cut to a byte it would be another, known kind
+				return it, fmt.Errorf("%w: item of kind %d", ErrMalformed, v)
+			}
 			it.kind = kind(v)
 		case num == itemFieldPayload && typ == protowire.BytesType:
 			it.payload, n = protowire.ConsumeBytes(b)

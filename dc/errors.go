@@ -12,6 +12,8 @@ var (
 	ErrNotLeader = errors.New("this node does not lead its datacenter")
 	// ErrBusy means that the queue of writes is full.
 	ErrBusy = errors.New("too many writes are waiting to be proposed")
+	// ErrLowDisk means that the leader's disk is nearly full.
+	ErrLowDisk = errors.New("too little space is left on the disk")
 	// ErrTooLarge means that one write would not fit into a Raft entry.
 	ErrTooLarge = errors.New("write is larger than a Raft entry may be")
 	// ErrLeaseTTL answers a grant of a longer lease than there may be.

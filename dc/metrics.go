@@ -83,6 +83,23 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	return m
 }
 
+// watch shows the room on the disk.
+func (m *metrics) watch(r prometheus.Registerer, s *space) {
+	if r == nil {
+		return
+	}
+	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "geogate_dc_disk_free_bytes", Help: "Free on the disk of this node's data; -1 while that is unknown.",
+	}, func() float64 { return float64(s.left.Load()) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "geogate_dc_disk_low", Help: "1 while puts are refused because the disk is nearly full.",
+	}, func() float64 {
+		if s.low.Load() {
+			return 1
+		}
+		return 0
+	}))
+}
+
 func (m *metrics) frameSealed(s *event.Sealed) {
 	m.writes.Add(float64(s.Txns))
 	m.frames.WithLabelValues(s.Origin, "sealed").Inc()

@@ -83,7 +83,7 @@ func decodeRequest(b []byte) (request, error) {
 		case requestFieldHash:
 			q.hash = raw
 		case requestFieldKind:
-			q.item.kind = kind(v)
+			q.item.kind = kind(min(v, 255)) // cut to a byte it would be another, known kind
 		case requestFieldPayload:
 			q.item.payload = raw
 		}

@@ -36,6 +36,9 @@ func (d *DC) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.Compacti
 
 func write[R proto.Message](ctx context.Context, d *DC, k kind, req proto.Message) (R, Commit, error) {
 	var none R
+	if d.space.refuse(k, req) {
+		return none, Commit{}, fmt.Errorf("%w: %s", ErrLowDisk, d.space.problem())
+	}
 	payload, err := proto.MarshalOptions{Deterministic: true}.Marshal(req) // a retry must have the same hash
 	if err != nil {
 		return none, Commit{}, fmt.Errorf("encode request: %w", err)

@@ -32,6 +32,7 @@ var wire = []struct{ domain, status error }{
 	{store.ErrCompacted, rpctypes.ErrGRPCCompacted},
 	{store.ErrFutureRev, rpctypes.ErrGRPCFutureRev},
 	{dc.ErrNoSpace, rpctypes.ErrGRPCNoSpace},
+	{dc.ErrLowDisk, rpctypes.ErrGRPCNoSpace},
 	{dc.ErrCorrupt, rpctypes.ErrGRPCCorrupt},
 	{dc.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
 	{store.ErrBusy, rpctypes.ErrGRPCRequestTooManyRequests},

@@ -27,10 +27,10 @@ func (l Local) State() State {
 	raft, data := l.Status(), l.Store()
 	digest, vector := l.Digest()
 	var texts []string
-	problem := ""
+	problem := l.Problem()
 	for _, a := range l.Alarms() {
 		texts = append(texts, alarmText(a))
-		if a.Alarm == pb.AlarmType_CORRUPT {
+		if a.Alarm == pb.AlarmType_CORRUPT && problem == "" {
 			problem = "the alarm CORRUPT is raised: writes are refused until `etcdctl alarm disarm`"
 		}
 	}

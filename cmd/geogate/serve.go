@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"geogate/cmd/node"
 	"geogate/configs"
 )
 
@@ -22,27 +23,29 @@ const (
 
 func newServe() *cobra.Command {
 	var path, dc, name string
-	var join bool
+	var join, rebuild bool
 	cmd := &cobra.Command{
-		Use:   "serve --config FILE [--dc NAME --node NAME]",
+		Use:   "serve --config FILE [--dc NAME --node NAME] [--rebuild]",
 		Short: "Run one node of the topology",
 		Args:  args(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if path == "" {
 				return usagef("serve needs a topology: give --config FILE or set %s", envConfig)
 			}
-			return serve(cmd.Context(), cmd.ErrOrStderr(), path, dc, name, join)
+			return serve(cmd.Context(), cmd.ErrOrStderr(), path, dc, name, join, rebuild)
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", os.Getenv(envConfig), "topology file; $"+envConfig)
 	cmd.Flags().StringVar(&dc, "dc", os.Getenv(envDC), "datacenter of this node; $"+envDC+"; may be left out when there is one")
 	cmd.Flags().StringVar(&name, "node", os.Getenv(envNode), "name of this node; $"+envNode+"; may be left out when there is one")
 	cmd.Flags().BoolVar(&join, "join", false, "enter the group that the other nodes have founded, on the first start; as join: true of the node in the topology")
+	cmd.Flags().BoolVar(&rebuild, "rebuild", false,
+		"if this node's data is damaged or lost and its Raft log is whole, get a copy from another node of its datacenter first")
 	return cmd
 }
 
 // serve runs one node until ctx ends.
-func serve(ctx context.Context, stderr io.Writer, path, dc, name string, join bool) error {
+func serve(ctx context.Context, stderr io.Writer, path, dc, name string, join, rebuild bool) error {
 	t, err := configs.Load(path)
 	if err != nil {
 		return err
@@ -51,7 +54,12 @@ func serve(ctx context.Context, stderr io.Writer, path, dc, name string, join bo
 		return err
 	}
 	logger := newLogger(stderr, t.Log)
-	n, err := openNode(t, dc, name, join, logger)
+	var n *node.Node
+	if rebuild {
+		n, err = openOrRebuild(ctx, t, dc, name, join, logger)
+	} else {
+		n, err = openNode(t, dc, name, join, logger)
+	}
 	if err != nil {
 		return fmt.Errorf("open node %s of %s: %w", name, dc, err)
 	}

@@ -53,6 +53,26 @@ type Node struct {
 
 // Open reads the node's data and takes its ports. It serves nothing before [Node.Run].
 func Open(cfg Config) (_ *Node, err error) {
+	n, err := find(cfg)
+	if err != nil {
+		return nil, err
+	}
+	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, n.close())
+		}
+	}()
+	for _, open := range []func() error{n.openDC, n.openEngine, n.openGateway, n.openAdmin} {
+		if err := open(); err != nil {
+			return nil, withAdvice(err, n.spec.Dir)
+		}
+	}
+	return n, nil
+}
+
+// find looks the node up in its topology.
+func find(cfg Config) (*Node, error) {
 	n := &Node{cfg: cfg, log: cfg.Logger, registry: prometheus.NewRegistry(), killed: make(chan struct{})}
 	if n.log == nil {
 		n.log = slog.New(slog.DiscardHandler)
@@ -65,17 +85,6 @@ func Open(cfg Config) (_ *Node, err error) {
 		return nil, fmt.Errorf("datacenter %s has no node %q", cfg.DC, cfg.Node)
 	}
 	n.cfg.Now = wallClock(cfg.Now, n.spec.Dir, n.log)
-	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, n.close())
-		}
-	}()
-	for _, open := range []func() error{n.openDC, n.openEngine, n.openGateway, n.openAdmin} {
-		if err := open(); err != nil {
-			return nil, err
-		}
-	}
 	return n, nil
 }
 
@@ -95,10 +104,28 @@ func (n *Node) close() error {
 }
 
 func (n *Node) openDC() error {
+	c, err := n.dcConfig()
+	if err != nil {
+		return err
+	}
+	if c.Consensus.Listener, err = listen("raft", n.spec.Raft); err != nil {
+		return err
+	}
+	if n.dc, err = dc.Open(c); err != nil {
+		return errors.Join(n.foreign(err), c.Consensus.Listener.Close())
+	}
+	n.id = c.Consensus.NodeID
+	n.roster = &roster{DC: n.dc, peerScheme: scheme(n.cfg.Topology.Security.Raft)}
+	n.compare()
+	return nil
+}
+
+// dcConfig is all of the replica's configuration but its listener.
+func (n *Node) dcConfig() (dc.Config, error) {
 	t := n.cfg.Topology
 	tls, err := t.Security.Raft.Load()
 	if err != nil {
-		return err
+		return dc.Config{}, err
 	}
 	cc := consensus.Config{
 		ClusterID: clusterID(t, n.cfg.DC), TLS: tls, TickInterval: t.Timing.RaftTick,
@@ -108,34 +135,26 @@ func (n *Node) openDC() error {
 	}
 	period, revisions, err := t.Compaction.Kept()
 	if err != nil {
-		return fmt.Errorf("compaction.retention %w", err)
+		return dc.Config{}, fmt.Errorf("compaction.retention %w", err)
 	}
 	if err := n.place(&cc); err != nil {
-		return n.foreign(err)
+		return dc.Config{}, n.foreign(err)
 	}
-	if cc.Listener, err = listen("raft", n.spec.Raft); err != nil {
-		return err
-	}
-	n.dc, err = dc.Open(dc.Config{
+	return dc.Config{
 		Name: n.cfg.DC, Peers: n.peerNames(), Dir: n.spec.Dir, Now: n.cfg.Now,
 		RetentionBytes: int64(t.Limits.RetentionBytes), RetentionAge: t.Limits.RetentionAge,
 		QuotaBytes: int64(t.Storage.QuotaBytes), Compaction: dc.Compaction{Period: period, Revisions: revisions},
 		MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxQueueBytes: int(t.Limits.QueueBytes),
-		MaxLeases: t.Limits.Leases, LeaseRevokesPerSecond: t.Limits.LeaseRevokesPerSecond, LeaseCheckpointInterval: t.Timing.LeaseCheckpoint,
+		MinFreeBytes: int64(t.Limits.MinFreeBytes),
+		MaxLeases:    t.Limits.Leases, LeaseRevokesPerSecond: t.Limits.LeaseRevokesPerSecond, LeaseCheckpointInterval: t.Timing.LeaseCheckpoint,
 		Consensus: cc,
 		Store: store.Config{
 			FlushInterval: t.Limits.FlushInterval, FlushBytes: int64(t.Limits.FlushBytes),
 			MaxPendingBytes: int64(t.Limits.PendingBytes), ConflictLogSize: t.Limits.ConflictEntries,
+			ScrubInterval: t.Limits.ScrubInterval, ScrubRate: int64(t.Limits.ScrubRate),
 		},
 		Logger: n.log, Registerer: n.registry,
-	})
-	if err != nil {
-		return errors.Join(n.foreign(err), cc.Listener.Close())
-	}
-	n.id = cc.NodeID
-	n.roster = &roster{DC: n.dc, peerScheme: scheme(t.Security.Raft)}
-	n.compare()
-	return nil
+	}, nil
 }
 
 // foreign says what to do about a directory of another node.

@@ -32,7 +32,7 @@ func (n *Node) Run(ctx context.Context) error {
 	err := front.end()
 	err = errors.Join(err, engineStage.end())
 	err = errors.Join(err, dcStage.end())
-	return errors.Join(err, n.engine.Close())
+	return withAdvice(errors.Join(err, n.engine.Close()), n.spec.Dir)
 }
 
 // Kill ends the node as a crash of the process would: nothing is handed over, flushed or answered.

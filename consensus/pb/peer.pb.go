@@ -79,7 +79,7 @@ func (x Change_Operation) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Change_Operation.Descriptor instead.
 func (Change_Operation) EnumDescriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{13, 0}
+	return file_peer_proto_rawDescGZIP(), []int{14, 0}
 }
 
 // Hello says who speaks to whom. A node refuses a stream of another group, of itself, or meant for another node.
@@ -392,6 +392,50 @@ func (x *SnapshotEnd) GetChecksum() uint64 {
 	return 0
 }
 
+type CopyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hello         *Hello                 `protobuf:"bytes,1,opt,name=hello,proto3" json:"hello,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CopyRequest) Reset() {
+	*x = CopyRequest{}
+	mi := &file_peer_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CopyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CopyRequest) ProtoMessage() {}
+
+func (x *CopyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_peer_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CopyRequest.ProtoReflect.Descriptor instead.
+func (*CopyRequest) Descriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *CopyRequest) GetHello() *Hello {
+	if x != nil {
+		return x.Hello
+	}
+	return nil
+}
+
 type SnapshotReceipt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Hello         *Hello                 `protobuf:"bytes,1,opt,name=hello,proto3" json:"hello,omitempty"`
@@ -401,7 +445,7 @@ type SnapshotReceipt struct {
 
 func (x *SnapshotReceipt) Reset() {
 	*x = SnapshotReceipt{}
-	mi := &file_peer_proto_msgTypes[5]
+	mi := &file_peer_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -413,7 +457,7 @@ func (x *SnapshotReceipt) String() string {
 func (*SnapshotReceipt) ProtoMessage() {}
 
 func (x *SnapshotReceipt) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[5]
+	mi := &file_peer_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -426,7 +470,7 @@ func (x *SnapshotReceipt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotReceipt.ProtoReflect.Descriptor instead.
 func (*SnapshotReceipt) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{5}
+	return file_peer_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SnapshotReceipt) GetHello() *Hello {
@@ -445,7 +489,7 @@ type MembersRequest struct {
 
 func (x *MembersRequest) Reset() {
 	*x = MembersRequest{}
-	mi := &file_peer_proto_msgTypes[6]
+	mi := &file_peer_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -457,7 +501,7 @@ func (x *MembersRequest) String() string {
 func (*MembersRequest) ProtoMessage() {}
 
 func (x *MembersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[6]
+	mi := &file_peer_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -470,7 +514,7 @@ func (x *MembersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersRequest.ProtoReflect.Descriptor instead.
 func (*MembersRequest) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{6}
+	return file_peer_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *MembersRequest) GetHello() *Hello {
@@ -490,7 +534,7 @@ type MembersReply struct {
 
 func (x *MembersReply) Reset() {
 	*x = MembersReply{}
-	mi := &file_peer_proto_msgTypes[7]
+	mi := &file_peer_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -502,7 +546,7 @@ func (x *MembersReply) String() string {
 func (*MembersReply) ProtoMessage() {}
 
 func (x *MembersReply) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[7]
+	mi := &file_peer_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -515,7 +559,7 @@ func (x *MembersReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MembersReply.ProtoReflect.Descriptor instead.
 func (*MembersReply) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{7}
+	return file_peer_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *MembersReply) GetHello() *Hello {
@@ -542,7 +586,7 @@ type PublishRequest struct {
 
 func (x *PublishRequest) Reset() {
 	*x = PublishRequest{}
-	mi := &file_peer_proto_msgTypes[8]
+	mi := &file_peer_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -554,7 +598,7 @@ func (x *PublishRequest) String() string {
 func (*PublishRequest) ProtoMessage() {}
 
 func (x *PublishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[8]
+	mi := &file_peer_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -567,7 +611,7 @@ func (x *PublishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishRequest.ProtoReflect.Descriptor instead.
 func (*PublishRequest) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{8}
+	return file_peer_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *PublishRequest) GetHello() *Hello {
@@ -592,7 +636,7 @@ type PublishReply struct {
 
 func (x *PublishReply) Reset() {
 	*x = PublishReply{}
-	mi := &file_peer_proto_msgTypes[9]
+	mi := &file_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -604,7 +648,7 @@ func (x *PublishReply) String() string {
 func (*PublishReply) ProtoMessage() {}
 
 func (x *PublishReply) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[9]
+	mi := &file_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -617,7 +661,7 @@ func (x *PublishReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PublishReply.ProtoReflect.Descriptor instead.
 func (*PublishReply) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{9}
+	return file_peer_proto_rawDescGZIP(), []int{10}
 }
 
 // Identity is the metadata of a write-ahead log: whose it is. What stands in it never changes.
@@ -635,7 +679,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_peer_proto_msgTypes[10]
+	mi := &file_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -647,7 +691,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[10]
+	mi := &file_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -660,7 +704,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{10}
+	return file_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Identity) GetVersion() uint32 {
@@ -721,7 +765,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_peer_proto_msgTypes[11]
+	mi := &file_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -733,7 +777,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[11]
+	mi := &file_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -746,7 +790,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{11}
+	return file_peer_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Member) GetId() uint64 {
@@ -811,7 +855,7 @@ type Membership struct {
 
 func (x *Membership) Reset() {
 	*x = Membership{}
-	mi := &file_peer_proto_msgTypes[12]
+	mi := &file_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -823,7 +867,7 @@ func (x *Membership) String() string {
 func (*Membership) ProtoMessage() {}
 
 func (x *Membership) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[12]
+	mi := &file_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -836,7 +880,7 @@ func (x *Membership) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Membership.ProtoReflect.Descriptor instead.
 func (*Membership) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{12}
+	return file_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Membership) GetIndex() uint64 {
@@ -872,7 +916,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_peer_proto_msgTypes[13]
+	mi := &file_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +928,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_peer_proto_msgTypes[13]
+	mi := &file_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +941,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_peer_proto_rawDescGZIP(), []int{13}
+	return file_peer_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Change) GetOperation() Change_Operation {
@@ -949,7 +993,9 @@ const file_peer_proto_rawDesc = "" +
 	"\vsender_term\x18\x05 \x01(\x04R\n" +
 	"senderTerm\")\n" +
 	"\vSnapshotEnd\x12\x1a\n" +
-	"\bchecksum\x18\x01 \x01(\x06R\bchecksum\"D\n" +
+	"\bchecksum\x18\x01 \x01(\x06R\bchecksum\"@\n" +
+	"\vCopyRequest\x121\n" +
+	"\x05hello\x18\x01 \x01(\v2\x1b.geogate.consensus.v1.HelloR\x05hello\"D\n" +
 	"\x0fSnapshotReceipt\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x1b.geogate.consensus.v1.HelloR\x05hello\"C\n" +
 	"\x0eMembersRequest\x121\n" +
@@ -997,12 +1043,13 @@ const file_peer_proto_rawDesc = "" +
 	"\x11OPERATION_PROMOTE\x10\x02\x12\x14\n" +
 	"\x10OPERATION_REMOVE\x10\x03\x12\x12\n" +
 	"\x0eOPERATION_MOVE\x10\x04\x12\x15\n" +
-	"\x11OPERATION_PUBLISH\x10\x052\xd6\x02\n" +
+	"\x11OPERATION_PUBLISH\x10\x052\xa7\x03\n" +
 	"\x04Peer\x12K\n" +
 	"\bMessages\x12\x1e.geogate.consensus.v1.Envelope\x1a\x1b.geogate.consensus.v1.Hello(\x010\x01\x12W\n" +
 	"\bSnapshot\x12\".geogate.consensus.v1.SnapshotPart\x1a%.geogate.consensus.v1.SnapshotReceipt(\x01\x12S\n" +
 	"\aMembers\x12$.geogate.consensus.v1.MembersRequest\x1a\".geogate.consensus.v1.MembersReply\x12S\n" +
-	"\aPublish\x12$.geogate.consensus.v1.PublishRequest\x1a\".geogate.consensus.v1.PublishReplyB\x16Z\x14geogate/consensus/pbb\x06proto3"
+	"\aPublish\x12$.geogate.consensus.v1.PublishRequest\x1a\".geogate.consensus.v1.PublishReply\x12O\n" +
+	"\x04Copy\x12!.geogate.consensus.v1.CopyRequest\x1a\".geogate.consensus.v1.SnapshotPart0\x01B\x16Z\x14geogate/consensus/pbb\x06proto3"
 
 var (
 	file_peer_proto_rawDescOnce sync.Once
@@ -1017,7 +1064,7 @@ func file_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_peer_proto_goTypes = []any{
 	(Change_Operation)(0),   // 0: geogate.consensus.v1.Change.Operation
 	(*Hello)(nil),           // 1: geogate.consensus.v1.Hello
@@ -1025,44 +1072,48 @@ var file_peer_proto_goTypes = []any{
 	(*SnapshotPart)(nil),    // 3: geogate.consensus.v1.SnapshotPart
 	(*SnapshotHeader)(nil),  // 4: geogate.consensus.v1.SnapshotHeader
 	(*SnapshotEnd)(nil),     // 5: geogate.consensus.v1.SnapshotEnd
-	(*SnapshotReceipt)(nil), // 6: geogate.consensus.v1.SnapshotReceipt
-	(*MembersRequest)(nil),  // 7: geogate.consensus.v1.MembersRequest
-	(*MembersReply)(nil),    // 8: geogate.consensus.v1.MembersReply
-	(*PublishRequest)(nil),  // 9: geogate.consensus.v1.PublishRequest
-	(*PublishReply)(nil),    // 10: geogate.consensus.v1.PublishReply
-	(*Identity)(nil),        // 11: geogate.consensus.v1.Identity
-	(*Member)(nil),          // 12: geogate.consensus.v1.Member
-	(*Membership)(nil),      // 13: geogate.consensus.v1.Membership
-	(*Change)(nil),          // 14: geogate.consensus.v1.Change
+	(*CopyRequest)(nil),     // 6: geogate.consensus.v1.CopyRequest
+	(*SnapshotReceipt)(nil), // 7: geogate.consensus.v1.SnapshotReceipt
+	(*MembersRequest)(nil),  // 8: geogate.consensus.v1.MembersRequest
+	(*MembersReply)(nil),    // 9: geogate.consensus.v1.MembersReply
+	(*PublishRequest)(nil),  // 10: geogate.consensus.v1.PublishRequest
+	(*PublishReply)(nil),    // 11: geogate.consensus.v1.PublishReply
+	(*Identity)(nil),        // 12: geogate.consensus.v1.Identity
+	(*Member)(nil),          // 13: geogate.consensus.v1.Member
+	(*Membership)(nil),      // 14: geogate.consensus.v1.Membership
+	(*Change)(nil),          // 15: geogate.consensus.v1.Change
 }
 var file_peer_proto_depIdxs = []int32{
 	1,  // 0: geogate.consensus.v1.Envelope.hello:type_name -> geogate.consensus.v1.Hello
 	1,  // 1: geogate.consensus.v1.SnapshotPart.hello:type_name -> geogate.consensus.v1.Hello
 	4,  // 2: geogate.consensus.v1.SnapshotPart.header:type_name -> geogate.consensus.v1.SnapshotHeader
 	5,  // 3: geogate.consensus.v1.SnapshotPart.end:type_name -> geogate.consensus.v1.SnapshotEnd
-	1,  // 4: geogate.consensus.v1.SnapshotReceipt.hello:type_name -> geogate.consensus.v1.Hello
-	1,  // 5: geogate.consensus.v1.MembersRequest.hello:type_name -> geogate.consensus.v1.Hello
-	1,  // 6: geogate.consensus.v1.MembersReply.hello:type_name -> geogate.consensus.v1.Hello
-	13, // 7: geogate.consensus.v1.MembersReply.membership:type_name -> geogate.consensus.v1.Membership
-	1,  // 8: geogate.consensus.v1.PublishRequest.hello:type_name -> geogate.consensus.v1.Hello
-	12, // 9: geogate.consensus.v1.PublishRequest.member:type_name -> geogate.consensus.v1.Member
-	13, // 10: geogate.consensus.v1.Identity.membership:type_name -> geogate.consensus.v1.Membership
-	12, // 11: geogate.consensus.v1.Membership.members:type_name -> geogate.consensus.v1.Member
-	0,  // 12: geogate.consensus.v1.Change.operation:type_name -> geogate.consensus.v1.Change.Operation
-	12, // 13: geogate.consensus.v1.Change.member:type_name -> geogate.consensus.v1.Member
-	2,  // 14: geogate.consensus.v1.Peer.Messages:input_type -> geogate.consensus.v1.Envelope
-	3,  // 15: geogate.consensus.v1.Peer.Snapshot:input_type -> geogate.consensus.v1.SnapshotPart
-	7,  // 16: geogate.consensus.v1.Peer.Members:input_type -> geogate.consensus.v1.MembersRequest
-	9,  // 17: geogate.consensus.v1.Peer.Publish:input_type -> geogate.consensus.v1.PublishRequest
-	1,  // 18: geogate.consensus.v1.Peer.Messages:output_type -> geogate.consensus.v1.Hello
-	6,  // 19: geogate.consensus.v1.Peer.Snapshot:output_type -> geogate.consensus.v1.SnapshotReceipt
-	8,  // 20: geogate.consensus.v1.Peer.Members:output_type -> geogate.consensus.v1.MembersReply
-	10, // 21: geogate.consensus.v1.Peer.Publish:output_type -> geogate.consensus.v1.PublishReply
-	18, // [18:22] is the sub-list for method output_type
-	14, // [14:18] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	1,  // 4: geogate.consensus.v1.CopyRequest.hello:type_name -> geogate.consensus.v1.Hello
+	1,  // 5: geogate.consensus.v1.SnapshotReceipt.hello:type_name -> geogate.consensus.v1.Hello
+	1,  // 6: geogate.consensus.v1.MembersRequest.hello:type_name -> geogate.consensus.v1.Hello
+	1,  // 7: geogate.consensus.v1.MembersReply.hello:type_name -> geogate.consensus.v1.Hello
+	14, // 8: geogate.consensus.v1.MembersReply.membership:type_name -> geogate.consensus.v1.Membership
+	1,  // 9: geogate.consensus.v1.PublishRequest.hello:type_name -> geogate.consensus.v1.Hello
+	13, // 10: geogate.consensus.v1.PublishRequest.member:type_name -> geogate.consensus.v1.Member
+	14, // 11: geogate.consensus.v1.Identity.membership:type_name -> geogate.consensus.v1.Membership
+	13, // 12: geogate.consensus.v1.Membership.members:type_name -> geogate.consensus.v1.Member
+	0,  // 13: geogate.consensus.v1.Change.operation:type_name -> geogate.consensus.v1.Change.Operation
+	13, // 14: geogate.consensus.v1.Change.member:type_name -> geogate.consensus.v1.Member
+	2,  // 15: geogate.consensus.v1.Peer.Messages:input_type -> geogate.consensus.v1.Envelope
+	3,  // 16: geogate.consensus.v1.Peer.Snapshot:input_type -> geogate.consensus.v1.SnapshotPart
+	8,  // 17: geogate.consensus.v1.Peer.Members:input_type -> geogate.consensus.v1.MembersRequest
+	10, // 18: geogate.consensus.v1.Peer.Publish:input_type -> geogate.consensus.v1.PublishRequest
+	6,  // 19: geogate.consensus.v1.Peer.Copy:input_type -> geogate.consensus.v1.CopyRequest
+	1,  // 20: geogate.consensus.v1.Peer.Messages:output_type -> geogate.consensus.v1.Hello
+	7,  // 21: geogate.consensus.v1.Peer.Snapshot:output_type -> geogate.consensus.v1.SnapshotReceipt
+	9,  // 22: geogate.consensus.v1.Peer.Members:output_type -> geogate.consensus.v1.MembersReply
+	11, // 23: geogate.consensus.v1.Peer.Publish:output_type -> geogate.consensus.v1.PublishReply
+	3,  // 24: geogate.consensus.v1.Peer.Copy:output_type -> geogate.consensus.v1.SnapshotPart
+	20, // [20:25] is the sub-list for method output_type
+	15, // [15:20] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_peer_proto_init() }
@@ -1076,7 +1127,7 @@ func file_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peer_proto_rawDesc), len(file_peer_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   14,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

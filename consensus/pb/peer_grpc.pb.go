@@ -26,6 +26,7 @@ const (
 	Peer_Snapshot_FullMethodName = "/geogate.consensus.v1.Peer/Snapshot"
 	Peer_Members_FullMethodName  = "/geogate.consensus.v1.Peer/Members"
 	Peer_Publish_FullMethodName  = "/geogate.consensus.v1.Peer/Publish"
+	Peer_Copy_FullMethodName     = "/geogate.consensus.v1.Peer/Copy"
 )
 
 // PeerClient is the client API for Peer service.
@@ -45,6 +46,9 @@ type PeerClient interface {
 	Members(ctx context.Context, in *MembersRequest, opts ...grpc.CallOption) (*MembersReply, error)
 	// Publish asks the leader to commit what the calling member says of itself.
 	Publish(ctx context.Context, in *PublishRequest, opts ...grpc.CallOption) (*PublishReply, error)
+	// Copy asks for what Snapshot carries, for a node whose own data is lost and whose log is whole. Any node that
+	// has data gives it, whether it leads or not.
+	Copy(ctx context.Context, in *CopyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SnapshotPart], error)
 }
 
 type peerClient struct {
@@ -101,6 +105,25 @@ func (c *peerClient) Publish(ctx context.Context, in *PublishRequest, opts ...gr
 	return out, nil
 }
 
+func (c *peerClient) Copy(ctx context.Context, in *CopyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SnapshotPart], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Peer_ServiceDesc.Streams[2], Peer_Copy_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[CopyRequest, SnapshotPart]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peer_CopyClient = grpc.ServerStreamingClient[SnapshotPart]
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
@@ -118,6 +141,9 @@ type PeerServer interface {
 	Members(context.Context, *MembersRequest) (*MembersReply, error)
 	// Publish asks the leader to commit what the calling member says of itself.
 	Publish(context.Context, *PublishRequest) (*PublishReply, error)
+	// Copy asks for what Snapshot carries, for a node whose own data is lost and whose log is whole. Any node that
+	// has data gives it, whether it leads or not.
+	Copy(*CopyRequest, grpc.ServerStreamingServer[SnapshotPart]) error
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -139,6 +165,9 @@ func (UnimplementedPeerServer) Members(context.Context, *MembersRequest) (*Membe
 }
 func (UnimplementedPeerServer) Publish(context.Context, *PublishRequest) (*PublishReply, error) {
 	return nil, status.Error(codes.Unimplemented, "method Publish not implemented")
+}
+func (UnimplementedPeerServer) Copy(*CopyRequest, grpc.ServerStreamingServer[SnapshotPart]) error {
+	return status.Error(codes.Unimplemented, "method Copy not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -211,6 +240,17 @@ func _Peer_Publish_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_Copy_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(CopyRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(PeerServer).Copy(m, &grpc.GenericServerStream[CopyRequest, SnapshotPart]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peer_CopyServer = grpc.ServerStreamingServer[SnapshotPart]
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -238,6 +278,11 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "Snapshot",
 			Handler:       _Peer_Snapshot_Handler,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "Copy",
+			Handler:       _Peer_Copy_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "peer.proto",

@@ -191,11 +191,12 @@ func (b *Batch) version(main int64, sub uint32) (*Version, error) {
 	if err != nil {
 		return nil, err
 	}
-	v, err := r.version(main, sub)
-	if err != nil {
-		return nil, b.s.damaged(err)
-	}
-	return v, nil
+	var v *Version
+	err = b.s.reading(func() (err error) {
+		v, err = r.version(main, sub)
+		return err
+	})
+	return v, err
 }
 
 // reader reads the disk as it is during the batch: nothing can end up there meanwhile that is not also
@@ -245,11 +246,12 @@ func (b *Batch) seen(key []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	g, err := r.grave(key)
-	if err != nil {
-		return nil, b.s.damaged(err)
-	}
-	return g.Seen, nil
+	var g Geo
+	err = b.s.reading(func() (err error) {
+		g, err = r.grave(key)
+		return err
+	})
+	return g.Seen, err
 }
 
 // Range reads at the state that includes the batch.
@@ -266,8 +268,8 @@ func (b *Batch) Range(o RangeOptions) (RangeResult, error) {
 		if err != nil {
 			return RangeResult{}, err
 		}
-		if err := w.read(r); err != nil {
-			return RangeResult{}, s.damaged(err)
+		if err := s.reading(func() error { return w.read(r) }); err != nil {
+			return RangeResult{}, err
 		}
 	}
 	return w.result(s.revision), nil

@@ -119,8 +119,8 @@ func (s *Store) State(key []byte) (Version, bool, error) {
 	if tx != nil {
 		defer rollback(tx)
 		e := exporter{reader: newReader(tx, s.originNames())}
-		if err := e.read(&f); err != nil {
-			return Version{}, false, s.damaged(err)
+		if err := s.reading(func() error { return e.read(&f) }); err != nil {
+			return Version{}, false, err
 		}
 	}
 	return f.Version, true, nil

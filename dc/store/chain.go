@@ -17,6 +17,7 @@ type chain struct {
 	incarnation uint64
 	head        int64 // last revision of the newest frame ever appended
 	floor       int64 // last revision of the newest frame trimmed; frames continue it
+	plain       int64 // frames up to here lie on disk as format 1 wrote them
 	frames      []frame
 	txns, bytes int64                       // cumulative, of all frames appended since Open
 	gone        struct{ txns, bytes int64 } // the part of these that is no longer retained
@@ -46,7 +47,7 @@ func (c *chain) append(s *event.Sealed) {
 	if s.Incarnation != c.incarnation || s.PrevRevision != c.head {
 		c.incarnation, c.floor, c.frames = s.Incarnation, s.PrevRevision, nil
 		c.gone.txns, c.gone.bytes = c.txns, c.bytes
-		c.reset = true
+		c.reset, c.plain = true, 0
 	}
 	c.head = s.Last
 	c.txns += int64(s.Txns)
@@ -127,7 +128,7 @@ func (b *Batch) ResetChain(origin string, incarnation uint64, revision int64) {
 	}
 	c.incarnation, c.head, c.floor, c.frames = incarnation, revision, revision, nil
 	c.gone.txns, c.gone.bytes = c.txns, c.bytes
-	c.reset = true
+	c.reset, c.plain = true, 0
 	s.active.chains[origin] = c
 	s.active.bytes += overhead
 }
@@ -170,7 +171,7 @@ func (s *Store) Frames(origin string, after int64, maxBytes int) ([]event.Sealed
 		s.mu.RUnlock()
 		return nil, c.trimmed(after)
 	}
-	wanted := c.upTo(c.after(after), maxBytes)
+	wanted, plain := c.upTo(c.after(after), maxBytes), c.plain
 	out := make([]event.Sealed, len(wanted))
 	var tx *bolt.Tx
 	for i := range wanted {
@@ -191,14 +192,16 @@ func (s *Store) Frames(origin string, after int64, maxBytes int) ([]event.Sealed
 		return out, nil
 	}
 	defer rollback(tx)
-	for i := range wanted {
-		if wanted[i].sealed != nil {
-			continue
+	err := s.reading(func() (err error) {
+		for i := range wanted {
+			if wanted[i].sealed == nil && err == nil {
+				out[i], err = readFrame(tx, origin, wanted[i].last, wanted[i].last <= plain)
+			}
 		}
-		var err error
-		if out[i], err = readFrame(tx, origin, wanted[i].last); err != nil {
-			return nil, s.damaged(err)
-		}
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
 }

@@ -32,7 +32,7 @@ func TestGoldenRecords(t *testing.T) {
 	g := goldenVersions()[0].Geo
 	lines = append(lines, "grave "+hex.EncodeToString(encodeGrave([]byte("key"), &g, 5)))
 	lines = append(lines, "applied "+hex.EncodeToString(encodeApplied(Applied{Index: 9, Term: 2, Conf: []byte("conf")})))
-	lines = append(lines, "head "+hex.EncodeToString(appendChainHead(nil, 0xabc, 9, 5)))
+	lines = append(lines, "head "+hex.EncodeToString(appendChainHead(nil, "fra", chainHead{incarnation: 0xabc, head: 9, floor: 5, plain: 3})))
 	f := event.Frame{Origin: "fra", Incarnation: 0xabc, PrevRevision: 5, PrevHash: event.HashOf([]byte("before")), Txns: []event.Txn{
 		{Revision: 6, Stamp: 77, Ops: []event.Op{{Kind: event.OpPut, Key: []byte("k"), Value: []byte("v")}}},
 	}}
@@ -41,6 +41,7 @@ func TestGoldenRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines = append(lines, "frame "+hex.EncodeToString(appendSealed(nil, &s)))
+	lines = append(lines, "conflict "+hex.EncodeToString(appendConflict(nil, &conflict{seq: 4, bytes: []byte("c")})))
 	got := strings.Join(lines, "\n") + "\n"
 	path := filepath.Join("testdata", "records.golden")
 	if *update {

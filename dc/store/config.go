@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	bolt "go.etcd.io/bbolt"
 )
 
 // Config says where a store lives and what it may use.
@@ -23,9 +24,17 @@ type Config struct {
 	WatchBufferEvents int   // events queued for a watcher before it must read history instead; 0 means 4096
 	WatchBufferBytes  int64 // bytes of keys and values queued for a watcher; 0 means 4 MiB
 
+	// ScrubInterval is how often the whole file is read for damage, at ScrubRate bytes in a second. 0 means every
+	// 24 h and 16 MiB/s; a negative interval means never.
+	ScrubInterval time.Duration
+	ScrubRate     int64
+
 	// MmapBytes is address space, not memory. While the file fits into it, an open snapshot or a slow reader
 	// never makes a flush wait. 0 means 16 GiB; a file beyond that still works, with such waits.
 	MmapBytes int
+
+	// Commit ends a flush, fsync included; nil means [bolt.Tx.Commit]. It is the seam at which tests break the disk.
+	Commit func(*bolt.Tx) error
 
 	NoSync     bool                  // for tests: a crash of the machine may damage the file
 	Logger     *slog.Logger          // nil means off
@@ -42,6 +51,8 @@ const (
 	defaultWatchBufferEvents = 4096
 	defaultWatchBufferBytes  = 4 << 20
 	defaultMmapBytes         = 16 << 30
+	defaultScrubInterval     = 24 * time.Hour
+	defaultScrubRate         = 16 << 20
 )
 
 func (c *Config) validate() error {
@@ -49,7 +60,7 @@ func (c *Config) validate() error {
 		return errors.New("store: no path")
 	}
 	if c.FlushInterval < 0 || c.FlushBytes < 0 || c.MaxPendingBytes < 0 || c.CompactRecords < 0 ||
-		c.ConflictLogSize < 0 || c.ConflictLogBytes < 0 || c.WatchBufferEvents < 0 || c.WatchBufferBytes < 0 || c.MmapBytes < 0 {
+		c.ConflictLogSize < 0 || c.ConflictLogBytes < 0 || c.WatchBufferEvents < 0 || c.WatchBufferBytes < 0 || c.MmapBytes < 0 || c.ScrubRate < 0 {
 		return errors.New("store: negative setting")
 	}
 	orDefault(&c.FlushInterval, defaultFlushInterval)
@@ -61,7 +72,12 @@ func (c *Config) validate() error {
 	orDefault(&c.WatchBufferEvents, defaultWatchBufferEvents)
 	orDefault(&c.WatchBufferBytes, defaultWatchBufferBytes)
 	orDefault(&c.MmapBytes, defaultMmapBytes)
+	orDefault(&c.ScrubInterval, defaultScrubInterval)
+	orDefault(&c.ScrubRate, defaultScrubRate)
 	c.MaxPendingBytes = max(c.MaxPendingBytes, c.FlushBytes)
+	if c.Commit == nil {
+		c.Commit = (*bolt.Tx).Commit
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}

@@ -1,6 +1,11 @@
 package store
 
-import bolt "go.etcd.io/bbolt"
+import (
+	"encoding/binary"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+)
 
 // conflict is an entry of the conflict log that is not on disk yet.
 type conflict struct {
@@ -11,6 +16,7 @@ type conflict struct {
 // conflictLog is a ring on disk, bounded by number and bytes. Entries are numbered from 1 on.
 type conflictLog struct {
 	total uint64 // ever added: the number of the newest
+	plain uint64 // those up to here were written by format 1, without a checksum
 	sizes []int  // of the entries kept, oldest first
 	bytes int64
 }
@@ -42,11 +48,11 @@ func (b *Batch) Conflict(c []byte) {
 	s.active.bytes += int64(len(c)) + overhead
 }
 
-// Conflicts returns the newest entries of the conflict log, newest first, and how many were ever added. An
-// entry that can't be read is logged and left out.
+// Conflicts returns the newest entries of the conflict log, newest first, and how many were ever added. It
+// ends before an entry that can't be read, which is logged and breaks the store.
 func (s *Store) Conflicts(limit int) ([][]byte, uint64) {
 	s.mu.RLock()
-	total := s.conflicts.total
+	total, plain := s.conflicts.total, s.conflicts.plain
 	n := min(max(limit, 0), len(s.conflicts.sizes))
 	if n == 0 || s.readableLocked() != nil {
 		s.mu.RUnlock()
@@ -69,24 +75,56 @@ func (s *Store) Conflicts(limit int) ([][]byte, uint64) {
 	}
 	defer rollback(tx)
 	out := make([][]byte, 0, n)
-	for seq := total; seq > total-uint64(n); seq-- {
-		c, ok := pending[seq]
-		if !ok {
-			c = readConflict(tx, seq)
+	err = s.reading(func() error {
+		for seq := total; seq > total-uint64(n); seq-- {
+			c, ok := pending[seq]
+			if !ok {
+				if c, err = readConflict(tx, seq, seq <= plain); err != nil {
+					return err
+				}
+			}
+			out = append(out, c)
 		}
-		if c == nil {
-			s.log.Error("conflict is missing in the log", "number", seq)
-			continue
-		}
-		out = append(out, c)
+		return nil
+	})
+	if err != nil {
+		s.log.Error("could not read the conflict log", "error", err)
 	}
 	return out, total
 }
 
-func readConflict(tx *bolt.Tx, seq uint64) []byte {
+// plainConflicts is the number up to which conflicts have no checksum: all of a file of format 1.
+func plainConflicts(m *bolt.Bucket) (uint64, error) {
+	if m.Get(metaPlain) == nil {
+		return number(m, metaConflicts)
+	}
+	return number(m, metaPlain)
+}
+
+func readConflict(tx *bolt.Tx, seq uint64, plain bool) ([]byte, error) {
 	v := tx.Bucket(bucketConflicts).Get(encodeSeq(seq))
 	if v == nil {
-		return nil
+		return nil, fmt.Errorf("conflict %d is missing", seq)
 	}
-	return append([]byte{}, v...)
+	c, err := decodeConflict(seq, v, plain)
+	return append([]byte{}, c...), err
+}
+
+func appendConflict(b []byte, c *conflict) []byte {
+	b = binary.LittleEndian.AppendUint32(b, numberedSum(c.seq, c.bytes))
+	return append(b, c.bytes...)
+}
+
+// decodeConflict returns a slice of v.
+func decodeConflict(seq uint64, v []byte, plain bool) ([]byte, error) {
+	if plain {
+		return v, nil
+	}
+	if len(v) < sumBytes {
+		return nil, fmt.Errorf("conflict %d: %w", seq, errShort)
+	}
+	if got, want := numberedSum(seq, v[sumBytes:]), binary.LittleEndian.Uint32(v); got != want {
+		return nil, fmt.Errorf("conflict %d has checksum %08x, want %08x", seq, got, want)
+	}
+	return v[sumBytes:], nil
 }

@@ -15,8 +15,12 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 )
 
-// formatVersion is the version of the file's format that this build reads and writes. See README.md.
-const formatVersion = 1
+// formatVersion is the version of the file's format that this build writes; it reads those from oldestFormat on.
+// A file becomes one of this version with the first flush. See README.md.
+const (
+	formatVersion = 2
+	oldestFormat  = 1
+)
 
 const (
 	seqBytes      = 8
@@ -48,6 +52,8 @@ var (
 	metaVersions  = []byte("versions")
 	metaGraves    = []byte("graves")
 	metaChains    = []byte("chains")
+	metaPlain     = []byte("plain conflicts")
+	metaDigest    = []byte("digest")
 	metaSum       = []byte("sum")
 
 	// chainHeadKey is shorter than a frame's key and greater than any: it stays behind them.
@@ -172,7 +178,7 @@ func openError(path string, err error) error {
 }
 
 func damage(path string, err error) error {
-	return fmt.Errorf("%s: %w: %w: restore it from a peer or a backup", path, ErrDamaged, err)
+	return fmt.Errorf("%s: %w: %w; %s", path, ErrDamaged, err, healAdvice)
 }
 
 func inUse(path string) error {
@@ -224,6 +230,8 @@ func create(cfg *Config) error {
 			m.Put(metaRevision, encodeSeq(firstRevision)),
 			m.Put(metaCompacted, encodeSeq(0)),
 			m.Put(metaConflicts, encodeSeq(0)),
+			m.Put(metaPlain, encodeSeq(0)),
+			m.Put(metaDigest, encodeSeq(0)),
 			m.Put(metaVersions, encodeSeq(0)),
 			m.Put(metaGraves, encodeSeq(0)),
 			m.Put(metaChains, encodeSeq(0)),
@@ -247,9 +255,4 @@ func syncDir(dir string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
-}
-
-// damaged marks an error of reading a file that was sound when it was opened.
-func (s *Store) damaged(err error) error {
-	return fmt.Errorf("%s: %w: %w", s.cfg.Path, ErrDamaged, err)
 }

@@ -28,7 +28,7 @@ func (s *Store) Export(after []byte, since int64, maxBytes int) (Exported, error
 	}
 	if tx != nil {
 		defer rollback(tx)
-		e.reader = newReader(tx, s.originNames())
+		e.reader = newReader(tx, e.origins)
 	}
 	size := 0
 	for i := range e.found {
@@ -37,8 +37,8 @@ func (s *Store) Export(after []byte, since int64, maxBytes int) (Exported, error
 			e.Done = false
 			return e.Exported, nil
 		}
-		if err := e.read(f); err != nil {
-			return Exported{}, s.damaged(err)
+		if err := s.reading(func() error { return e.read(f) }); err != nil {
+			return Exported{}, err
 		}
 		v := &f.Version
 		size += len(v.Key) + len(v.Value) + len(v.Geo.Seen) + overhead/4
@@ -52,11 +52,12 @@ func (s *Store) Export(after []byte, since int64, maxBytes int) (Exported, error
 // exporter collects places under the lock, and reads what is not in memory afterwards.
 type exporter struct {
 	Exported
-	since  int64
-	found  []found
-	seen   []byte // the last key looked at
-	end    bool   // there is none behind it
-	reader *reader
+	since   int64
+	found   []found
+	origins []string
+	seen    []byte // the last key looked at
+	end     bool   // there is none behind it
+	reader  *reader
 }
 
 // found is a key to export; its version is complete unless it is on disk.
@@ -73,7 +74,7 @@ func (e *exporter) look(s *Store, after []byte) (tx *bolt.Tx, err error) {
 	if err := s.readableLocked(); err != nil {
 		return nil, err
 	}
-	e.Index = s.applied.Index
+	e.Index, e.origins = s.applied.Index, s.originNames()
 	e.seen, e.end = after, true
 	disk, looked := false, 0
 	s.index.ascend(after, func(it *item) bool {

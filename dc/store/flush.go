@@ -3,6 +3,7 @@ package store
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"sort"
@@ -20,11 +21,13 @@ type flight struct {
 	chains        []chainFlight
 	firstConflict uint64
 	conflictTotal uint64
+	plainConflict uint64
 	firstRequest  uint64
 	requestTotal  uint64
 
 	revision, compacted int64
 	applied             Applied
+	digest              uint64
 
 	// What the file will hold; Open compares, so that lost records are noticed.
 	totalVersions, totalGraves, totalChains, totalLeases int
@@ -33,8 +36,7 @@ type flight struct {
 // chainFlight is the part of a flush that belongs to one chain.
 type chainFlight struct {
 	chain       *chain
-	incarnation uint64
-	head, floor int64
+	head        chainHead
 	reset, trim bool
 	frames      []*event.Sealed
 }
@@ -83,8 +85,8 @@ func (s *Store) takeFlight() (f *flight, more bool, err error) {
 		return nil, false, nil
 	}
 	f = &flight{
-		buffer: b, revision: s.revision, compacted: s.compacted, applied: s.applied,
-		firstConflict: s.conflicts.first(), conflictTotal: s.conflicts.total,
+		buffer: b, revision: s.revision, compacted: s.compacted, applied: s.applied, digest: s.digest,
+		firstConflict: s.conflicts.first(), conflictTotal: s.conflicts.total, plainConflict: s.conflicts.plain,
 		firstRequest: s.requests.first(), requestTotal: s.requests.total,
 		// Every version is the live one of its key or listed as garbage to be.
 		totalVersions: s.index.live + s.garbage.len(), totalGraves: s.index.buried, totalChains: len(s.chains),
@@ -92,7 +94,7 @@ func (s *Store) takeFlight() (f *flight, more bool, err error) {
 	}
 	for _, c := range b.chains {
 		f.chains = append(f.chains, chainFlight{
-			chain: c, incarnation: c.incarnation, head: c.head, floor: c.floor,
+			chain: c, head: chainHead{incarnation: c.incarnation, head: c.head, floor: c.floor, plain: c.plain},
 			reset: c.reset, trim: c.trim, frames: c.unflushed(),
 		})
 		c.reset, c.trim = false, false
@@ -128,17 +130,28 @@ func (s *Store) measure() {
 	}
 }
 
-// write makes a flight one transaction of a database, the store's own or the one that is to take its place.
+// write makes a flight one transaction of a database, the store's own or the one that is to take its place. bbolt
+// panics where it meets a page that can't be right; that is an error here.
 func (s *Store) write(db *bolt.DB, f *flight) (left []*chain, err error) {
 	tx, err := db.Begin(true)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			_ = tx.Rollback() // the error that matters is err; a failed commit has rolled back already
+	err = guarded(func() (err error) {
+		left, err = s.fill(tx, f)
+		return err
+	})
+	if err != nil {
+		// The error that matters is err; a failed commit has rolled back already. Rolling back reads all pages
+		// for the free ones, and where that ends in a panic bbolt keeps its lock for good.
+		if errors.Is(guarded(tx.Rollback), errPanic) {
+			s.locked.Store(true)
 		}
-	}()
+	}
+	return left, err
+}
+
+func (s *Store) fill(tx *bolt.Tx, f *flight) (left []*chain, err error) {
 	if err := writeOrigins(tx, f.origins); err != nil {
 		return nil, fmt.Errorf("origins: %w", err)
 	}
@@ -174,7 +187,7 @@ func (s *Store) write(db *bolt.DB, f *flight) (left []*chain, err error) {
 		return nil, ErrClosed
 	default:
 	}
-	return left, tx.Commit()
+	return left, s.cfg.Commit(tx)
 }
 
 func writeOrigins(tx *bolt.Tx, origins []origin) error {
@@ -250,7 +263,7 @@ func writeChain(tx *bolt.Tx, f *chainFlight, most int) (more bool, err error) {
 	}
 	b.FillPercent = appendFill
 	if f.trim && !f.reset {
-		if more, err = deleteUpTo(b, uint64(f.floor), most); err != nil {
+		if more, err = deleteUpTo(b, uint64(f.head.floor), most); err != nil {
 			return false, err
 		}
 	}
@@ -259,7 +272,7 @@ func writeChain(tx *bolt.Tx, f *chainFlight, most int) (more bool, err error) {
 			return false, err
 		}
 	}
-	return more, b.Put(chainHeadKey, appendChainHead(nil, f.incarnation, f.head, f.floor))
+	return more, b.Put(chainHeadKey, appendChainHead(nil, f.chain.origin, f.head))
 }
 
 // deleteUpTo deletes the keys that are numbers up to a bound, at most a given number of them.
@@ -284,11 +297,12 @@ func deleteUpTo(b *bolt.Bucket, bound uint64, most int) (more bool, err error) {
 func writeConflicts(tx *bolt.Tx, f *flight) error {
 	b := tx.Bucket(bucketConflicts)
 	b.FillPercent = appendFill
-	for _, c := range f.conflicts {
+	for i := range f.conflicts {
+		c := &f.conflicts[i]
 		if c.seq < f.firstConflict {
 			continue
 		}
-		if err := b.Put(encodeSeq(c.seq), c.bytes); err != nil {
+		if err := b.Put(encodeSeq(c.seq), appendConflict(nil, c)); err != nil {
 			return err
 		}
 	}
@@ -315,10 +329,13 @@ func writeState(tx *bolt.Tx, f *flight) error {
 	}
 	m := tx.Bucket(bucketMeta)
 	for _, kv := range []struct{ key, value []byte }{
+		{metaFormat, encodeSeq(formatVersion)},
 		{metaApplied, encodeApplied(f.applied)},
 		{metaRevision, encodeSeq(uint64(f.revision))},
 		{metaCompacted, encodeSeq(uint64(f.compacted))},
 		{metaConflicts, encodeSeq(f.conflictTotal)},
+		{metaPlain, encodeSeq(f.plainConflict)},
+		{metaDigest, encodeSeq(f.digest)},
 		{metaVersions, encodeSeq(uint64(f.totalVersions))},
 		{metaGraves, encodeSeq(uint64(f.totalGraves))},
 		{metaChains, encodeSeq(uint64(f.totalChains))},

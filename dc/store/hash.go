@@ -70,12 +70,12 @@ func (s *Store) hashOnce(ctx context.Context, revision int64) (Hash, error) {
 		if tx != nil {
 			r = newReader(tx, s.originNames())
 		}
-		err = w.sum(r)
+		err = s.reading(func() error { return w.sum(r) })
 		if tx != nil {
 			rollback(tx)
 		}
 		if err != nil {
-			return Hash{}, s.damaged(err)
+			return Hash{}, err
 		}
 		if w.done {
 			sum := w.d.Sum64()

@@ -77,6 +77,7 @@ func (s *Store) history(st *step) (joined bool, err error) {
 		}
 	}
 	var tx *bolt.Tx
+	origins := s.originNames()
 	if st.next <= onDisk {
 		if tx, err = s.db.Begin(false); err != nil {
 			s.mu.RUnlock()
@@ -87,10 +88,13 @@ func (s *Store) history(st *step) (joined bool, err error) {
 
 	full := false
 	if tx != nil {
-		full, err = st.readDisk(newReader(tx, s.originNames()), onDisk)
+		err = s.reading(func() (err error) {
+			full, err = st.readDisk(newReader(tx, origins), onDisk)
+			return err
+		})
 		rollback(tx)
 		if err != nil {
-			return false, s.damaged(err)
+			return false, err
 		}
 	}
 	for _, records := range pending {

@@ -15,6 +15,8 @@ type disk struct {
 	txid int
 	size int64 // of the file, as of that transaction
 
+	format uint64
+
 	index     *index
 	state     map[string][]byte
 	origins   []string
@@ -48,9 +50,11 @@ func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
 	if err != nil {
 		return err
 	}
-	if format != formatVersion {
-		return fmt.Errorf("%w: the file has %d, this build reads %d", ErrFormat, format, formatVersion)
+	if format < oldestFormat || format > formatVersion {
+		return fmt.Errorf("%w: the file has %d, this build reads %d to %d; if no other build has used it the file is damaged: move it away and start this node with --rebuild",
+			ErrFormat, format, oldestFormat, formatVersion)
 	}
+	d.format = format
 	for _, name := range buckets() {
 		if tx.Bucket(name) == nil {
 			return fmt.Errorf("no bucket %q", name)
@@ -82,7 +86,22 @@ func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
-	return d.compareCounts(m)
+	if err := d.compareCounts(m); err != nil {
+		return err
+	}
+	return d.compareDigest(m)
+}
+
+// compareDigest compares the live data with the digest that was flushed with it; format 1 has none.
+func (d *disk) compareDigest(m *bolt.Bucket) error {
+	if d.format == oldestFormat {
+		return nil
+	}
+	want, err := number(m, metaDigest)
+	if err == nil && want != d.digest {
+		err = fmt.Errorf("the live data has digest %016x, it was written with %016x", d.digest, want)
+	}
+	return err
 }
 
 // compareCounts notices records that are missing without a trace.
@@ -122,6 +141,9 @@ func (d *disk) loadMeta(m *bolt.Bucket) error {
 		return err
 	}
 	if d.conflicts.total, err = number(m, metaConflicts); err != nil {
+		return err
+	}
+	if d.conflicts.plain, err = plainConflicts(m); err != nil {
 		return err
 	}
 	if compacted > revision {
@@ -243,22 +265,23 @@ func (d *disk) loadChains(b *bolt.Bucket) error {
 }
 
 func loadChain(origin string, b *bolt.Bucket) (*chain, error) {
-	c := &chain{origin: origin}
-	var err error
-	if c.incarnation, c.head, c.floor, err = decodeChainHead(b.Get(chainHeadKey)); err != nil {
+	h, err := decodeChainHead(origin, b.Get(chainHeadKey))
+	if err != nil {
 		return nil, err
 	}
+	c := &chain{origin: origin, incarnation: h.incarnation, head: h.head, floor: h.floor, plain: h.plain}
 	at := c.floor
 	err = b.ForEach(func(k, v []byte) error {
 		if bytes.Equal(k, chainHeadKey) {
 			return nil
 		}
-		s, err := decodeSealed(origin, v)
-		if err != nil {
-			return fmt.Errorf("frame %x: %w", k, err)
+		if len(k) != seqBytes {
+			return fmt.Errorf("frame lies at %x", k)
 		}
-		if len(k) != seqBytes || binary.BigEndian.Uint64(k) != uint64(s.Last) {
-			return fmt.Errorf("frame up to %d lies at %x", s.Last, k)
+		last := int64(binary.BigEndian.Uint64(k))
+		s, err := decodeSealed(origin, last, v, last <= c.plain)
+		if err != nil {
+			return fmt.Errorf("frame up to %d: %w", last, err)
 		}
 		if s.Last <= c.floor {
 			c.trim = true // left to delete
@@ -291,8 +314,12 @@ func (d *disk) loadConflicts(b *bolt.Bucket, cfg *Config) error {
 			l.sizes, l.bytes = nil, 0 // an interrupted shrink left older ones
 		}
 		next = n + 1
-		l.sizes = append(l.sizes, len(v))
-		l.bytes += int64(len(v))
+		c, err := decodeConflict(n, v, n <= l.plain)
+		if err != nil {
+			return err
+		}
+		l.sizes = append(l.sizes, len(c))
+		l.bytes += int64(len(c))
 		return nil
 	})
 	if err == nil && len(l.sizes) > 0 && next-1 != l.total {

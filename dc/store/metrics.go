@@ -15,6 +15,9 @@ type metrics struct {
 	flushRecords prometheus.Counter
 	dropped      prometheus.Counter
 	stalls       prometheus.Counter
+
+	scrubs        prometheus.Counter
+	scrubbedBytes prometheus.Counter
 }
 
 func newMetrics(s *Store, r prometheus.Registerer) (*metrics, error) {
@@ -27,11 +30,19 @@ func newMetrics(s *Store, r prometheus.Registerer) (*metrics, error) {
 		flushBytes: counter("geogate_store_flushed_bytes_total", "Bytes that flushes took over from memory."),
 		flushRecords: counter("geogate_store_flushed_versions_total",
 			"Versions that flushes wrote."),
-		dropped: counter("geogate_store_compacted_versions_total", "Versions that compaction deleted."),
-		stalls:  counter("geogate_store_stalls_total", "Times that a batch waited because too much was pending for the disk."),
+		dropped:       counter("geogate_store_compacted_versions_total", "Versions that compaction deleted."),
+		stalls:        counter("geogate_store_stalls_total", "Times that a batch waited because too much was pending for the disk."),
+		scrubs:        counter("geogate_store_scrubs_total", "Times that the whole database was read for damage and none was found."),
+		scrubbedBytes: counter("geogate_store_scrubbed_bytes_total", "Bytes of keys and values read for damage."),
 	}
 	m.collectors = []prometheus.Collector{
-		m.flushSeconds, m.flushBytes, m.flushRecords, m.dropped, m.stalls,
+		m.flushSeconds, m.flushBytes, m.flushRecords, m.dropped, m.stalls, m.scrubs, m.scrubbedBytes,
+		gauge("geogate_store_broken", "1 once the store takes no more writes because of damage or a failed flush.", func() float64 {
+			if s.Problem() != nil {
+				return 1
+			}
+			return 0
+		}),
 		gauge("geogate_store_revision", "Current revision.", func() float64 { return float64(s.Revision()) }),
 		gauge("geogate_store_compacted_revision", "Compacted revision.", func() float64 { return float64(s.Compacted()) }),
 		gauge("geogate_store_keys", "Live keys.", func() float64 { return float64(s.Keys()) }),

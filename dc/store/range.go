@@ -54,6 +54,7 @@ func (s *Store) Range(o RangeOptions) (RangeResult, error) {
 func (s *Store) rangeOnce(o *RangeOptions, step int) (RangeResult, error) {
 	var w *walk
 	var current int64
+	var origins []string
 	for {
 		tx, err := func() (*bolt.Tx, error) {
 			s.mu.RLock()
@@ -75,16 +76,17 @@ func (s *Store) rangeOnce(o *RangeOptions, step int) (RangeResult, error) {
 				return nil, nil
 			}
 			// The transaction begins under the lock: it holds all that the index knows and that is not pending.
+			origins = s.originNames()
 			return s.db.Begin(false)
 		}()
 		if err != nil {
 			return RangeResult{}, err
 		}
 		if tx != nil {
-			err := w.read(newReader(tx, s.originNames()))
+			err := s.reading(func() error { return w.read(newReader(tx, origins)) })
 			rollback(tx)
 			if err != nil {
-				return RangeResult{}, s.damaged(err)
+				return RangeResult{}, err
 			}
 		}
 		w.cut()
@@ -259,6 +261,7 @@ func (s *Store) versionsAt(reads []pointRead) ([]*Version, error) {
 	out := make([]*Version, len(reads))
 	var todos []todo
 	var tx *bolt.Tx
+	var origins []string
 	err := func() error {
 		s.mu.RLock()
 		defer s.mu.RUnlock()
@@ -287,6 +290,7 @@ func (s *Store) versionsAt(reads []pointRead) ([]*Version, error) {
 			return nil
 		}
 		var err error
+		origins = s.originNames()
 		tx, err = s.db.Begin(false)
 		return err
 	}()
@@ -294,11 +298,17 @@ func (s *Store) versionsAt(reads []pointRead) ([]*Version, error) {
 		return out, err
 	}
 	defer rollback(tx)
-	r := newReader(tx, s.originNames())
-	for _, t := range todos {
-		if out[t.slot], err = r.version(t.rev.main, t.rev.sub); err != nil {
-			return nil, s.damaged(err)
+	err = s.reading(func() (err error) {
+		r := newReader(tx, origins)
+		for _, t := range todos {
+			if out[t.slot], err = r.version(t.rev.main, t.rev.sub); err != nil {
+				return err
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return out, nil
 }

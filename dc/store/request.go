@@ -72,14 +72,16 @@ func (b *Batch) Request(id []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	got, record, err := readRequest(r.tx.Bucket(bucketRequests), seq)
-	if err == nil && string(got) != string(id) {
-		err = fmt.Errorf("request %d is %q, not %q", seq, got, id)
-	}
-	if err != nil {
-		return nil, b.s.damaged(err)
-	}
-	return append([]byte{}, record...), nil
+	var record []byte
+	err = b.s.reading(func() error {
+		got, raw, err := readRequest(r.tx.Bucket(bucketRequests), seq)
+		if err == nil && string(got) != string(id) {
+			err = fmt.Errorf("request %d is %q, not %q", seq, got, id)
+		}
+		record = append([]byte{}, raw...)
+		return err
+	})
+	return record, err
 }
 
 // request finds one by its number; a buffer's numbers have no gap.
@@ -106,11 +108,12 @@ func appendRequest(b []byte, r *request) []byte {
 	b = append(b, 0, 0, 0, 0)
 	b = appendBytes(b, r.id)
 	b = append(b, r.record...)
-	binary.LittleEndian.PutUint32(b[start:], requestSum(r.seq, b[start+sumBytes:]))
+	binary.LittleEndian.PutUint32(b[start:], numberedSum(r.seq, b[start+sumBytes:]))
 	return b
 }
 
-func requestSum(seq uint64, body []byte) uint32 {
+// numberedSum is the checksum of a record that lies under a number.
+func numberedSum(seq uint64, body []byte) uint32 {
 	h := xxhash.Sum64(body) ^ seq*0x9e3779b97f4a7c15
 	return uint32(h) ^ uint32(h>>32)
 }
@@ -127,7 +130,7 @@ func decodeRequest(seq uint64, v []byte) (id, record []byte, err error) {
 	if len(v) < sumBytes+1 {
 		return nil, nil, fmt.Errorf("request %d: %w", seq, errShort)
 	}
-	if got, want := requestSum(seq, v[sumBytes:]), binary.LittleEndian.Uint32(v); got != want {
+	if got, want := numberedSum(seq, v[sumBytes:]), binary.LittleEndian.Uint32(v); got != want {
 		return nil, nil, fmt.Errorf("request %d has checksum %08x, want %08x", seq, got, want)
 	}
 	d := decoder{b: v[sumBytes:]}

@@ -18,7 +18,7 @@ import (
 // renamed.
 func (s *Store) Restore(at Applied, r io.Reader) error {
 	tmp := s.cfg.Path + ".restore"
-	if err := s.receive(tmp, at, r); err != nil {
+	if err := receive(&s.cfg, tmp, at, r); err != nil {
 		return errors.Join(fmt.Errorf("restore: %w", err), os.Remove(tmp))
 	}
 	s.flushMu.Lock()
@@ -56,8 +56,21 @@ func (s *Store) Restore(at Applied, r io.Reader) error {
 
 var errReplaced = errors.New("database was replaced by a snapshot")
 
+// Verify reads a snapshot taken at a place in the log, as Restore would, and says what is wrong with it. It needs
+// the room of one copy in the directory of cfg.Path and changes nothing.
+func Verify(cfg Config, at Applied, r io.Reader) error {
+	if err := cfg.validate(); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(filepath.Dir(cfg.Path), dirMode); err != nil {
+		return err
+	}
+	tmp := cfg.Path + ".verify"
+	return errors.Join(receive(&cfg, tmp, at, r), os.Remove(tmp))
+}
+
 // receive writes the snapshot to a file and checks all of it.
-func (s *Store) receive(path string, at Applied, r io.Reader) error {
+func receive(cfg *Config, path string, at Applied, r io.Reader) error {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, fileMode)
 	if err != nil {
 		return err
@@ -66,7 +79,7 @@ func (s *Store) receive(path string, at Applied, r io.Reader) error {
 	if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
-	d, err := examine(path, &s.cfg)
+	d, err := examine(path, cfg)
 	if err != nil {
 		return err
 	}
@@ -77,7 +90,7 @@ func (s *Store) receive(path string, at Applied, r io.Reader) error {
 		return fmt.Errorf("snapshot holds index %d of term %d, not index %d of term %d", d.applied.Index, d.applied.Term, at.Index, at.Term)
 	}
 	// The membership is consensus' to say: the snapshot may have been taken before it was stored.
-	db, err := openBolt(path, &s.cfg)
+	db, err := openBolt(path, cfg)
 	if err != nil {
 		return err
 	}

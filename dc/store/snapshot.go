@@ -32,7 +32,7 @@ func (s *Store) Snapshot() (at Applied, size int64, rc io.ReadCloser, err error)
 	}
 	if at, err = decodeApplied(tx.Bucket(bucketMeta).Get(metaApplied)); err != nil {
 		rollback(tx)
-		return at, 0, nil, fmt.Errorf("snapshot: %w", s.damaged(err))
+		return at, 0, nil, fmt.Errorf("snapshot: %w", s.harmed(err))
 	}
 	r, w := io.Pipe()
 	o := &snapshot{s: s, r: r, done: make(chan struct{})}

@@ -31,6 +31,8 @@ type Store struct {
 	origins atomic.Pointer[[]string] // replaced under mu, by the apply goroutine
 	size    atomic.Int64             // of the file, after the last flush
 	free    atomic.Int64             // bytes of its free pages
+	harm    harm
+	locked  atomic.Bool // bbolt holds its lock for good: the file can't be closed
 
 	flushMu sync.Mutex     // one flush, restore or close at a time; taken before mu
 	rewrite *rewrite       // the defragmentation under way, nil mostly; guarded by flushMu
@@ -90,6 +92,7 @@ func Open(cfg Config) (*Store, error) {
 		snapshots: map[*snapshot]struct{}{},
 	}
 	s.roomy.L = &s.mu
+	s.harm.found = make(chan struct{})
 	s.hub.init()
 	start := time.Now()
 	d, err := openDisk(&s.cfg)
@@ -144,6 +147,11 @@ func (s *Store) Run(ctx context.Context) error {
 		s.roomy.Broadcast() // who waits for room must flush for itself now
 		s.mu.Unlock()
 	}()
+	scrubbing, stopScrubbing := context.WithCancel(ctx)
+	var scrubs sync.WaitGroup
+	scrubs.Go(func() { s.scrubs(scrubbing) })
+	defer scrubs.Wait()
+	defer stopScrubbing()
 	tick := time.NewTicker(s.cfg.FlushInterval)
 	defer tick.Stop()
 	forget := time.NewTicker(forgetInterval)
@@ -155,6 +163,8 @@ func (s *Store) Run(ctx context.Context) error {
 			return runError(err)
 		case <-s.closing:
 			return nil
+		case <-s.harm.found:
+			return s.harm.error()
 		case <-forget.C:
 			s.forgetPages()
 			continue
@@ -240,6 +250,9 @@ func (s *Store) Close() error {
 	s.hub.close()
 	s.metrics.close()
 	// Waits for the readers that are under way; they are short, and no more can begin.
+	if s.locked.Load() {
+		return err // the end of the process closes the file
+	}
 	err = errors.Join(err, s.db.Close())
 	s.retired.Wait()
 	return err
@@ -253,7 +266,7 @@ func (s *Store) writableLocked() error {
 	case s.err != nil:
 		return s.err
 	}
-	return nil
+	return s.harm.error()
 }
 
 // readableLocked is the reason why nothing may be read, if there is one.

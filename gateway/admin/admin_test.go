@@ -357,6 +357,8 @@ func TestReady(t *testing.T) {
 	fakes[0].problem = "disk is full"
 	check("problem", http.StatusServiceUnavailable, "disk is full")
 	fakes[0].leader.Store(0)
+	check("problem and no leader", http.StatusServiceUnavailable, "disk is full")
+	fakes[0].problem = ""
 	check("no leader", http.StatusServiceUnavailable, "no leader is known")
 }
 

@@ -14,12 +14,12 @@ func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
 
 // readyz says whether this node can serve linearizable requests, and if not, why.
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
-	if s.cfg.Leadership.Leader() == 0 {
-		unready(w, "no leader is known")
+	if p := s.cfg.Inspector.State().Problem; p != "" { // a broken disk is why there is no leader, not the other way round
+		unready(w, p)
 		return
 	}
-	if p := s.cfg.Inspector.State().Problem; p != "" {
-		unready(w, p)
+	if s.cfg.Leadership.Leader() == 0 {
+		unready(w, "no leader is known")
 		return
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.AskTimeout)

@@ -85,8 +85,8 @@ func newProcess(t testing.TB, bin, config, dc string, spec configs.Node) *Proces
 	return p
 }
 
-// Start runs the process; it must not be running.
-func (p *Process) Start() {
+// Start runs the process, with flags of its own if need be; it must not be running.
+func (p *Process) Start(flags ...string) {
 	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -97,7 +97,7 @@ func (p *Process) Start() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	cmd := exec.Command(p.bin, "serve", "--config", p.config, "--dc", p.DC, "--node", p.Spec.Name)
+	cmd := exec.Command(p.bin, append([]string{"serve", "--config", p.config, "--dc", p.DC, "--node", p.Spec.Name}, flags...)...)
 	cmd.Stdout, cmd.Stderr = out, out
 	started := make(chan error)
 	gone := make(chan struct{})
