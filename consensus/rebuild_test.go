@@ -104,7 +104,7 @@ func TestRebuildAfterLostData(t *testing.T) {
 			g.start(s)
 			g.put("after")
 			g.everywhere(g.leader())
-			if got, want := s.app.texts(), g.leader().app.texts(); !slices.Equal(got, want) || s.app.restored() != 1 {
+			if got, want := s.app.texts(), g.leader().app.texts(); !slices.Equal(got, want) || s.app.restored() < 1 { // more often when the copy was from before the leader's log begins
 				t.Errorf("%d writes after %d restores, the leader has %d", len(got), s.app.restored(), len(want))
 			}
 		})
@@ -231,8 +231,12 @@ func TestRebuildRefusals(t *testing.T) {
 	if _, err := Rebuild(t.Context(), cfg, func(Applied, io.Reader) error { return rotten }); !errors.Is(err, rotten) {
 		t.Errorf("copy that does not verify: %v", err)
 	}
-	cfg.Members = []Member{{ID: s.id, Addr: s.addr}}
-	if _, err := Rebuild(t.Context(), cfg, sound); !errors.Is(err, ErrNoCopy) {
+	alone := newGroup(t, 1, shortLog)
+	alone.put("a")
+	lone := alone.leader()
+	alone.kill(lone)
+	lone.disk = &disk{}
+	if _, err := alone.rebuild(lone); !errors.Is(err, ErrNoCopy) {
 		t.Errorf("node alone: %v", err)
 	}
 	if files, err := os.ReadDir(filepath.Join(s.dir, "snap")); err != nil || len(files) > 0 {

@@ -249,24 +249,20 @@ func (d *DC) Run(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	// The store outlives consensus by a moment: what was applied last is still flushed.
 	storeCtx, stopStore := context.WithCancel(context.WithoutCancel(ctx))
-	retainCtx, stopRetaining := context.WithCancel(ctx)
+	careCtx, stopCaring := context.WithCancel(ctx)
 	g.Go(func() error {
 		defer stopStore()
-		defer stopRetaining()
+		defer stopCaring()
 		defer d.queue.abort()
 		return d.node.Run(ctx)
 	})
 	g.Go(func() error { return d.store.Run(storeCtx) })
-	g.Go(func() error {
-		d.retain(retainCtx)
-		return nil
-	})
-	g.Go(func() error {
-		d.compactAutomatically(retainCtx)
-		d.runLessor(retainCtx)
-		d.space.run(retainCtx, d.cfg.SpaceInterval)
-		return nil
-	})
+	for _, care := range []func(context.Context){d.retain, d.compactAutomatically, d.runLessor, d.watchSpace} {
+		g.Go(func() error {
+			care(careCtx)
+			return nil
+		})
+	}
 	err := g.Wait()
 	return errors.Join(err, d.store.Close())
 }

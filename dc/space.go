@@ -30,6 +30,8 @@ func newSpace(cfg *Config) *space {
 	return s
 }
 
+func (d *DC) watchSpace(ctx context.Context) { d.space.run(ctx, d.cfg.SpaceInterval) }
+
 // run looks at the disk until ctx ends.
 func (s *space) run(ctx context.Context, every time.Duration) {
 	tick := time.NewTicker(every)

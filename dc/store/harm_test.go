@@ -190,7 +190,12 @@ func TestScrubFindsColdDamage(t *testing.T) {
 	if err := s.Scrub(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	at := int64(bytes.LastIndex(data, []byte(fmt.Sprintf("%0100d", 11))))
+	// The versions hold the same digits behind more zeros.
+	value := []byte(fmt.Sprintf("%0100d", 11))
+	at := int64(bytes.LastIndex(data, value))
+	for data[at-1] == '0' {
+		at = int64(bytes.LastIndex(data[:at], value))
+	}
 	if _, err := f.WriteAt([]byte{'1'}, at); err != nil {
 		t.Fatal(err)
 	}
