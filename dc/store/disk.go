@@ -15,8 +15,12 @@ import (
 	berrors "go.etcd.io/bbolt/errors"
 )
 
-// formatVersion is the version of the file's format that this build reads and writes. See README.md.
-const formatVersion = 1
+// formatVersion is the version of the format of a new file. One that has had an entry in its system table is of
+// formatSystem: a build that does not know the table would serve without its users. See README.md.
+const (
+	formatVersion = 1
+	formatSystem  = 2
+)
 
 const (
 	seqBytes      = 8
@@ -36,6 +40,7 @@ var (
 	bucketChains    = []byte("chains")
 	bucketConflicts = []byte("conflicts")
 	bucketRequests  = []byte("requests") // made when the first is remembered
+	bucketSystem    = []byte("system")   // made with the first entry
 
 	metaFormat    = []byte("format")
 	metaApplied   = []byte("applied")
@@ -46,6 +51,7 @@ var (
 	metaVersions  = []byte("versions")
 	metaGraves    = []byte("graves")
 	metaChains    = []byte("chains")
+	metaSystem    = []byte("system")
 	metaSum       = []byte("sum")
 
 	// chainHeadKey is shorter than a frame's key and greater than any: it stays behind them.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"time"
@@ -27,7 +28,8 @@ type flight struct {
 	applied             Applied
 
 	// What the file will hold; Open compares, so that lost records are noticed.
-	totalVersions, totalGraves, totalChains int
+	totalVersions, totalGraves, totalChains, totalSystem int
+	originIDs                                            map[string]uint16 // of the entries of the system table
 }
 
 // chainFlight is the part of a flush that belongs to one chain.
@@ -84,6 +86,10 @@ func (s *Store) takeFlight() (f *flight, more bool, err error) {
 		firstRequest: s.requests.first(), requestTotal: s.requests.total,
 		// Every version is the live one of its key or listed as garbage to be.
 		totalVersions: s.index.live + s.garbage.len(), totalGraves: s.index.buried, totalChains: len(s.chains),
+		totalSystem: len(s.system.entries),
+	}
+	if len(b.system) > 0 {
+		f.originIDs = maps.Clone(s.originIDs)
 	}
 	for _, c := range b.chains {
 		f.chains = append(f.chains, chainFlight{
@@ -156,6 +162,9 @@ func (s *Store) write(f *flight) (left []*chain, err error) {
 	}
 	if err := writeRequests(tx, f); err != nil {
 		return nil, fmt.Errorf("requests: %w", err)
+	}
+	if err := writeSystem(tx, f); err != nil {
+		return nil, fmt.Errorf("system: %w", err)
 	}
 	if err := writeState(tx, f); err != nil {
 		return nil, fmt.Errorf("state: %w", err)

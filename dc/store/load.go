@@ -22,6 +22,7 @@ type disk struct {
 	chains    map[string]*chain
 	conflicts conflictLog
 	requests  requestLog
+	system    systemTable
 	garbage   garbage
 
 	revision, compacted int64
@@ -32,7 +33,7 @@ type disk struct {
 func newDisk() *disk {
 	return &disk{
 		index: newIndex(), state: map[string][]byte{}, originIDs: map[string]uint16{}, chains: map[string]*chain{},
-		requests: newRequestLog(),
+		requests: newRequestLog(), system: newSystemTable(),
 	}
 }
 
@@ -46,8 +47,8 @@ func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
 	if err != nil {
 		return err
 	}
-	if format != formatVersion {
-		return fmt.Errorf("%w: the file has %d, this build reads %d", ErrFormat, format, formatVersion)
+	if format < formatVersion || format > formatSystem {
+		return fmt.Errorf("%w: the file has %d, this build reads %d to %d", ErrFormat, format, formatVersion, formatSystem)
 	}
 	for _, name := range buckets() {
 		if tx.Bucket(name) == nil {
@@ -73,6 +74,7 @@ func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
 		{"chains", func() error { return d.loadChains(tx.Bucket(bucketChains)) }},
 		{"conflicts", func() error { return d.loadConflicts(tx.Bucket(bucketConflicts), cfg) }},
 		{"requests", func() error { return d.loadRequests(tx.Bucket(bucketRequests), m.Get(metaRequests)) }},
+		{"system", func() error { return d.loadSystem(tx.Bucket(bucketSystem), format, m.Get(metaSystem)) }},
 	}
 	for _, s := range steps {
 		if err := s.run(); err != nil {

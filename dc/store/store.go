@@ -47,6 +47,7 @@ type Store struct {
 	chains    map[string]*chain
 	conflicts conflictLog
 	requests  requestLog
+	system    systemTable
 	garbage   garbage
 	hasher    hasher
 
@@ -104,7 +105,7 @@ func Open(cfg Config) (*Store, error) {
 // adopt makes what was read from a file the state of the store.
 func (s *Store) adopt(d *disk) {
 	s.db, s.index, s.state, s.chains = d.db, d.index, d.state, d.chains
-	s.conflicts, s.requests, s.garbage = d.conflicts, d.requests, d.garbage
+	s.conflicts, s.requests, s.system, s.garbage = d.conflicts, d.requests, d.system, d.garbage
 	s.originIDs = d.originIDs
 	s.origins.Store(&d.origins)
 	s.revision, s.compacted, s.applied, s.digest = d.revision, d.compacted, d.applied, d.digest
