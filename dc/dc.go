@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"geogate/consensus"
+	"geogate/dc/auth"
 	"geogate/dc/store"
 	"geogate/replication/event"
 )
@@ -112,6 +113,7 @@ type DC struct {
 	conf  []byte // marshaled membership, stored with the applied index
 
 	published atomic.Pointer[published]
+	users     atomic.Pointer[auth.State] // never nil once open
 	signal    signal
 }
 
@@ -152,6 +154,9 @@ func Open(cfg Config) (*DC, error) {
 		return nil, err
 	}
 	if d.state, err = loadState(d.store.Meta); err != nil {
+		return nil, errors.Join(err, d.store.Close())
+	}
+	if err := d.loadAuth(); err != nil {
 		return nil, errors.Join(err, d.store.Close())
 	}
 	d.conf = d.store.Durable().Conf
@@ -213,6 +218,8 @@ func (d *DC) publish(index uint64) {
 		p.positions[o] = pos
 		p.vector[o] = pos.Revision
 	}
+	d.publishAuth()
+	d.provideSecret()
 	p.marks, p.reach, p.holds = d.state.marks(), maps.Clone(d.state.reach), d.state.holds(p.vector)
 	d.published.Store(p)
 	d.signal.fire()

@@ -25,8 +25,9 @@ const (
 	kindRequest kind = 8  // a put, delete or txn with the id that its client gave it
 	kindMerge   kind = 9  // a chunk of another DC's state
 	kindAdopt   kind = 10 // the marks of a DC whose whole state was merged
+	kindAuth    kind = 12 // a change of users and roles: see auth.go
 
-	lastKind = kindAdopt
+	lastKind = kindAuth
 )
 
 // afterWrites says whether items of this kind come after the local writes of their entry.
@@ -39,6 +40,7 @@ type item struct {
 	kind    kind
 	payload []byte
 	note    []byte // of a confirm: see note.go. Older builds skip it
+	auth    uint64 // revision of the users and roles that permit a write; 0 while authentication is off
 }
 
 // entry is what one Raft entry carries: the proposals that waited together. Local writes come before
@@ -62,8 +64,9 @@ const (
 	itemFieldKind    = 1
 	itemFieldPayload = 2
 	itemFieldNote    = 3
+	itemFieldAuth    = 4
 
-	itemOverhead = 24 // bytes of tags and lengths around a payload, at most
+	itemOverhead = 36 // bytes of tags and lengths around a payload, at most
 )
 
 func (e *entry) marshal(size int) []byte {
@@ -86,6 +89,9 @@ func (e *entry) marshal(size int) []byte {
 		if it.note != nil {
 			size += 1 + protowire.SizeBytes(len(it.note))
 		}
+		if it.auth != 0 {
+			size += 1 + protowire.SizeVarint(it.auth)
+		}
 		b = protowire.AppendVarint(b, uint64(size))
 		b = protowire.AppendTag(b, itemFieldKind, protowire.VarintType)
 		b = protowire.AppendVarint(b, uint64(it.kind))
@@ -94,6 +100,10 @@ func (e *entry) marshal(size int) []byte {
 		if it.note != nil {
 			b = protowire.AppendTag(b, itemFieldNote, protowire.BytesType)
 			b = protowire.AppendBytes(b, it.note)
+		}
+		if it.auth != 0 {
+			b = protowire.AppendTag(b, itemFieldAuth, protowire.VarintType)
+			b = protowire.AppendVarint(b, it.auth)
 		}
 	}
 	return b
@@ -165,6 +175,8 @@ func unmarshalItem(b []byte) (item, error) {
 			it.payload, n = protowire.ConsumeBytes(b)
 		case num == itemFieldNote && typ == protowire.BytesType:
 			it.note, n = protowire.ConsumeBytes(b)
+		case num == itemFieldAuth && typ == protowire.VarintType:
+			it.auth, n = protowire.ConsumeVarint(b)
 		default:
 			n = protowire.ConsumeFieldValue(num, typ, b)
 		}

@@ -72,6 +72,9 @@ func (d *DC) Restore(at consensus.Applied, r io.Reader) error {
 		return err
 	}
 	d.state = s
+	if err := d.loadAuth(); err != nil {
+		return err
+	}
 	d.clock.Observe(s.high)
 	d.queue.supersede(at.Term)
 	d.publish(at.Index)
@@ -91,4 +94,6 @@ func (d *DC) LeaderChanged(term, leader uint64, leading bool) {
 			d.log.Error("could not propose the incarnation of this datacenter's data", "error", err)
 		}
 	}
+	d.state.auth.asked = false
+	d.provideSecret()
 }

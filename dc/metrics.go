@@ -15,6 +15,8 @@ type metrics struct {
 	trims     *prometheus.CounterVec
 	merged    prometheus.Counter
 	adopted   *prometheus.CounterVec
+
+	authRevision prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -45,8 +47,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Name: "geogate_dc_snapshots_total", Help: "Snapshots of another datacenter that were merged completely.",
 		}, []string{"from"}),
 	}
+	m.authRevision = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "geogate_dc_auth_revision", Help: "Revision of users and roles in force on this node; it grows with each change.",
+	})
 	if r != nil {
-		r.MustRegister(m.writes, m.frames, m.txns, m.conflicts, m.requests, m.trims, m.merged, m.adopted)
+		r.MustRegister(m.writes, m.frames, m.txns, m.conflicts, m.requests, m.trims, m.merged, m.adopted, m.authRevision)
 	}
 	return m
 }

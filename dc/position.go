@@ -16,6 +16,7 @@ const (
 	metaBarrier     = "barrier"     // see stability.go
 	metaPast        = "past"        // see marks.go
 	metaReach       = "reach"       // see marks.go
+	metaAuth        = "auth"        // auth revision (8 bytes, big endian), then the secret of tokens (32 bytes), if there is one
 )
 
 func encodePosition(p event.Position) []byte {

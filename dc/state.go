@@ -16,6 +16,7 @@ type state struct {
 	barrier     barrier
 	past        map[life]event.Position // of lives that have ended, this DC's own included
 	reach       map[life]int64          // see marks.go
+	auth        authState               // see auth.go; read by loadAuth
 }
 
 func loadState(get func(string) []byte) (state, error) {

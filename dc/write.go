@@ -40,7 +40,7 @@ func write[R proto.Message](ctx context.Context, d *DC, k kind, req proto.Messag
 	if err != nil {
 		return none, Commit{}, fmt.Errorf("encode request: %w", err)
 	}
-	it := item{kind: k, payload: payload}
+	it := item{kind: k, payload: payload, auth: d.authRevision(ctx)}
 	if id := requestID(ctx); id != "" && k != kindCompact {
 		if it, err = it.withID(id); err != nil {
 			return none, Commit{}, err
