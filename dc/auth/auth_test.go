@@ -3,6 +3,7 @@ package auth
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -294,6 +295,30 @@ func TestUnreadableEntries(t *testing.T) {
 	} {
 		if _, err := NewState([]Entry{e}, 1, nil); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%q = %x: %v", e.Name, e.Value, err)
+		}
+	}
+}
+
+// Single keys are searched for in merged ranges; the tree must agree.
+func TestMergedRangesAgreeWithTheTree(t *testing.T) {
+	for seed := range uint64(200) {
+		rng := rand.New(rand.NewPCG(seed, 3))
+		key := func() string {
+			return string("abcdef"[rng.IntN(6)]) + strings.Repeat("\x00", rng.IntN(2)) + []string{"", "b", "\xff"}[rng.IntN(3)]
+		}
+		var perms []*authpb.Permission
+		for range rng.IntN(6) {
+			a, z := key(), []string{"", "\x00", key()}[rng.IntN(3)]
+			if validRange([]byte(a), []byte(z)) {
+				perms = append(perms, &authpb.Permission{Key: []byte(a), RangeEnd: []byte(z)})
+			}
+		}
+		r := newRanges(perms)
+		for range 30 {
+			k := []byte(key())
+			if got, want := r.hold(k, nil), r.tree.Intersects(interval(k, nil)); got != want {
+				t.Fatalf("seed %d: %q in %v: %t, the tree says %t", seed, k, perms, got, want)
+			}
 		}
 	}
 }
