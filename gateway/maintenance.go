@@ -15,7 +15,10 @@ type maintenanceServer struct {
 	*Server
 }
 
-func (m maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.StatusResponse, error) {
+func (m maintenanceServer) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusResponse, error) {
+	if err := m.authorizeUser(ctx); err != nil {
+		return nil, statusOf(err)
+	}
 	st := m.cfg.Inspector.State()
 	resp := &pb.StatusResponse{
 		Header:  m.header(st.Revision),
@@ -33,7 +36,14 @@ func (m maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.Statu
 }
 
 // Alarm lists no alarms; there are none to raise or clear by hand.
-func (m maintenanceServer) Alarm(_ context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
+func (m maintenanceServer) Alarm(ctx context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
+	allowed := m.authorizeUser
+	if r.Action != pb.AlarmRequest_GET {
+		allowed = func(ctx context.Context) error { return m.authorize(ctx, ActionAdmin, nil, nil) }
+	}
+	if err := allowed(ctx); err != nil {
+		return nil, statusOf(err)
+	}
 	switch r.Action {
 	case pb.AlarmRequest_GET, pb.AlarmRequest_DEACTIVATE:
 		return &pb.AlarmResponse{Header: m.header(m.dc.Revision())}, nil

@@ -1,12 +1,14 @@
 package gateway
 
 import (
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"geogate/dc/auth"
 	"geogate/replication/policy"
 )
 
@@ -21,12 +23,16 @@ const (
 	methodReadTxn
 	methodCompact
 	methodWait
+	methodAuth
+	methodReadAuth
+	methodAuthenticate
 	methods // their number
 )
 
 var methodNames = [methods]string{
 	methodRange: "range", methodPut: "put", methodDeleteRange: "delete_range", methodTxn: "txn",
 	methodReadTxn: "read_txn", methodCompact: "compact", methodWait: "wait",
+	methodAuth: "auth", methodReadAuth: "read_auth", methodAuthenticate: "authenticate",
 }
 
 // Reasons of a policy that was not met.
@@ -58,6 +64,8 @@ type metrics struct {
 
 	degraded        *prometheus.GaugeVec
 	degradedSeconds *prometheus.CounterVec
+
+	refused *prometheus.CounterVec
 
 	watchStreams prometheus.Gauge
 	watches      prometheus.Gauge
@@ -95,6 +103,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			"1 from the first write of the keyspace that was taken under a weaker policy until the peers are back, at the leader.")), []string{"keyspace"}),
 		degradedSeconds: prometheus.NewCounterVec(counter("policy_degraded_seconds_total",
 			"Time for which policy_degraded was 1."), []string{"keyspace"}),
+		refused: prometheus.NewCounterVec(counter("auth_refused_total",
+			"Requests refused while authentication was enabled, by reason: denied, token (not valid), user (none given), other."), []string{"reason"}),
 		watchStreams: prometheus.NewGauge(gauge("watch_streams", "Open watch streams.")),
 		watches:      prometheus.NewGauge(gauge("watches", "Open watches.")),
 		watchEvents:  prometheus.NewCounter(counter("watch_events_total", "Events sent to watches.")),
@@ -116,7 +126,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{
 		m.requests, seconds, m.failures, wait, m.forwarded,
-		m.rpoUsed, m.rpoDelayed, m.rpoRefused, m.rpoDelay, m.degraded, m.degradedSeconds, m.watchStreams, m.watches, m.watchEvents,
+		m.rpoUsed, m.rpoDelayed, m.rpoRefused, m.rpoDelay, m.degraded, m.degradedSeconds, m.refused, m.watchStreams, m.watches, m.watchEvents,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
@@ -151,6 +161,19 @@ func (m *metrics) showBudget(prefix string, r rule, st *standing) {
 	default:
 		m.rpoUsed.WithLabelValues(prefix).Set(r.lag.used(st.peers, r.policy, pending{}).ratio)
 	}
+}
+
+func (m *metrics) denied(err error) {
+	reason := "other"
+	switch {
+	case errors.Is(err, auth.ErrPermissionDenied):
+		reason = "denied"
+	case errors.Is(err, auth.ErrInvalidToken):
+		reason = "token"
+	case errors.Is(err, auth.ErrUserEmpty):
+		reason = "user"
+	}
+	m.refused.WithLabelValues(reason).Inc()
 }
 
 func (m *metrics) policyFailed(p policy.Policy, reason string) {

@@ -35,6 +35,8 @@ type Server struct {
 	forward     *forwarder
 	leaders     *leaderWatch
 	health      *health.Server
+	tokens      *tokens
+	passwords   *passwords
 	standing    atomic.Pointer[standing] // what is known of the peers; never nil
 	events      policyEvents
 	held        atomic.Int64 // writes that the RPO budget holds back now
@@ -70,6 +72,11 @@ func New(config Config) (*Server, error) {
 		metrics: m, forward: newForwarder(&cfg), health: health.NewServer(),
 		stopping: make(chan struct{}), abruptStop: make(chan struct{}),
 	}
+	s.tokens = newTokens(s.name, cfg.TokenTTL, time.Now)
+	if s.passwords, err = newPasswords(cfg.BcryptCost, cfg.MaxLogins, cfg.MaxWaitingLogins); err != nil {
+		return nil, fmt.Errorf("%w: passwords: %w", ErrConfig, err)
+	}
+	s.forward.passOn = s.passOn
 	for _, member := range cfg.Members {
 		s.members[member.ID] = member
 	}

@@ -89,7 +89,6 @@ func TestWhatIsNotSupportedSaysSo(t *testing.T) {
 		"RangeStream":     rangeStream,
 		"digest":          func() error { _, err := c.HashKV(ctx, s.nodes[0].addr, 0); return err },
 		"MemberAdd":       func() error { _, err := c.MemberAdd(ctx, []string{"http://x:1"}); return err },
-		"UserAdd":         func() error { _, err := c.UserAdd(ctx, "a", "b"); return err },
 		"MoveLeader":      func() error { _, err := c.MoveLeader(ctx, 2); return err },
 	} {
 		if err := call(); status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), name) {
