@@ -37,7 +37,7 @@ func (n *Node) openGateway() error {
 		Listener: l, TLS: client, ForwardTLS: between,
 		ClusterID: clusterID(t, n.cfg.DC), MemberID: nodeID(t, n.cfg.DC, n.cfg.Node), Members: n.members(),
 		Datacenter: gateway.Local{DC: n.dc}, Inspector: gateway.Local{DC: n.dc}, Replication: n.engine,
-		Users:     gateway.Local{DC: n.dc},
+		Users: gateway.Local{DC: n.dc}, TokenTTL: t.Auth.TokenTTL, BcryptCost: t.Auth.BcryptCost, MaxWaitingLogins: t.Auth.MaxWaitingLogins,
 		Keyspaces: spaces, MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxTxnOps: t.Limits.MaxTxnOps,
 		Logger: n.log, Registerer: n.registry,
 	})
