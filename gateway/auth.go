@@ -228,7 +228,8 @@ func (a authServer) RoleList(ctx context.Context, _ *pb.AuthRoleListRequest) (*p
 }
 
 // Authenticate checks a password and gives a token. Users, hash and what the token names are of one state, so a
-// password that changes meanwhile gives a token that is worth nothing.
+// password that changes meanwhile gives a token that is worth nothing. In a datacenter that has just received
+// its users from another one it waits for the secret that tokens are signed with.
 func (a authServer) Authenticate(ctx context.Context, r *pb.AuthenticateRequest) (*pb.AuthenticateResponse, error) {
 	resp, err := answerRead(ctx, a.Server, methodAuthenticate, time.Now(), func() error { return nil },
 		func(ctx context.Context) (*pb.AuthenticateResponse, error) {
@@ -239,6 +240,9 @@ func (a authServer) Authenticate(ctx context.Context, r *pb.AuthenticateRequest)
 				return nil, err
 			}
 			st := a.users()
+			for st != nil && len(st.Secret) == 0 && sleep(ctx, nil, routePauseMin) {
+				st = a.users() // this datacenter's leader is about to make one
+			}
 			if st == nil {
 				return nil, auth.ErrNotEnabled
 			}

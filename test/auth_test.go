@@ -351,7 +351,7 @@ func checkTheSecondDatacenter(t *testing.T, c *cluster.Cluster) {
 		second(a.RoleAdd(ctx, &pb.AuthRoleAddRequest{Name: "both"})),
 		second(a.RoleGrantPermission(ctx, &pb.AuthRoleGrantPermissionRequest{Name: "both",
 			Perm: &authpb.Permission{PermType: authpb.Permission_READWRITE, Key: []byte("both/"), RangeEnd: []byte("both0")}})),
-		second(a.UserAdd(ctx, &pb.AuthUserAddRequest{Name: "eve", Password: "clear-eve-password", Logger: zap.NewNop()})),
+		second(a.UserAdd(ctx, &pb.AuthUserAddRequest{Name: "eve", Password: "clear-eve-password"})),
 		second(a.UserGrantRole(ctx, &pb.AuthUserGrantRoleRequest{User: "eve", Role: "both"})),
 	} {
 		if err != nil {
