@@ -34,6 +34,7 @@ func Default() *Topology {
 			Degrade: Degrade{To: "ASYNC", MaxSeconds: 300, MaxBytes: 64 << 20, RecoverAfter: 5 * time.Second, RecoverLag: time.Second},
 			MaxLag:  MaxLag{OnExceed: Fail},
 		},
+		Auth: Auth{TokenTTL: 5 * time.Minute, BcryptCost: 10, MaxWaitingLogins: 1000}, // the first two as etcd's
 		Limits: Limits{
 			MaxRequestBytes:       3 << 19, // 1.5 MiB, as etcd's --max-request-bytes
 			MaxTxnOps:             128,     // as etcd's --max-txn-ops

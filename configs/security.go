@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"fmt"
 	"os"
+	"time"
 )
 
 // Security holds the certificates of the three kinds of connection. A part that is empty is plain text.
@@ -15,6 +16,16 @@ type Security struct {
 	Raft TLS `yaml:"raft,omitempty"`
 	// NATS is between datacenters, mutual. CA is required.
 	NATS TLS `yaml:"nats,omitempty"`
+}
+
+// Auth is about users and their passwords. The users themselves are made with etcdctl and replicated.
+type Auth struct {
+	// TokenTTL is for how long who has logged in need not do so again.
+	TokenTTL time.Duration `yaml:"token_ttl"`
+	// BcryptCost is of the hashes of new passwords, 4 to 31; each step doubles the time of a login.
+	BcryptCost int `yaml:"bcrypt_cost"`
+	// MaxWaitingLogins bounds the logins that wait for their turn at a node; half of the cores check passwords.
+	MaxWaitingLogins int `yaml:"max_waiting_logins"`
 }
 
 // TLS names three PEM files. They are read by each node on its own machine.

@@ -21,6 +21,8 @@ type Topology struct {
 	Keyspaces []Keyspace `yaml:"keyspaces,omitempty"`
 	// Links say how one datacenter reaches another's NATS where that differs from the nodes' addresses.
 	Links []Link `yaml:"links,omitempty"`
+	// Auth is about users and their passwords, which `etcdctl auth enable` turns on.
+	Auth Auth `yaml:"auth"`
 	// Limits bound memory, disk and message sizes.
 	Limits Limits `yaml:"limits"`
 	// Storage bounds each node's database.

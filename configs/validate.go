@@ -34,6 +34,10 @@ func (t *Topology) validate(report reporter) {
 	t.checkDatacenters(report)
 	t.checkKeyspaces(report)
 	t.checkLinks(report)
+	checkPositive(report, "auth", reflect.ValueOf(t.Auth))
+	if c := t.Auth.BcryptCost; c > 0 && (c < 4 || c > 31) {
+		report("auth.bcrypt_cost", "is %d, want 4 to 31; 10 is etcd's", c)
+	}
 	checkPositive(report, "limits", reflect.ValueOf(t.Limits))
 	checkPositive(report, "timing", reflect.ValueOf(t.Timing), "max_clock_skew")
 	if t.Timing.MaxClockSkew < 0 {

@@ -32,6 +32,15 @@ func (a *applier) merge(payload []byte) error {
 			changed++
 		}
 	}
+	var touched []string
+	for i := range c.system {
+		e := &c.system[i]
+		a.dc.state.high = max(a.dc.state.high, e.Geo.Stamp)
+		if mergeSystemState(a.batch, e) {
+			touched = append(touched, e.Name)
+		}
+	}
+	a.touched("snapshot", touched)
 	a.extend(c.reach)
 	a.dc.metrics.merged.Add(float64(changed))
 	return nil

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"geogate/dc/auth"
 	"geogate/dc/store"
 	"geogate/replication/event"
 )
@@ -44,6 +45,12 @@ func (a *applier) apply() error {
 			}
 			sealed = true
 		}
+		if old, err := a.outdated(&it); err != nil {
+			return err
+		} else if old {
+			a.results[i].err = auth.ErrOldRevision
+			continue
+		}
 		var err error
 		switch it.kind {
 		case kindInit:
@@ -62,6 +69,8 @@ func (a *applier) apply() error {
 			a.results[i], err = a.compact(it.payload)
 		case kindAlarm:
 			a.results[i], err = a.alarm(it.payload)
+		case kindAuth:
+			a.results[i], err = a.auth(&it, a.entry.stamp+event.Stamp(i))
 		case kindFrame:
 			a.results[i].err, err = a.receive(it.payload)
 		case kindConfirm:
@@ -87,6 +96,9 @@ func (a *applier) apply() error {
 		}
 	}
 	a.settle()
+	if _, err := a.users(); err != nil { // what is published behind the batch
+		return err
+	}
 	if s.high != high {
 		a.batch.SetMeta(metaHigh, encodeUint64(uint64(s.high)))
 		a.dc.clock.Observe(s.high)

@@ -10,11 +10,15 @@ import (
 )
 
 // chunkVersion is the version of the format of a chunk; see README.md for the table.
-const chunkVersion = 1
+const (
+	chunkVersion       = 1
+	chunkVersionSystem = 2 // there are entries of the system table, which older builds would pass over
+)
 
 // chunk is a part of a DC's state: some keys with their newest state, and how far that DC was.
 type chunk struct {
 	versions []store.Version
+	system   []store.SystemEntry
 	reach    map[life]int64
 }
 
@@ -22,6 +26,7 @@ const (
 	chunkFieldVersion = 1
 	chunkFieldReach   = 2
 	chunkFieldKey     = 3
+	chunkFieldSystem  = 4 // fields as of a key
 
 	reachOrigin      = 1
 	reachIncarnation = 2
@@ -46,19 +51,30 @@ func appendChunk(versions []store.Version, marks []event.Mark, reach map[life]in
 		b = appendReach(b, l, r)
 	}
 	for i := range versions {
-		v := &versions[i]
-		var k []byte
-		k = appendField(k, keyName, v.Key)
-		k = appendField(k, keyValue, v.Value)
-		k = appendUint(k, keyLease, uint64(v.Lease))
-		if v.Deleted {
-			k = appendUint(k, keyDeleted, 1)
-		}
-		k = appendField(k, keyOrigin, []byte(v.Geo.Origin))
-		k = appendUint(k, keyOriginRevision, uint64(v.Geo.OriginRevision))
-		k = appendUint(k, keyStamp, uint64(v.Geo.Stamp))
-		k = appendField(k, keySeen, v.Geo.Seen)
-		b = appendField(b, chunkFieldKey, k)
+		b = appendField(b, chunkFieldKey, appendKey(nil, &versions[i]))
+	}
+	return b
+}
+
+func appendKey(b []byte, v *store.Version) []byte {
+	b = appendField(b, keyName, v.Key)
+	b = appendField(b, keyValue, v.Value)
+	b = appendUint(b, keyLease, uint64(v.Lease))
+	if v.Deleted {
+		b = appendUint(b, keyDeleted, 1)
+	}
+	b = appendField(b, keyOrigin, []byte(v.Geo.Origin))
+	b = appendUint(b, keyOriginRevision, uint64(v.Geo.OriginRevision))
+	b = appendUint(b, keyStamp, uint64(v.Geo.Stamp))
+	return appendField(b, keySeen, v.Geo.Seen)
+}
+
+// appendSystem adds entries of the system table to a chunk. The version is written again: the last one counts.
+func appendSystem(b []byte, entries []*store.SystemEntry) []byte {
+	b = appendUint(b, chunkFieldVersion, chunkVersionSystem)
+	for _, e := range entries {
+		v := store.Version{Key: []byte(e.Name), Value: e.Value, Deleted: e.Deleted, Geo: e.Geo}
+		b = appendField(b, chunkFieldSystem, appendKey(nil, &v))
 	}
 	return b
 }
@@ -91,12 +107,22 @@ func decodeChunk(b []byte) (*chunk, error) {
 		case chunkFieldReach:
 			return c.addReach(raw)
 		case chunkFieldKey:
-			return c.addKey(raw)
+			v, err := decodeKey(raw)
+			c.versions = append(c.versions, v)
+			return err
+		case chunkFieldSystem:
+			v, err := decodeKey(raw)
+			c.system = append(c.system, store.SystemEntry{Name: string(v.Key), Value: v.Value, Deleted: v.Deleted, Geo: v.Geo})
+			return err
 		}
 		return nil
 	})
-	if err == nil && version != chunkVersion {
-		err = fmt.Errorf("version %d, this build reads %d", version, chunkVersion)
+	switch {
+	case err != nil:
+	case version < chunkVersion || version > chunkVersionSystem:
+		err = fmt.Errorf("version %d, this build reads %d to %d", version, chunkVersion, chunkVersionSystem)
+	case len(c.system) > 0 && version < chunkVersionSystem:
+		err = fmt.Errorf("version %d with entries of the system table", version)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: chunk of a snapshot: %w", ErrMalformed, err)
@@ -128,7 +154,7 @@ func (c *chunk) addReach(b []byte) error {
 	return nil
 }
 
-func (c *chunk) addKey(b []byte) error {
+func decodeKey(b []byte) (store.Version, error) {
 	var v store.Version
 	err := chunkFields(b, func(num protowire.Number, n uint64, raw []byte) error {
 		switch num {
@@ -152,13 +178,12 @@ func (c *chunk) addKey(b []byte) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return v, err
 	}
 	if len(v.Key) == 0 || v.Geo.Origin == "" || v.Geo.OriginRevision <= 0 {
-		return fmt.Errorf("key %q of origin %q, revision %d", v.Key, v.Geo.Origin, v.Geo.OriginRevision)
+		return v, fmt.Errorf("key %q of origin %q, revision %d", v.Key, v.Geo.Origin, v.Geo.OriginRevision)
 	}
-	c.versions = append(c.versions, v)
-	return nil
+	return v, nil
 }
 
 // chunkFields calls fn for each field of a message: n for varint and fixed64, raw for bytes. Fields of other

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"geogate/consensus"
+	"geogate/dc/auth"
 	"geogate/dc/store"
 	"geogate/replication/event"
 )
@@ -184,6 +185,7 @@ type DC struct {
 	conf  []byte // marshaled membership, stored with the applied index
 
 	published atomic.Pointer[published]
+	users     atomic.Pointer[auth.State] // never nil once open
 	signal    signal
 }
 
@@ -229,6 +231,9 @@ func Open(cfg Config) (*DC, error) {
 		return nil, errors.Join(err, d.store.Close())
 	}
 	if err := d.leases.load(d.store); err != nil {
+		return nil, errors.Join(err, d.store.Close())
+	}
+	if err := d.loadAuth(); err != nil {
 		return nil, errors.Join(err, d.store.Close())
 	}
 	d.conf = d.store.Durable().Conf
@@ -294,6 +299,8 @@ func (d *DC) publish(index uint64) {
 		p.positions[o] = pos
 		p.vector[o] = pos.Revision
 	}
+	d.publishAuth()
+	d.provideSecret()
 	p.marks, p.reach, p.holds = d.state.marks(), maps.Clone(d.state.reach), d.state.holds(p.vector)
 	d.published.Store(p)
 	d.signal.fire()

@@ -26,9 +26,9 @@ const (
 	kindMerge   kind = 9  // a chunk of another DC's state
 	kindAdopt   kind = 10 // the marks of a DC whose whole state was merged
 	kindLease   kind = 11 // a lease is granted, revoked or checkpointed
-
-	kindAlarm  kind = 13 // etcdserverpb.AlarmRequest
-	kindRepair kind = 14 // a key that differs from the other DCs' is put right
+	kindAuth    kind = 12 // a change of users and roles: see auth.go
+	kindAlarm   kind = 13 // etcdserverpb.AlarmRequest
+	kindRepair  kind = 14 // a key that differs from the other DCs' is put right
 
 	lastKind = kindRepair
 )
@@ -43,6 +43,7 @@ type item struct {
 	kind    kind
 	payload []byte
 	note    []byte // of a confirm: see note.go; of a write: see degraded.go. Older builds skip it
+	auth    uint64 // revision of the users and roles that permit a write; 0 while authentication is off
 }
 
 // entry is what one Raft entry carries: the proposals that waited together. Local writes come before
@@ -66,8 +67,9 @@ const (
 	itemFieldKind    = 1
 	itemFieldPayload = 2
 	itemFieldNote    = 3
+	itemFieldAuth    = 4
 
-	itemOverhead = 24 // bytes of tags and lengths around a payload, at most
+	itemOverhead = 36 // bytes of tags and lengths around a payload, at most
 )
 
 func (e *entry) marshal(size int) []byte {
@@ -90,6 +92,9 @@ func (e *entry) marshal(size int) []byte {
 		if it.note != nil {
 			size += 1 + protowire.SizeBytes(len(it.note))
 		}
+		if it.auth != 0 {
+			size += 1 + protowire.SizeVarint(it.auth)
+		}
 		b = protowire.AppendVarint(b, uint64(size))
 		b = protowire.AppendTag(b, itemFieldKind, protowire.VarintType)
 		b = protowire.AppendVarint(b, uint64(it.kind))
@@ -98,6 +103,10 @@ func (e *entry) marshal(size int) []byte {
 		if it.note != nil {
 			b = protowire.AppendTag(b, itemFieldNote, protowire.BytesType)
 			b = protowire.AppendBytes(b, it.note)
+		}
+		if it.auth != 0 {
+			b = protowire.AppendTag(b, itemFieldAuth, protowire.VarintType)
+			b = protowire.AppendVarint(b, it.auth)
 		}
 	}
 	return b
@@ -171,6 +180,8 @@ func unmarshalItem(b []byte) (item, error) {
 			it.payload, n = protowire.ConsumeBytes(b)
 		case num == itemFieldNote && typ == protowire.BytesType:
 			it.note, n = protowire.ConsumeBytes(b)
+		case num == itemFieldAuth && typ == protowire.VarintType:
+			it.auth, n = protowire.ConsumeVarint(b)
 		default:
 			n = protowire.ConsumeFieldValue(num, typ, b)
 		}

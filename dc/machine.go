@@ -77,6 +77,9 @@ func (d *DC) Restore(at consensus.Applied, r io.Reader) error {
 	if err := d.leases.load(d.store); err != nil {
 		return err
 	}
+	if err := d.loadAuth(); err != nil {
+		return err
+	}
 	d.clock.Observe(s.high)
 	d.queue.supersede(at.Term)
 	d.publish(at.Index)
@@ -97,4 +100,6 @@ func (d *DC) LeaderChanged(term, leader uint64, leading bool) {
 			d.log.Error("could not propose the incarnation of this datacenter's data", "error", err)
 		}
 	}
+	d.state.auth.asked = false
+	d.provideSecret()
 }

@@ -29,12 +29,14 @@ type Conflict struct {
 	Loser     Side   `json:"loser"`
 	Value     []byte `json:"value,omitempty"` // of the loser
 	Truncated bool   `json:"truncated,omitempty"`
+	System    bool   `json:"system,omitempty"` // Key is the name of an entry of the system table, whose value is not kept
 }
 
 // merge applies a frame of another DC key by key: the later stamp wins, ties go to the greater DC name.
 // It runs in every replica in the same order and reads nothing but the batch, so all of them agree.
-// Of the requests that the transactions carry, the newest `keep` are remembered.
-func merge(b *store.Batch, f *event.Frame, keep int) (conflicts int, err error) {
+// Of the requests that the transactions carry, the newest `keep` are remembered. touched names the entries of
+// the system table that changed.
+func merge(b *store.Batch, f *event.Frame, keep int) (conflicts int, touched []string, err error) {
 	seen := f.Seen.Clone()
 	seen[f.Origin] = f.PrevRevision
 	encoded := encodeSeen(seen)
@@ -43,9 +45,17 @@ func merge(b *store.Batch, f *event.Frame, keep int) (conflicts int, err error) 
 		b.NextTxn()
 		g := store.Geo{Origin: f.Origin, OriginRevision: t.Revision, Stamp: t.Stamp, Seen: encoded}
 		for j := range t.Ops {
-			conflict, err := mergeOp(b, &t.Ops[j], g, f.Seen)
+			op := &t.Ops[j]
+			merge := mergeOp
+			if op.Kind.System() {
+				merge = mergeSystem
+			}
+			changed, conflict, err := merge(b, op, g, f.Seen)
 			if err != nil {
-				return conflicts, err
+				return conflicts, touched, err
+			}
+			if changed && op.Kind.System() {
+				touched = append(touched, string(op.Key))
 			}
 			if conflict {
 				conflicts++
@@ -53,23 +63,23 @@ func merge(b *store.Batch, f *event.Frame, keep int) (conflicts int, err error) 
 		}
 		if t.Request != nil {
 			if err := rememberForeign(b, f.Origin, t, keep); err != nil {
-				return conflicts, err
+				return conflicts, touched, err
 			}
 		}
 	}
-	return conflicts, nil
+	return conflicts, touched, nil
 }
 
-func mergeOp(b *store.Batch, op *event.Op, g store.Geo, seen event.Vector) (conflict bool, err error) {
+func mergeOp(b *store.Batch, op *event.Op, g store.Geo, seen event.Vector) (changed, conflict bool, err error) {
 	head, known := b.Head(op.Key)
 	wins := !known || event.Later(g.Stamp, g.Origin, head.Geo.Stamp, head.Geo.Origin)
 	if known && head.Geo.Origin != g.Origin && seen[head.Geo.Origin] < head.Geo.OriginRevision {
 		if conflict, err = recordIfConcurrent(b, op, g, head, wins); err != nil {
-			return false, err
+			return false, false, err
 		}
 	}
 	if !wins {
-		return conflict, nil
+		return false, conflict, nil
 	}
 	switch {
 	case op.Kind == event.OpPut:
@@ -79,7 +89,7 @@ func mergeOp(b *store.Batch, op *event.Op, g store.Geo, seen event.Vector) (conf
 	default:
 		b.Bury(op.Key, g)
 	}
-	return conflict, nil
+	return true, conflict, nil
 }
 
 // recordIfConcurrent logs a conflict between op and the key's present state, which op's origin had not

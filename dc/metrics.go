@@ -24,6 +24,8 @@ type metrics struct {
 
 	leases                                          prometheus.Gauge
 	granted, revoked, expired, renewed, checkpoints prometheus.Counter
+
+	authRevision prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -76,9 +78,12 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.autoCompactions.WithLabelValues("done")
 	m.autoCompactions.WithLabelValues("failed")
 	m.showAlarms(nil)
+	m.authRevision = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "geogate_dc_auth_revision", Help: "Revision of users and roles in force on this node; it grows with each change.",
+	})
 	if r != nil {
 		r.MustRegister(m.writes, m.frames, m.txns, m.conflicts, m.requests, m.trims, m.merged, m.adopted, m.repairs, m.alarms, m.autoCompactions,
-			m.leases, m.granted, m.revoked, m.expired, m.renewed, m.checkpoints)
+			m.leases, m.granted, m.revoked, m.expired, m.renewed, m.checkpoints, m.authRevision)
 	}
 	return m
 }

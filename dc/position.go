@@ -18,6 +18,7 @@ const (
 	metaPast        = "past"        // see marks.go
 	metaReach       = "reach"       // see marks.go
 	metaAlarms      = "alarms"      // see alarm.go
+	metaAuth        = "auth"        // auth revision (8 bytes, big endian), then the secret of tokens (32 bytes), if there is one
 )
 
 func encodePosition(p event.Position) []byte {

@@ -30,10 +30,11 @@ func (a *applier) receive(payload []byte) (refusal, err error) {
 		a.dc.metrics.frameRepeated(f.Origin)
 		return nil, nil
 	}
-	conflicts, err := merge(a.batch, f, a.dc.cfg.maxRequests())
+	conflicts, touched, err := merge(a.batch, f, a.dc.cfg.maxRequests())
 	if err != nil {
 		return nil, err
 	}
+	a.touched(f.Origin, touched)
 	a.batch.AppendFrame(sealed)
 	a.advance(&sealed)
 	for i := range f.Txns {

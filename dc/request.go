@@ -70,7 +70,7 @@ func (it item) withID(id string) (item, error) {
 	b = protowire.AppendVarint(b, uint64(it.kind))
 	b = protowire.AppendTag(b, requestFieldPayload, protowire.BytesType)
 	b = protowire.AppendBytes(b, it.payload)
-	return item{kind: kindRequest, payload: b}, nil
+	return item{kind: kindRequest, payload: b, auth: it.auth}, nil
 }
 
 // decodeRequest reads what withID wrote; everything in it is a slice of b.

@@ -15,20 +15,24 @@ func (d *DC) Marks() (marks []event.Mark, revision int64, high event.Stamp) {
 	return p.marks, p.revision, p.high
 }
 
-// Export encodes the newest state of the keys behind one, tombstones included, about maxBytes of it. Live
-// keys that this DC had in that state at its revision since are left out. A DC that has merged all chunks
+// Export encodes the newest state of the keys behind a place, which is nil or the last of the call before,
+// tombstones included, about maxBytes of it; the system table comes behind the keys, all of it. Live keys that this DC had in that state at its revision since are left out. A DC that has merged all chunks
 // from the first key on to the last holds at least what the marks said before the first: states only
 // replace older ones, so it does not matter that chunks are of different moments.
 func (d *DC) Export(ctx context.Context, after []byte, since int64, maxBytes int) (chunk, last []byte, done bool, err error) {
-	e, err := d.store.Export(after, since, maxBytes)
+	e, err := d.exportPart(after, since, maxBytes)
 	if err != nil {
 		return nil, nil, false, err
 	}
-	p, err := d.publishedAt(ctx, e.Index)
+	p, err := d.publishedAt(ctx, e.index)
 	if err != nil {
 		return nil, nil, false, err
 	}
-	return appendChunk(e.Versions, p.marks, p.reach), e.Last, e.Done, nil
+	chunk = appendChunk(e.versions, p.marks, p.reach)
+	if len(e.system) > 0 {
+		chunk = appendSystem(chunk, e.system)
+	}
+	return chunk, e.last, e.done, nil
 }
 
 // publishedAt is the small state of an index of the log or a later one.

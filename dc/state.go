@@ -18,6 +18,7 @@ type state struct {
 	reach       map[life]int64          // see marks.go
 	degraded    map[string]Degradation  // by keyspace; replaced, never changed
 	alarms      alarms                  // replaced, never changed: readers have it
+	auth        authState               // see auth.go; read by loadAuth
 }
 
 func loadState(get func(string) []byte) (state, error) {

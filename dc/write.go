@@ -43,7 +43,7 @@ func write[R proto.Message](ctx context.Context, d *DC, k kind, req proto.Messag
 	if err != nil {
 		return none, Commit{}, fmt.Errorf("encode request: %w", err)
 	}
-	it := item{kind: k, payload: payload}
+	it := item{kind: k, payload: payload, auth: d.authRevision(ctx)}
 	// A repetition has its answer already, whatever room there is.
 	if requestID(ctx) == "" || k == kindCompact {
 		if err := d.room(k, req); err != nil {

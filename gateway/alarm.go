@@ -35,6 +35,9 @@ func (m maintenanceServer) Alarm(ctx context.Context, r *pb.AlarmRequest) (*pb.A
 }
 
 func (m maintenanceServer) alarms(ctx context.Context, of pb.AlarmType) (*pb.AlarmResponse, error) {
+	if err := m.authorizeUser(ctx); err != nil {
+		return nil, statusOf(err)
+	}
 	if err := m.linearize(ctx); err != nil {
 		return nil, readStatus(err)
 	}
@@ -83,7 +86,7 @@ func (s *Server) watchQuota(ctx context.Context) {
 			failed = false
 			continue
 		}
-		_, err := s.setAlarm(ctx, &pb.AlarmRequest{
+		_, err := s.setAlarm(s.asOperator(ctx), &pb.AlarmRequest{
 			Action: pb.AlarmRequest_ACTIVATE, MemberID: s.cfg.MemberID, Alarm: pb.AlarmType_NOSPACE,
 		}, false)
 		switch {

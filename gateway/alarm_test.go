@@ -1,15 +1,12 @@
 package gateway
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
@@ -41,29 +38,6 @@ func TestQuotaRaisesTheAlarm(t *testing.T) {
 	}
 }
 
-func TestAlarmsAndAuthorization(t *testing.T) {
-	s := newSite(t, 1, func(c *Config) { c.Authorizer = denyAdmin{} })
-	m, ctx := pb.NewMaintenanceClient(s.conn(0)), testContext(t)
-	for _, action := range []pb.AlarmRequest_AlarmAction{pb.AlarmRequest_ACTIVATE, pb.AlarmRequest_DEACTIVATE} {
-		if _, err := m.Alarm(ctx, &pb.AlarmRequest{Action: action, Alarm: pb.AlarmType_NOSPACE}); status.Code(err) != codes.PermissionDenied {
-			t.Errorf("%s: %v", action, err)
-		}
-	}
-	if _, err := m.Alarm(ctx, &pb.AlarmRequest{}); err != nil {
-		t.Errorf("list: %v", err)
-	}
-	if _, err := m.HashKV(ctx, &pb.HashKVRequest{}); status.Code(err) != codes.PermissionDenied {
-		t.Errorf("hash: %v", err)
-	}
-	stream, err := m.Snapshot(ctx, &pb.SnapshotRequest{})
-	if err == nil {
-		_, err = stream.Recv()
-	}
-	if status.Code(err) != codes.PermissionDenied {
-		t.Errorf("snapshot: %v", err)
-	}
-}
-
 func TestDowngrade(t *testing.T) {
 	s := newSite(t, 1, nil)
 	c, ctx := s.client(0), testContext(t)
@@ -80,14 +54,4 @@ func TestDowngrade(t *testing.T) {
 	if _, err := c.Downgrade(ctx, clientv3.DowngradeCancel, ""); !errors.Is(err, rpctypes.ErrNoInflightDowngrade) {
 		t.Errorf("cancel: %v", err)
 	}
-}
-
-// denyAdmin lets everything but an operator's work in.
-type denyAdmin struct{}
-
-func (denyAdmin) Authorize(_ context.Context, a Access) error {
-	if a.Action == ActionAdmin {
-		return ErrDenied
-	}
-	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"geogate/dc"
+	"geogate/dc/auth"
 	"geogate/dc/store"
 	"geogate/replication"
 )
@@ -56,8 +57,24 @@ var wire = []struct{ domain, status error }{
 	{dc.ErrMembersBusy, rpctypes.ErrGRPCRequestTooManyRequests},
 	{errMemberURLs, rpctypes.ErrGRPCMemberBadURLs},
 	{errBadTransferee, rpctypes.ErrGRPCBadLeaderTransferee},
-	{ErrDenied, rpctypes.ErrGRPCPermissionDenied},
-	{ErrUnauthenticated, rpctypes.ErrGRPCInvalidAuthToken},
+	{auth.ErrRootUserNotExist, rpctypes.ErrGRPCRootUserNotExist},
+	{auth.ErrRootRoleNotExist, rpctypes.ErrGRPCRootRoleNotExist},
+	{auth.ErrUserAlreadyExist, rpctypes.ErrGRPCUserAlreadyExist},
+	{auth.ErrUserEmpty, rpctypes.ErrGRPCUserEmpty},
+	{auth.ErrUserNotFound, rpctypes.ErrGRPCUserNotFound},
+	{auth.ErrRoleAlreadyExist, rpctypes.ErrGRPCRoleAlreadyExist},
+	{auth.ErrRoleNotFound, rpctypes.ErrGRPCRoleNotFound},
+	{auth.ErrRoleEmpty, rpctypes.ErrGRPCRoleEmpty},
+	{auth.ErrAuthFailed, rpctypes.ErrGRPCAuthFailed},
+	{auth.ErrNoPasswordUser, status.Error(codes.Unknown, auth.ErrNoPasswordUser.Error())}, // as in etcd, which has no code for it
+	{auth.ErrPermissionNotGiven, rpctypes.ErrGRPCPermissionNotGiven},
+	{auth.ErrPermissionDenied, rpctypes.ErrGRPCPermissionDenied},
+	{auth.ErrRoleNotGranted, rpctypes.ErrGRPCRoleNotGranted},
+	{auth.ErrPermissionNotGranted, rpctypes.ErrGRPCPermissionNotGranted},
+	{auth.ErrNotEnabled, rpctypes.ErrGRPCAuthNotEnabled},
+	{auth.ErrInvalidToken, rpctypes.ErrGRPCInvalidAuthToken},
+	{auth.ErrInvalidMgmt, rpctypes.ErrGRPCInvalidAuthMgmt},
+	{auth.ErrOldRevision, rpctypes.ErrGRPCAuthOldRevision},
 }
 
 // worded are the domain errors whose own text goes out.
@@ -74,6 +91,7 @@ var worded = []struct {
 	{errFixed, codes.Unimplemented},
 	{ErrForeignToken, codes.FailedPrecondition},
 	{ErrFutureToken, codes.OutOfRange},
+	{auth.ErrFull, codes.ResourceExhausted},
 }
 
 // errorDomain and the reasons are the machine-readable part of geogate's own errors (google.rpc.ErrorInfo).
@@ -144,7 +162,7 @@ func keepAliveStatus(err error) error {
 // readStatus is the gRPC error of a read: what is not known is worth another attempt, at another node too.
 func readStatus(err error) error {
 	st := statusOf(err)
-	if status.Code(st) == codes.Unknown {
+	if status.Code(st) == codes.Unknown && !errors.Is(err, auth.ErrNoPasswordUser) {
 		return status.Error(codes.Unavailable, "geogate: "+err.Error())
 	}
 	return st

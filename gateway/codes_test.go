@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"geogate/dc"
+	"geogate/dc/auth"
 	"geogate/dc/store"
 	"geogate/replication/policy"
 )
@@ -33,8 +34,9 @@ func TestStatusOf(t *testing.T) {
 		{dc.ErrUnknownOutcome, rpctypes.ErrGRPCTimeout},
 		{ErrConnectionLost, rpctypes.ErrGRPCTimeoutDueToConnectionLost},
 		{ErrForwardedAstray, rpctypes.ErrGRPCNotLeader},
-		{ErrDenied, rpctypes.ErrGRPCPermissionDenied},
-		{ErrUnauthenticated, rpctypes.ErrGRPCInvalidAuthToken},
+		{auth.ErrPermissionDenied, rpctypes.ErrGRPCPermissionDenied},
+		{auth.ErrInvalidToken, rpctypes.ErrGRPCInvalidAuthToken},
+		{auth.ErrOldRevision, rpctypes.ErrGRPCAuthOldRevision},
 	} {
 		if got := statusOf(fmt.Errorf("op: %w", c.domain)); got != c.want {
 			t.Errorf("%v: got %v, want %v", c.domain, got, c.want)
@@ -79,7 +81,7 @@ func TestNotMetTravelsThroughAGateway(t *testing.T) {
 func TestHTTPStatus(t *testing.T) {
 	for err, want := range map[error]int{
 		nil: http.StatusOK, ErrNoLeader: http.StatusServiceUnavailable, ErrMetadata: http.StatusBadRequest,
-		dc.ErrLeaseNotFound: http.StatusNotFound, ErrDenied: http.StatusForbidden, dc.ErrBusy: http.StatusTooManyRequests,
+		dc.ErrLeaseNotFound: http.StatusNotFound, auth.ErrPermissionDenied: http.StatusForbidden, dc.ErrBusy: http.StatusTooManyRequests,
 		errors.New("x"): http.StatusInternalServerError,
 	} {
 		if got := HTTPStatus(err); got != want {

@@ -10,10 +10,12 @@ import (
 	"math"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/crypto/bcrypt"
 )
 
 // Defaults of [Config]. Those with a counterpart in etcd have etcd's value.
@@ -29,6 +31,8 @@ const (
 	minProgressInterval     = 100 * time.Millisecond
 	defaultStopTimeout      = 5 * time.Second
 	defaultMaxHeldWrites    = 10_000
+	defaultTokenTTL         = 5 * time.Minute
+	defaultMaxWaitingLogins = 1000
 	defaultKeepAliveWindow  = 256
 	defaultMaxMaintenance   = 4
 	// defaultVersion is what clients see: the etcd whose API is served.
@@ -52,7 +56,7 @@ type Config struct {
 	Datacenter  Datacenter
 	Inspector   Inspector
 	Replication Replication
-	Authorizer  Authorizer // nil permits everything
+	Users       Users // nil: there are none, and everything is permitted
 
 	Metrics http.Handler // of /metrics on the client port, where etcd's tools look for it; nil: not found
 
@@ -70,6 +74,11 @@ type Config struct {
 	LeaderLoss       time.Duration // without a leader for so long, streams that require one end; 0 means 3 s
 	ProgressInterval time.Duration // of periodic watch progress; 0 means 10 min, at least 100 ms
 	StopTimeout      time.Duration // how long Run waits for requests when it is told to stop; 0 means 5 s
+
+	TokenTTL         time.Duration // for how long who has logged in need not do so again; 0 means 5 min, as etcd
+	BcryptCost       int           // of hashes of new passwords, 4 to 31; 0 means 10, as etcd. Each step doubles the time
+	MaxLogins        int           // passwords hashed or compared at a time; 0 means half of the cores, at least 1
+	MaxWaitingLogins int           // that wait for one of those; more are refused; 0 means 1,000
 
 	MaxConcurrentStreams uint32 // of one connection; 0 means 2^32-1
 	StreamWorkers        uint32 // grpc's pool of request goroutines; 0 means one goroutine a request
@@ -100,6 +109,10 @@ func (c Config) withDefaults() Config {
 	c.MaxHeldWrites = cmp.Or(c.MaxHeldWrites, defaultMaxHeldWrites)
 	c.MaxMaintenance = cmp.Or(c.MaxMaintenance, defaultMaxMaintenance)
 	c.KeepAliveWindow = cmp.Or(c.KeepAliveWindow, defaultKeepAliveWindow)
+	c.TokenTTL = cmp.Or(c.TokenTTL, defaultTokenTTL)
+	c.BcryptCost = cmp.Or(c.BcryptCost, bcrypt.DefaultCost)
+	c.MaxLogins = cmp.Or(c.MaxLogins, max(1, runtime.GOMAXPROCS(0)/2))
+	c.MaxWaitingLogins = cmp.Or(c.MaxWaitingLogins, defaultMaxWaitingLogins)
 	c.MaxPolicyTimeout = cmp.Or(c.MaxPolicyTimeout, defaultMaxPolicyTimeout)
 	c.RequestTimeout = cmp.Or(c.RequestTimeout, defaultRequestTimeout)
 	c.RouteTimeout = cmp.Or(c.RouteTimeout, defaultRouteTimeout)
@@ -134,6 +147,10 @@ func (c *Config) validate() error {
 		return fmt.Errorf("max held writes %d and max maintenance %d must not be negative", c.MaxHeldWrites, c.MaxMaintenance)
 	case c.KeepAliveWindow < 0 || c.KeepAliveWindow > maxRenewals:
 		return fmt.Errorf("keepalive window %d is not between 0 and %d", c.KeepAliveWindow, maxRenewals)
+	case c.BcryptCost < bcrypt.MinCost || c.BcryptCost > bcrypt.MaxCost:
+		return fmt.Errorf("bcrypt cost %d must be %d to %d", c.BcryptCost, bcrypt.MinCost, bcrypt.MaxCost)
+	case c.MaxLogins < 0, c.MaxWaitingLogins < 0:
+		return fmt.Errorf("max logins %d and max waiting logins %d must not be negative", c.MaxLogins, c.MaxWaitingLogins)
 	case c.MaxRequestBytes > math.MaxInt32-grpcOverheadBytes:
 		return fmt.Errorf("max request bytes is %d, more than %d", c.MaxRequestBytes, math.MaxInt32-grpcOverheadBytes)
 	case c.ProgressInterval < minProgressInterval:
@@ -141,7 +158,7 @@ func (c *Config) validate() error {
 	}
 	for name, d := range map[string]time.Duration{
 		"max policy timeout": c.MaxPolicyTimeout, "request timeout": c.RequestTimeout, "route timeout": c.RouteTimeout,
-		"leader loss": c.LeaderLoss, "stop timeout": c.StopTimeout,
+		"leader loss": c.LeaderLoss, "stop timeout": c.StopTimeout, "token ttl": c.TokenTTL,
 	} {
 		if d < 0 {
 			return fmt.Errorf("%s is %s, it must not be negative", name, d)

@@ -4,9 +4,12 @@ import (
 	"context"
 	"io"
 
+	"google.golang.org/protobuf/proto"
+
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"geogate/dc"
+	"geogate/dc/auth"
 	"geogate/dc/store"
 	"geogate/replication"
 	"geogate/replication/event"
@@ -137,25 +140,14 @@ type Replication interface {
 	Peers() []replication.PeerStatus
 }
 
-// Authorizer decides who may do what. It is asked once for each key range that a request touches.
-type Authorizer interface {
-	// Authorize returns nil or an error that wraps [ErrDenied] or [ErrUnauthenticated].
-	Authorize(ctx context.Context, a Access) error
-}
-
-// Action is what a request wants to do with a range of keys.
-type Action uint8
-
-// The actions.
-const (
-	ActionRead Action = iota
-	ActionWrite
-	ActionAdmin // compaction and maintenance; it has no keys
-)
-
-// Access is one thing that a request wants to do. End follows etcd: empty for the one key, "\x00" for every
-// key from Key on.
-type Access struct {
-	Action   Action
-	Key, End []byte
+// Users is the users and roles of this datacenter.
+type Users interface {
+	// Auth is those that this node has applied; never nil, and never changed. Later calls never return older ones.
+	Auth() *auth.State
+	// ChangeAuth commits one of etcd's auth requests, with hashes in place of passwords; errors are those of a
+	// [Writer] and of package auth. Like the writes of a [Writer] it takes the revision that permits it from
+	// [dc.WithAuthRevision], and answers [auth.ErrOldRevision], with nothing changed, when another one is in force.
+	ChangeAuth(context.Context, *pb.InternalRaftRequest) (proto.Message, dc.Commit, error)
+	// Linearize returns once this node has applied all that was committed before the call.
+	Linearize(context.Context) error
 }

@@ -19,10 +19,6 @@ var (
 var (
 	// ErrMetadata marks metadata of a request that can't be understood.
 	ErrMetadata = errors.New("bad request metadata")
-	// ErrDenied is an [Authorizer]'s no.
-	ErrDenied = errors.New("permission denied")
-	// ErrUnauthenticated is an [Authorizer]'s answer to credentials that it does not accept.
-	ErrUnauthenticated = errors.New("credentials are not valid")
 	// ErrUnreachable means that the policy can't be met at present and nothing was written.
 	ErrUnreachable = errors.New("policy can't be met")
 	// ErrOverBudget means that the peers are too far behind for another write, and nothing was written.

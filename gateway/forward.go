@@ -27,6 +27,7 @@ import (
 type forwarder struct {
 	self    string // this member's id, the loop guard's value
 	options []grpc.DialOption
+	passOn  func(context.Context, metadata.MD) // adds who the client is, where only its connection says so
 
 	mu    sync.Mutex
 	conns map[string]*grpc.ClientConn // by address; nil after close. guarded by mu
@@ -90,6 +91,9 @@ func (f *forwarder) outgoing(ctx context.Context) context.Context {
 	in, _ := metadata.FromIncomingContext(ctx)
 	md := forwardable(in)
 	md[metaForwarded] = []string{f.self}
+	if f.passOn != nil {
+		f.passOn(ctx, md)
+	}
 	return metadata.NewOutgoingContext(ctx, md)
 }
 

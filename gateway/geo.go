@@ -25,7 +25,12 @@ type geoServer struct {
 
 func (g geoServer) Wait(ctx context.Context, req *geopb.WaitRequest) (*geopb.Receipt, error) {
 	start := time.Now()
-	token, r, err := g.readWait(req)
+	err := g.authorizeUser(ctx)
+	var token policy.Token
+	r := g.keyspaces.root
+	if err == nil {
+		token, r, err = g.readWait(req)
+	}
 	var receipt *geopb.Receipt
 	if err == nil {
 		receipt, err = g.wait(ctx, token, r)
@@ -115,6 +120,9 @@ func (s *Server) reached(ctx context.Context, t policy.Token, timeout time.Durat
 }
 
 func (g geoServer) Status(ctx context.Context, _ *geopb.StatusRequest) (*geopb.StatusResponse, error) {
+	if err := g.authorizeUser(ctx); err != nil {
+		return nil, statusOf(err)
+	}
 	st := g.cfg.Inspector.State()
 	resp := &geopb.StatusResponse{
 		Dc: g.name, Node: g.cfg.MemberID, Leader: st.Leader, Term: st.Term, Revision: st.Revision, Vector: st.Vector,

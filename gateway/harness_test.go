@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"golang.org/x/crypto/bcrypt"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
@@ -26,6 +27,7 @@ import (
 type site struct {
 	t     testing.TB
 	data  *fakeData
+	users *fakeUsers
 	peers *fakePeers
 	nodes []*node
 	dcs   []*dc.DC // behind the nodes, where they are real
@@ -49,7 +51,7 @@ const waitLimit = 10 * time.Second
 // newSite starts n nodes with ids 1 to n, of which 1 leads, and two peers of the datacenter.
 func newSite(t testing.TB, n int, change func(*Config)) *site {
 	t.Helper()
-	s := &site{t: t, data: newFakeData("dc-a", 1), cut: map[string]bool{}, lines: map[string]*bufconn.Listener{}}
+	s := &site{t: t, users: newFakeUsers(), data: newFakeData("dc-a", 1), cut: map[string]bool{}, lines: map[string]*bufconn.Listener{}}
 	s.peers = newFakePeers(s.data, "dc-b", "dc-c")
 	var members []Member
 	for id := 1; id <= n; id++ {
@@ -71,7 +73,7 @@ func (s *site) start(m Member, members []Member, change func(*Config)) {
 	reg := prometheus.NewRegistry()
 	cfg := Config{
 		Listener: s.lines[m.ClientAddr], ClusterID: 42, MemberID: m.ID, Members: members,
-		Datacenter: fake, Inspector: fake, Replication: fakeReplication{s.peers, fake},
+		Datacenter: fake, Inspector: fake, Replication: fakeReplication{s.peers, fake}, Users: fakeUsersNode{s.users, fake}, BcryptCost: bcrypt.MinCost,
 		Dialer: s.dial, Registerer: reg, LeaderLoss: 50 * time.Millisecond, StopTimeout: 5 * time.Second,
 	}
 	if change != nil {

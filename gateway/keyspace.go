@@ -57,6 +57,7 @@ type rule struct {
 	request     string // id that the client gave the write; empty for none
 	lag         MaxLag
 	degrade     *degradations // where unreachable is degrade; else not used
+	auth        uint64        // revision of users and roles that permit the write; 0 while authentication is off
 	asked       policy.Policy // once a write is under way: policy before any degradation
 }
 

@@ -78,10 +78,12 @@ func (s *Server) admit(ctx context.Context, checked error, req proto.Message, lo
 	if requiresLeader(ctx) && !s.leaders.known() {
 		return rule{}, ErrNoLeader
 	}
+	revision := s.authRevision()
 	r, err := look()
 	if err != nil {
 		return rule{}, err
 	}
+	r.auth = revision
 	if err := r.override(ctx, s.cfg.MaxPolicyTimeout); err != nil {
 		return rule{}, err
 	}
@@ -113,6 +115,7 @@ func finish[Q proto.Message, R response](ctx context.Context, s *Server, op *ope
 func answerRead[R response](ctx context.Context, s *Server, m method, start time.Time,
 	check func() error, read func(context.Context) (R, error)) (R, error) {
 	var resp R
+	users := s.users()
 	err := check()
 	if err == nil && requiresLeader(ctx) && !s.leaders.known() {
 		err = ErrNoLeader
@@ -124,6 +127,11 @@ func answerRead[R response](ctx context.Context, s *Server, m method, start time
 		if err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded) {
 			err = rpctypes.ErrGRPCTimeout
 		}
+	}
+	if now := s.users(); err == nil && now != users {
+		// What was read may be newer than what permitted it: a right that was taken away before the read began
+		// must not serve because this node heard of it during the read.
+		err = check()
 	}
 	if err != nil {
 		var none R

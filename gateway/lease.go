@@ -43,13 +43,13 @@ func (l leaseServer) LeaseGrant(ctx context.Context, req *pb.LeaseGrantRequest) 
 }
 
 func (l leaseServer) LeaseRevoke(ctx context.Context, req *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, error) {
-	return leaseCall(ctx, l.Server, &opLeaseRevoke, req, l.authorizeKeys(ctx, ActionWrite, req.ID))
+	return leaseCall(ctx, l.Server, &opLeaseRevoke, req, l.authorizeKeys(ctx, ActionWrite, l.dc.LeaseKeys(req.ID)))
 }
 
 func (l leaseServer) LeaseTimeToLive(ctx context.Context, req *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
 	var refused error
 	if req.Keys {
-		refused = l.authorizeKeys(ctx, ActionRead, req.ID)
+		refused = l.authorizeKeys(ctx, ActionRead, l.dc.LeaseKeys(req.ID))
 	}
 	return leaseCall(ctx, l.Server, &opLeaseTimeToLive, req, refused)
 }
@@ -57,19 +57,6 @@ func (l leaseServer) LeaseTimeToLive(ctx context.Context, req *pb.LeaseTimeToLiv
 func (l leaseServer) LeaseLeases(ctx context.Context, req *pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error) {
 	return answerRead(ctx, l.Server, methodLeaseLeases, time.Now(), func() error { return nil },
 		func(ctx context.Context) (*pb.LeaseLeasesResponse, error) { return l.dc.LeaseLeases(ctx, req) })
-}
-
-// authorizeKeys asks for each key that ends with a lease.
-func (s *Server) authorizeKeys(ctx context.Context, what Action, id int64) error {
-	if s.cfg.Authorizer == nil {
-		return nil
-	}
-	for _, key := range s.dc.LeaseKeys(id) {
-		if err := s.authorize(ctx, what, key, nil); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // leaseCall has the leader answer, this node or another one.

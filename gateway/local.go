@@ -14,6 +14,7 @@ type Local struct{ *dc.DC }
 var (
 	_ Datacenter = Local{}
 	_ Inspector  = Local{}
+	_ Users      = Local{}
 
 	_ Replication = (*replication.Engine)(nil)
 )

@@ -19,7 +19,10 @@ type maintenanceServer struct {
 // storageVersion is what clients see as the version of the storage; its format is not etcd's.
 const storageVersion = "3.6.0"
 
-func (m maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.StatusResponse, error) {
+func (m maintenanceServer) Status(ctx context.Context, _ *pb.StatusRequest) (*pb.StatusResponse, error) {
+	if err := m.authorizeUser(ctx); err != nil {
+		return nil, statusOf(err)
+	}
 	st := m.cfg.Inspector.State()
 	resp := &pb.StatusResponse{
 		Header:  m.header(st.Revision),

@@ -1,12 +1,14 @@
 package gateway
 
 import (
+	"errors"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"geogate/dc/auth"
 	"geogate/replication/policy"
 )
 
@@ -27,7 +29,10 @@ const (
 	methodLeaseTimeToLive
 	methodLeaseLeases
 	methodLeaseRenew // keepalives that were sent to the leader together
-	methods          // their number
+	methodAuth
+	methodReadAuth
+	methodAuthenticate
+	methods // their number
 )
 
 var methodNames = [methods]string{
@@ -35,6 +40,7 @@ var methodNames = [methods]string{
 	methodReadTxn: "read_txn", methodCompact: "compact", methodWait: "wait",
 	methodLeaseGrant: "lease_grant", methodLeaseRevoke: "lease_revoke", methodLeaseTimeToLive: "lease_time_to_live",
 	methodLeaseLeases: "lease_leases", methodLeaseRenew: "lease_renew",
+	methodAuth: "auth", methodReadAuth: "read_auth", methodAuthenticate: "authenticate",
 }
 
 // Reasons of a policy that was not met.
@@ -71,6 +77,7 @@ type metrics struct {
 
 	keepAliveStreams prometheus.Gauge
 	keepAlives       prometheus.Counter
+	refused          *prometheus.CounterVec
 
 	watchStreams prometheus.Gauge
 	watches      prometheus.Gauge
@@ -110,6 +117,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			"1 from the first write of the keyspace that was taken under a weaker policy until the peers are back, at the leader.")), []string{"keyspace"}),
 		degradedSeconds: prometheus.NewCounterVec(counter("policy_degraded_seconds_total",
 			"Time for which policy_degraded was 1."), []string{"keyspace"}),
+		refused: prometheus.NewCounterVec(counter("auth_refused_total",
+			"Requests refused while authentication was enabled, by reason: denied, token (not valid), user (none given), other."), []string{"reason"}),
 		keepAliveStreams: prometheus.NewGauge(gauge("keepalive_streams", "Open streams of lease keepalives.")),
 		keepAlives:       prometheus.NewCounter(counter("keepalives_total", "Lease keepalives of clients that were answered.")),
 		watchStreams:     prometheus.NewGauge(gauge("watch_streams", "Open watch streams.")),
@@ -133,7 +142,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{
 		m.requests, seconds, m.failures, wait, m.forwarded, m.fenceRefused,
-		m.rpoUsed, m.rpoDelayed, m.rpoRefused, m.rpoDelay, m.degraded, m.degradedSeconds, m.keepAliveStreams, m.keepAlives, m.watchStreams, m.watches, m.watchEvents,
+		m.rpoUsed, m.rpoDelayed, m.rpoRefused, m.rpoDelay, m.degraded, m.degradedSeconds, m.refused, m.keepAliveStreams, m.keepAlives, m.watchStreams, m.watches, m.watchEvents,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err
@@ -168,6 +177,19 @@ func (m *metrics) showBudget(prefix string, r rule, st *standing) {
 	default:
 		m.rpoUsed.WithLabelValues(prefix).Set(r.lag.used(st.peers, r.policy, pending{}).ratio)
 	}
+}
+
+func (m *metrics) denied(err error) {
+	reason := "other"
+	switch {
+	case errors.Is(err, auth.ErrPermissionDenied):
+		reason = "denied"
+	case errors.Is(err, auth.ErrInvalidToken):
+		reason = "token"
+	case errors.Is(err, auth.ErrUserEmpty):
+		reason = "user"
+	}
+	m.refused.WithLabelValues(reason).Inc()
 }
 
 func (m *metrics) policyFailed(p policy.Policy, reason string) {

@@ -36,6 +36,8 @@ type Server struct {
 	forward     *forwarder
 	leaders     *leaderWatch
 	health      *health.Server
+	tokens      *tokens
+	passwords   *passwords
 	standing    atomic.Pointer[standing] // what is known of the peers; never nil
 	events      policyEvents
 	renewals    renewals
@@ -76,6 +78,11 @@ func New(config Config) (*Server, error) {
 		metrics: m, forward: newForwarder(&cfg), health: health.NewServer(),
 		stopping: make(chan struct{}), abruptStop: make(chan struct{}), work: make(chan struct{}, cfg.MaxMaintenance),
 	}
+	s.tokens = newTokens(s.name, cfg.TokenTTL, time.Now)
+	if s.passwords, err = newPasswords(cfg.BcryptCost, cfg.MaxLogins, cfg.MaxWaitingLogins); err != nil {
+		return nil, fmt.Errorf("%w: passwords: %w", ErrConfig, err)
+	}
+	s.forward.passOn = s.passOn
 	s.standing.Store(newStanding())
 	spaces.each(func(prefix string, r rule) {
 		if r.degrade != nil {

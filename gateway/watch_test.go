@@ -156,8 +156,9 @@ func TestWatchIDs(t *testing.T) {
 }
 
 func TestWatchRefused(t *testing.T) {
-	s := newSite(t, 1, func(c *Config) { c.Authorizer = onlyUnder("a") })
-	w := s.watch(testContext(t), 0)
+	s := newSite(t, 1, nil)
+	s.rooted(t)
+	w := s.watch(s.as("ann", "a", "b"), 0)
 	w.create(&pb.WatchCreateRequest{Key: []byte("ab"), RangeEnd: []byte("aa")})
 	w.create(&pb.WatchCreateRequest{Key: []byte("aa"), RangeEnd: []byte("aa")})
 	w.create(&pb.WatchCreateRequest{Key: []byte("aa"), StartRevision: -1})
@@ -166,7 +167,7 @@ func TestWatchRefused(t *testing.T) {
 		"id -1 rev 1 created canceled ("+reasonEmptyRange+")",
 		"id -1 rev 1 created canceled ("+reasonEmptyRange+")",
 		"id -1 rev 1 created canceled (etcdserver: mvcc: required revision has been compacted)",
-		"id -1 rev 1 created canceled (etcdserver: permission denied)",
+		"id -1 rev 1 created canceled (rpc error: code = PermissionDenied desc = etcdserver: permission denied)",
 	)
 }
 

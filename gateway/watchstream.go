@@ -189,7 +189,7 @@ func (ws *watchStream) refusal(r *pb.WatchCreateRequest, o store.WatchOptions) s
 		return rpctypes.ErrCompacted.Error()
 	}
 	if err := ws.authorize(ws.ctx, ActionRead, o.Key, o.End); err != nil {
-		return rpctypes.ErrorDesc(statusOf(err))
+		return statusOf(err).Error() // clients look for the code in it
 	}
 	fromKey := len(o.End) == 1 && o.End[0] == 0
 	if len(o.End) > 0 && !fromKey && bytes.Compare(o.Key, o.End) >= 0 {

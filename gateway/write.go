@@ -21,8 +21,9 @@ import (
 type operation[Q proto.Message, R response] struct {
 	method method
 	local  func(Writer, context.Context, Q) (R, dc.Commit, error)
-	remote func(pb.KVClient, context.Context, Q, ...grpc.CallOption) (R, error)
-	exempt bool // from policies: it changes nothing that peers hold
+	remote func(grpc.ClientConnInterface, context.Context, Q, ...grpc.CallOption) (R, error)
+	check  func(*Server, context.Context, Q) error // that the caller may do it, once more
+	exempt bool                                    // from policies: it changes nothing that peers hold
 }
 
 type response interface {
@@ -32,22 +33,38 @@ type response interface {
 
 var (
 	opPut = operation[*pb.PutRequest, *pb.PutResponse]{
-		method: methodPut, local: Writer.Put, remote: pb.KVClient.Put,
+		method: methodPut, local: Writer.Put, remote: viaKV(pb.KVClient.Put),
+		check: func(s *Server, ctx context.Context, r *pb.PutRequest) error {
+			return s.authorizeWrite(ctx, r.Key, nil, r.PrevKv)
+		},
 	}
 	opDeleteRange = operation[*pb.DeleteRangeRequest, *pb.DeleteRangeResponse]{
-		method: methodDeleteRange, local: Writer.DeleteRange, remote: pb.KVClient.DeleteRange,
+		method: methodDeleteRange, local: Writer.DeleteRange, remote: viaKV(pb.KVClient.DeleteRange),
+		check: func(s *Server, ctx context.Context, r *pb.DeleteRangeRequest) error {
+			return s.authorizeWrite(ctx, r.Key, r.RangeEnd, r.PrevKv)
+		},
 	}
 	opTxn = operation[*pb.TxnRequest, *pb.TxnResponse]{
-		method: methodTxn, local: Writer.Txn, remote: pb.KVClient.Txn,
+		method: methodTxn, local: Writer.Txn, remote: viaKV(pb.KVClient.Txn), check: (*Server).authorizeTxn,
 	}
 	opCompact = operation[*pb.CompactionRequest, *pb.CompactionResponse]{
-		method: methodCompact, remote: pb.KVClient.Compact, exempt: true,
+		method: methodCompact, remote: viaKV(pb.KVClient.Compact), exempt: true,
+		check: func(s *Server, ctx context.Context, _ *pb.CompactionRequest) error {
+			return s.authorize(ctx, ActionAdmin, nil, nil)
+		},
 		local: func(w Writer, ctx context.Context, r *pb.CompactionRequest) (*pb.CompactionResponse, dc.Commit, error) {
 			resp, err := w.Compact(ctx, r)
 			return resp, dc.Commit{}, err
 		},
 	}
 )
+
+// viaKV makes a call of etcd's KV service.
+func viaKV[Q, R any](call func(pb.KVClient, context.Context, Q, ...grpc.CallOption) (R, error)) func(grpc.ClientConnInterface, context.Context, Q, ...grpc.CallOption) (R, error) {
+	return func(conn grpc.ClientConnInterface, ctx context.Context, req Q, o ...grpc.CallOption) (R, error) {
+		return call(pb.NewKVClient(conn), ctx, req, o...)
+	}
+}
 
 // write takes a request that has been checked through to its receipt: here, when this node leads, else at
 // the leader's gateway. The error may be of the domain.
@@ -79,7 +96,7 @@ func writeRouted[Q proto.Message, R response](ctx context.Context, s *Server, op
 			var trailer metadata.MD
 			var reached peer.Peer
 			var err error
-			resp, err = op.remote(pb.NewKVClient(conn), fctx, req, grpc.Trailer(&trailer), grpc.Peer(&reached))
+			resp, err = op.remote(conn, fctx, req, grpc.Trailer(&trailer), grpc.Peer(&reached))
 			f := fateOf(err, trailer, &reached)
 			if f == fateAnswered {
 				_ = grpc.SetTrailer(ctx, ourTrailers(trailer)) // fails only outside of a call
@@ -135,7 +152,13 @@ func commit[Q proto.Message, R response](ctx context.Context, s *Server, op *ope
 	if r.policy != r.asked {
 		commitCtx = dc.WithDegraded(commitCtx, r.degrade.account(r.asked, int64(proto.Size(req))))
 	}
+	if r.auth != 0 {
+		commitCtx = dc.WithAuthRevision(commitCtx, r.auth)
+	}
 	resp, made, err := op.local(s.dc, commitCtx, req)
+	if isOldRevision(err) {
+		resp, made, err = permitAnew(ctx, commitCtx, s, op, req)
+	}
 	cancel()
 	held.done()
 	if err != nil {
@@ -152,6 +175,34 @@ func commit[Q proto.Message, R response](ctx context.Context, s *Server, op *ope
 		return none, err
 	}
 	return resp, nil
+}
+
+// maxPermits bounds how often a write is permitted anew because users and roles change all the time.
+const maxPermits = 5
+
+// permitAnew makes a write again that was not applied because users and roles had changed since it was permitted:
+// if they still permit it.
+func permitAnew[Q proto.Message, R response](ctx, commitCtx context.Context, s *Server, op *operation[Q, R], req Q) (resp R, made dc.Commit, err error) {
+	for range maxPermits {
+		revision := s.authRevision()
+		if err = op.check(s, ctx, req); err != nil {
+			return resp, made, err
+		}
+		resp, made, err = op.local(s.dc, dc.WithAuthRevision(commitCtx, revision), req)
+		if !isOldRevision(err) {
+			break
+		}
+	}
+	return resp, made, err
+}
+
+// authRevision is the revision of users and roles in force here, 0 while authentication is off. It must be taken
+// before a check: users and roles that come after it only refuse a write.
+func (s *Server) authRevision() uint64 {
+	if st := s.users(); st != nil {
+		return st.Revision
+	}
+	return 0
 }
 
 // notWritten gives back what a degraded write would have used up.

@@ -39,6 +39,7 @@ func (n *Node) openGateway() error {
 		Listener: l, TLS: client, ForwardTLS: between,
 		ClusterID: clusterID(t, n.cfg.DC), MemberID: n.id, Membership: n.roster,
 		Datacenter: gateway.Local{DC: n.dc}, Inspector: gateway.Local{DC: n.dc}, Replication: n.engine,
+		Users: gateway.Local{DC: n.dc}, TokenTTL: t.Auth.TokenTTL, BcryptCost: t.Auth.BcryptCost, MaxWaitingLogins: t.Auth.MaxWaitingLogins,
 		Keyspaces: spaces, MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxTxnOps: t.Limits.MaxTxnOps,
 		Metrics:    promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}),
 		QuotaBytes: int64(t.Storage.QuotaBytes),

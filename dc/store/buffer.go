@@ -11,9 +11,10 @@ type buffer struct {
 	state     map[string][]byte // nil: removed
 	origins   []origin
 	conflicts []conflict
-	requests  []request         // numbers ascending without a gap
-	leases    map[int64][]byte  // nil: removed
-	chains    map[string]*chain // with frames to write or to delete
+	leases    map[int64][]byte        // nil: removed
+	requests  []request               // numbers ascending without a gap
+	system    map[string]*SystemEntry // nil: forgotten
+	chains    map[string]*chain       // with frames to write or to delete
 
 	bytes   int64
 	touched bool // there is something to write, if only the applied index
@@ -30,7 +31,7 @@ type grave struct {
 const overhead = 256
 
 func newBuffer() *buffer {
-	return &buffer{graves: map[string]*grave{}, state: map[string][]byte{}, leases: map[int64][]byte{}, chains: map[string]*chain{}}
+	return &buffer{graves: map[string]*grave{}, state: map[string][]byte{}, leases: map[int64][]byte{}, system: map[string]*SystemEntry{}, chains: map[string]*chain{}}
 }
 
 func (b *buffer) add(r *record) {

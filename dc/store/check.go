@@ -17,6 +17,9 @@ func (s *Store) ScanDigest() (uint64, error) {
 		sum += h.sum(v.Key, v.Value, v.Lease, &v.Geo)
 		return nil
 	})
+	for _, e := range s.System("") {
+		sum += h.system(e)
+	}
 	return sum, err
 }
 
@@ -79,7 +82,7 @@ func (s *Store) Check() error {
 	var errs []error
 	err := s.db.View(func(tx *bolt.Tx) error {
 		c := check{s: s, r: newReader(tx, s.originNames()), found: map[rev]string{}}
-		errs = append(errs, c.versions(), c.index(), c.graves(tx), c.garbage(), c.requests(tx), c.leased())
+		errs = append(errs, c.versions(), c.index(), c.graves(tx), c.garbage(), c.requests(tx), c.leased(), c.system(tx))
 		return nil
 	})
 	return errors.Join(append(errs, err)...)
@@ -175,6 +178,9 @@ func (c *check) index() error {
 		c.fail(&errs, "%d keys and %d graves, counted as %d and %d", live, buried, c.s.index.live, c.s.index.buried)
 	}
 	errs = append(errs, c.buckets())
+	for _, e := range c.s.system.entries {
+		digest += h.system(e)
+	}
 	if digest != c.s.digest {
 		c.fail(&errs, "digest is %016x, the data has %016x", c.s.digest, digest)
 	}

@@ -31,6 +31,8 @@ func TestGoldenRecords(t *testing.T) {
 	}
 	g := goldenVersions()[0].Geo
 	lines = append(lines, "grave "+hex.EncodeToString(encodeGrave([]byte("key"), &g, 5)))
+	lines = append(lines, "system "+hex.EncodeToString(encodeSystem(&SystemEntry{Name: "name", Value: []byte("value"), Geo: g}, 5)))
+	lines = append(lines, "system "+hex.EncodeToString(encodeSystem(&SystemEntry{Name: "name", Deleted: true, Geo: g}, 5)))
 	lines = append(lines, "applied "+hex.EncodeToString(encodeApplied(Applied{Index: 9, Term: 2, Conf: []byte("conf")})))
 	lines = append(lines, "head "+hex.EncodeToString(appendChainHead(nil, "fra", chainHead{incarnation: 0xabc, head: 9, floor: 5, plain: 3})))
 	f := event.Frame{Origin: "fra", Incarnation: 0xabc, PrevRevision: 5, PrevHash: event.HashOf([]byte("before")), Txns: []event.Txn{

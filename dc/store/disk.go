@@ -16,9 +16,11 @@ import (
 )
 
 // formatVersion is the version of the file's format that this build writes; it reads those from oldestFormat on.
-// A file becomes one of this version with the first flush. See README.md.
+// A file becomes one of this version with the first flush, and one of formatSystem with the first entry in its
+// system table: a build that does not know the table would serve without its users. See README.md.
 const (
 	formatVersion = 2
+	formatSystem  = 3
 	oldestFormat  = 1
 )
 
@@ -41,6 +43,7 @@ var (
 	bucketConflicts = []byte("conflicts")
 	bucketRequests  = []byte("requests") // made when the first is remembered
 	bucketLeases    = []byte("leases")   // made when the first is granted
+	bucketSystem    = []byte("system")   // made with the first entry
 
 	metaFormat    = []byte("format")
 	metaApplied   = []byte("applied")
@@ -54,6 +57,7 @@ var (
 	metaChains    = []byte("chains")
 	metaPlain     = []byte("plain conflicts")
 	metaDigest    = []byte("digest")
+	metaSystem    = []byte("system")
 	metaSum       = []byte("sum")
 
 	// chainHeadKey is shorter than a frame's key and greater than any: it stays behind them.

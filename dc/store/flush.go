@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"time"
@@ -30,7 +31,8 @@ type flight struct {
 	digest              uint64
 
 	// What the file will hold; Open compares, so that lost records are noticed.
-	totalVersions, totalGraves, totalChains, totalLeases int
+	totalVersions, totalGraves, totalChains, totalLeases, totalSystem int
+	originIDs                                                         map[string]uint16 // of the entries of the system table
 }
 
 // chainFlight is the part of a flush that belongs to one chain.
@@ -91,6 +93,10 @@ func (s *Store) takeFlight() (f *flight, more bool, err error) {
 		// Every version is the live one of its key or listed as garbage to be.
 		totalVersions: s.index.live + s.garbage.len(), totalGraves: s.index.buried, totalChains: len(s.chains),
 		totalLeases: len(s.leases),
+		totalSystem: len(s.system.entries),
+	}
+	if len(b.system) > 0 {
+		f.originIDs = maps.Clone(s.originIDs)
 	}
 	for _, c := range b.chains {
 		f.chains = append(f.chains, chainFlight{
@@ -178,6 +184,9 @@ func (s *Store) fill(tx *bolt.Tx, f *flight) (left []*chain, err error) {
 	}
 	if err := writeLeases(tx, f); err != nil {
 		return nil, fmt.Errorf("leases: %w", err)
+	}
+	if err := writeSystem(tx, f); err != nil {
+		return nil, fmt.Errorf("system: %w", err)
 	}
 	if err := writeState(tx, f); err != nil {
 		return nil, fmt.Errorf("state: %w", err)
@@ -328,8 +337,12 @@ func writeState(tx *bolt.Tx, f *flight) error {
 		}
 	}
 	m := tx.Bucket(bucketMeta)
+	format := uint64(formatVersion)
+	if tx.Bucket(bucketSystem) != nil {
+		format = formatSystem
+	}
 	for _, kv := range []struct{ key, value []byte }{
-		{metaFormat, encodeSeq(formatVersion)},
+		{metaFormat, encodeSeq(format)},
 		{metaApplied, encodeApplied(f.applied)},
 		{metaRevision, encodeSeq(uint64(f.revision))},
 		{metaCompacted, encodeSeq(uint64(f.compacted))},

@@ -29,4 +29,5 @@ func (b *Batch) DropGraves(stable event.Vector, most int) {
 			most--
 		}
 	}
+	b.dropSystemGraves(stable, most)
 }

@@ -25,6 +25,7 @@ type disk struct {
 	conflicts conflictLog
 	requests  requestLog
 	leases    map[int64][]byte
+	system    systemTable
 	garbage   garbage
 
 	revision, compacted int64
@@ -36,7 +37,7 @@ type disk struct {
 func newDisk() *disk {
 	return &disk{
 		index: newIndex(), state: map[string][]byte{}, originIDs: map[string]uint16{}, chains: map[string]*chain{},
-		requests: newRequestLog(), buckets: newBuckets(), leases: map[int64][]byte{},
+		requests: newRequestLog(), buckets: newBuckets(), system: newSystemTable(), leases: map[int64][]byte{},
 	}
 }
 
@@ -50,9 +51,9 @@ func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
 	if err != nil {
 		return err
 	}
-	if format < oldestFormat || format > formatVersion {
+	if format < oldestFormat || format > formatSystem {
 		return fmt.Errorf("%w: the file has %d, this build reads %d to %d; if no other build has used it the file is damaged: move it away and start this node with --rebuild",
-			ErrFormat, format, oldestFormat, formatVersion)
+			ErrFormat, format, oldestFormat, formatSystem)
 	}
 	d.format = format
 	for _, name := range buckets() {
@@ -80,6 +81,7 @@ func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
 		{"conflicts", func() error { return d.loadConflicts(tx.Bucket(bucketConflicts), cfg) }},
 		{"requests", func() error { return d.loadRequests(tx.Bucket(bucketRequests), m.Get(metaRequests)) }},
 		{"leases", func() error { return d.loadLeases(tx.Bucket(bucketLeases), m.Get(metaLeases)) }},
+		{"system", func() error { return d.loadSystem(tx.Bucket(bucketSystem), format, m.Get(metaSystem)) }},
 	}
 	for _, s := range steps {
 		if err := s.run(); err != nil {

@@ -48,6 +48,14 @@ func newMetrics(s *Store, r prometheus.Registerer) (*metrics, error) {
 		gauge("geogate_store_keys", "Live keys.", func() float64 { return float64(s.Keys()) }),
 		gauge("geogate_store_graves", "Deleted keys whose stamp is still kept.", func() float64 { return float64(s.status.Load().graves) }),
 		gauge("geogate_store_requests", "Client requests remembered by their ids.", func() float64 { return float64(s.Requests()) }),
+		gauge("geogate_store_system_entries", "Entries of the system table (users, roles, settings).", func() float64 {
+			entries, _ := s.SystemEntries()
+			return float64(entries)
+		}),
+		gauge("geogate_store_system_bytes", "Bytes of the names and values of the system table.", func() float64 {
+			_, bytes := s.SystemEntries()
+			return float64(bytes)
+		}),
 		gauge("geogate_store_db_bytes", "Size of the database file.", func() float64 { return float64(s.DBSize()) }),
 		gauge("geogate_store_db_in_use_bytes", "Part of the database file that is in use.", func() float64 { return float64(s.InUse()) }),
 		gauge("geogate_store_pending_bytes", "Bytes that wait for the disk.", func() float64 { return float64(s.pendingBytes()) }),

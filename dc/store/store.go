@@ -52,6 +52,7 @@ type Store struct {
 	conflicts conflictLog
 	requests  requestLog
 	leases    map[int64][]byte // records of the caller by id
+	system    systemTable
 	garbage   garbage
 	hasher    hasher
 	buckets   bucketSums
@@ -111,7 +112,7 @@ func Open(cfg Config) (*Store, error) {
 // adopt makes what was read from a file the state of the store.
 func (s *Store) adopt(d *disk) {
 	s.db, s.index, s.state, s.chains = d.db, d.index, d.state, d.chains
-	s.conflicts, s.requests, s.garbage = d.conflicts, d.requests, d.garbage
+	s.conflicts, s.requests, s.system, s.garbage = d.conflicts, d.requests, d.system, d.garbage
 	s.originIDs, s.buckets = d.originIDs, d.buckets
 	s.leases = d.leases
 	s.origins.Store(&d.origins)

@@ -17,7 +17,8 @@ import (
 )
 
 // script applies short texts to a store: each line is a transaction, each word of it an operation: "k=v"
-// puts, "k=v@7" puts with lease 7, "-k" deletes, "!k" buries, "compact:5" compacts. Stamps count up.
+// puts, "k=v@7" puts with lease 7, "-k" deletes, "!k" buries, "compact:5" compacts. "$k=v", "$-k" and "$!k" do
+// the same in the system table. Stamps count up.
 type script struct {
 	t     testing.TB
 	s     *store.Store
@@ -63,6 +64,13 @@ func (x *script) op(b *store.Batch, word string) {
 		if err := b.Compact(rev); err != nil {
 			x.t.Fatalf("%s: %v", word, err)
 		}
+	case strings.HasPrefix(word, "$-"):
+		b.DeleteSystem(word[2:], g)
+	case strings.HasPrefix(word, "$!"):
+		b.BurySystem(word[2:], g)
+	case word[0] == '$':
+		name, value, _ := strings.Cut(word[1:], "=")
+		b.PutSystem(name, []byte(value), g)
 	case word[0] == '-':
 		b.Delete([]byte(word[1:]), g)
 	case word[0] == '!':

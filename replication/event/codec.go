@@ -42,7 +42,7 @@ const (
 )
 
 func appendFrame(b []byte, f *Frame) []byte {
-	b = appendUint(b, fieldVersion, FrameVersion)
+	b = appendUint(b, fieldVersion, f.version())
 	b = appendBytes(b, fieldOrigin, []byte(f.Origin))
 	b = protowire.AppendTag(b, fieldIncarnation, protowire.Fixed64Type)
 	b = protowire.AppendFixed64(b, f.Incarnation)
@@ -224,8 +224,11 @@ func decodeFrame(b []byte) (*Frame, error) {
 	if err != nil {
 		return nil, err
 	}
-	if version != FrameVersion {
-		return nil, fmt.Errorf("version %d, this build reads %d", version, FrameVersion)
+	if version < plainVersion || version > FrameVersion {
+		return nil, fmt.Errorf("version %d, this build reads %d to %d", version, plainVersion, FrameVersion)
+	}
+	if least := f.version(); version < least {
+		return nil, fmt.Errorf("version %d with operations of version %d", version, least)
 	}
 	if f.PrevRevision < 0 {
 		return nil, fmt.Errorf("previous revision %d", f.PrevRevision)

@@ -8,8 +8,14 @@ import (
 	"time"
 )
 
-// FrameVersion is the version of the frame format that this build writes. See README.md for the table.
-const FrameVersion = 1
+// FrameVersion is the greatest version of the frame format that this build reads. A frame is written in the
+// lowest version that can say what it holds. See README.md for the table.
+const FrameVersion = systemVersion
+
+const (
+	plainVersion  = 1
+	systemVersion = 2 // has operations on the system table
+)
 
 // Sentinels of decoding and of the chain.
 var (
@@ -35,11 +41,18 @@ type OpKind uint8
 
 // The kinds of Op; the numbers are part of the format.
 const (
-	OpPut    OpKind = 1
-	OpDelete OpKind = 2
+	OpPut          OpKind = 1
+	OpDelete       OpKind = 2
+	OpSystemPut    OpKind = 3 // of an entry of the system table: Key is its name
+	OpSystemDelete OpKind = 4
+
+	lastOp = OpSystemDelete
 )
 
-// Op is the effect of a transaction on one key.
+// System says whether the operation is on the system table, and not on a key.
+func (k OpKind) System() bool { return k == OpSystemPut || k == OpSystemDelete }
+
+// Op is the effect of a transaction on one key, or on one entry of the system table.
 type Op struct {
 	Kind  OpKind
 	Key   []byte
@@ -177,7 +190,7 @@ func (f *Frame) check() error {
 		}
 		prev = t.Revision
 		for _, op := range t.Ops {
-			if op.Kind != OpPut && op.Kind != OpDelete {
+			if op.Kind < OpPut || op.Kind > lastOp {
 				return fmt.Errorf("transaction %d has an operation of unknown kind %d", i, op.Kind)
 			}
 			if len(op.Key) == 0 {
@@ -186,6 +199,18 @@ func (f *Frame) check() error {
 		}
 	}
 	return nil
+}
+
+// version is the lowest one that can say what the frame holds.
+func (f *Frame) version() uint64 {
+	for i := range f.Txns {
+		for j := range f.Txns[i].Ops {
+			if f.Txns[i].Ops[j].Kind.System() {
+				return systemVersion
+			}
+		}
+	}
+	return plainVersion
 }
 
 // Step is what a chain reader at some position must do with a frame.

@@ -46,7 +46,7 @@ func TestSealRefuses(t *testing.T) {
 		"no transaction":          {Origin: "a"},
 		"revision not ascending":  {Origin: "a", Txns: []Txn{put(2), put(2)}},
 		"revision not above prev": {Origin: "a", PrevRevision: 2, Txns: []Txn{put(2)}},
-		"unknown kind":            {Origin: "a", Txns: []Txn{{Revision: 1, Ops: []Op{{Kind: 3, Key: []byte("k")}}}}},
+		"unknown kind":            {Origin: "a", Txns: []Txn{{Revision: 1, Ops: []Op{{Kind: lastOp + 1, Key: []byte("k")}}}}},
 		"no key":                  {Origin: "a", Txns: []Txn{{Revision: 1, Ops: []Op{{Kind: OpPut}}}}},
 	} {
 		if _, err := Seal(f); err == nil {
@@ -163,4 +163,23 @@ func FuzzOpen(f *testing.F) {
 			t.Fatalf("sealed again %+v, opened %+v", again, s)
 		}
 	})
+}
+
+// A frame with operations on the system table must not pass for one of version 1: who reads only that would
+// have to skip them.
+func TestSystemOperationsNeedTheirVersion(t *testing.T) {
+	s, err := Seal(goldens()["system"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.Bytes[0] != 0x08 || s.Bytes[1] != systemVersion {
+		t.Fatalf("the frame begins with %x, want version %d", s.Bytes[:2], systemVersion)
+	}
+	for version, readable := range map[byte]bool{0: false, 1: false, 2: true, 3: false} {
+		b := append([]byte(nil), s.Bytes...)
+		b[1] = version
+		if _, _, err := Open(b); (err == nil) != readable {
+			t.Errorf("as version %d: %v", version, err)
+		}
+	}
 }

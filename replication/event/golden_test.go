@@ -33,6 +33,17 @@ func goldens() map[string]*Frame {
 				{Revision: 50, Stamp: at + 2},
 			},
 		},
+		"system": {
+			Origin: "fra", Incarnation: 1, PrevRevision: 41, PrevHash: hash,
+			Txns: []Txn{
+				{Revision: 42, Stamp: at + 1, Ops: []Op{
+					{Kind: OpSystemPut, Key: []byte("auth/role/reader")},
+					{Kind: OpSystemPut, Key: []byte("auth/user/ann"), Value: []byte("value")},
+					{Kind: OpSystemDelete, Key: []byte("auth/user/bob")},
+				}},
+				{Revision: 43, Stamp: at + 2, Ops: []Op{{Kind: OpPut, Key: []byte("k"), Value: []byte("v")}}},
+			},
+		},
 		"request": {
 			Origin: "fra", Incarnation: 1, PrevRevision: 41, PrevHash: hash,
 			Txns: []Txn{

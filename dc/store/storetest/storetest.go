@@ -79,10 +79,12 @@ type state struct {
 	digest              uint64
 	keys                int
 	requests            int
+	system              int
 }
 
 func stateOf(s *store.Store) state {
-	return state{revision: s.Revision(), compacted: s.Compacted(), index: s.Applied().Index, digest: s.Digest(), keys: s.Keys(), requests: s.Requests()}
+	system, _ := s.SystemEntries()
+	return state{system: system, revision: s.Revision(), compacted: s.Compacted(), index: s.Applied().Index, digest: s.Digest(), keys: s.Keys(), requests: s.Requests()}
 }
 
 func check(t testing.TB, s *store.Store) bool {
