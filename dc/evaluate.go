@@ -30,7 +30,8 @@ func rangeOver(v view, r *pb.RangeRequest) (*pb.RangeResponse, error) {
 		Key: r.Key, End: r.RangeEnd, Revision: max(r.Revision, 0), CountOnly: r.CountOnly,
 		KeysOnly: r.KeysOnly && r.SortTarget != pb.RangeRequest_VALUE,
 	}
-	if r.Limit > 0 && !filtered && !sorted {
+	// As in etcd: without an order the limit is of the first keys, even when what they are sorted by is named.
+	if r.Limit > 0 && !filtered && (!sorted || r.SortOrder == pb.RangeRequest_NONE) {
 		opts.Limit = r.Limit + 1 // one more tells whether there are more
 	}
 	res, err := v.Range(opts)

@@ -133,6 +133,19 @@ func (i *importing) seed(keys int) {
 	}
 }
 
+// lease puts a key under a lease of the source.
+func (i *importing) lease(ttl int64, key string) clientv3.LeaseID {
+	i.t.Helper()
+	l, err := i.from.Grant(i.t.Context(), ttl)
+	if err == nil {
+		_, err = i.from.Put(i.t.Context(), key, "leased", clientv3.WithLease(l.ID))
+	}
+	if err != nil {
+		i.t.Fatal(err)
+	}
+	return l.ID
+}
+
 // TestImportWhileTheSourceIsWritten kills an importer again and again, compacts the source under it, and cuts
 // over in the end: both sides are equal, and nothing of the import is left.
 func TestImportWhileTheSourceIsWritten(t *testing.T) {
@@ -180,6 +193,7 @@ func TestImportFollows(t *testing.T) {
 	t.Parallel()
 	i := newImporting(t)
 	i.seed(200)
+	long, short := i.lease(600, "lease/long"), i.lease(5, "lease/short")
 	cmd, stdout := i.start("--follow")
 	eventuallyEqual := func() {
 		t.Helper()
@@ -195,7 +209,7 @@ func TestImportFollows(t *testing.T) {
 		}
 	}
 	eventuallyEqual()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	watch := i.to.Watch(ctx, "pair/", clientv3.WithPrefix(), clientv3.WithRev(1))
 	if _, err := i.from.Txn(ctx).Then(clientv3.OpPut("pair/a", "1"), clientv3.OpPut("pair/b", "1")).Commit(); err != nil {
@@ -203,6 +217,21 @@ func TestImportFollows(t *testing.T) {
 	}
 	if resp := <-watch; len(resp.Events) != 2 || resp.Events[0].Kv.ModRevision != resp.Events[1].Kv.ModRevision {
 		t.Errorf("the transaction arrived as %+v", resp)
+	}
+	// What nobody renews at the source ends here too, and what lives there lives here.
+	for end := time.Now().Add(30 * time.Second); ; {
+		if _, there := get(t, i.to, "lease/short"); !there {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("a key whose lease has ended at the source is still here")
+		}
+	}
+	if left, err := i.to.TimeToLive(ctx, long); err != nil || left.TTL < 500 || left.GrantedTTL != 600 {
+		t.Errorf("the long lease: %+v, %v", left, err)
+	}
+	if left, err := i.to.TimeToLive(ctx, short); err != nil || left.TTL > 5 {
+		t.Errorf("the short lease: %+v, %v", left, err)
 	}
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)

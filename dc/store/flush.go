@@ -277,7 +277,7 @@ func writeChain(tx *bolt.Tx, f *chainFlight, most int) (more bool, err error) {
 		}
 	}
 	for _, s := range f.frames {
-		if err := b.Put(encodeSeq(uint64(s.Last)), appendSealed(nil, s)); err != nil {
+		if err := b.Put(encodeSeq(uint64(s.Last)), encodeSealed(s)); err != nil {
 			return false, err
 		}
 	}

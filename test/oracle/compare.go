@@ -16,6 +16,9 @@ import (
 // ttlSlack is by how many seconds the two servers' clocks of a lease may differ: they began a moment apart.
 const ttlSlack = 2
 
+// maxShown bounds how much of a message a difference shows, in bytes.
+const maxShown = 2000
+
 // outcome is an answer in a form in which two of them can be compared.
 type outcome struct {
 	message proto.Message
@@ -89,5 +92,9 @@ func describe(o outcome) string {
 	if o.message == nil {
 		return o.failure
 	}
-	return prototext.MarshalOptions{}.Format(o.message)
+	text := prototext.MarshalOptions{}.Format(o.message)
+	if len(text) > maxShown {
+		text = text[:maxShown] + fmt.Sprintf("... (%d bytes)", len(text))
+	}
+	return text
 }

@@ -30,7 +30,7 @@ func TestAnswersAreEtcds(t *testing.T) {
 			etcd := etcdbin.New(t, 1)
 			c := cluster.Start(t, cluster.Options{DCs: []string{"us-east"}})
 			stats, err := Run(t.Context(), Config{
-				Etcd: etcd.Endpoints()[0], Geogate: c.Node("us-east", "n0").Spec.Client, Seed: seed, Steps: steps,
+				Etcd: etcd.Endpoints()[0], Geogate: c.Node("us-east", "n0").Spec.Client, Seed: seed, Steps: steps, Leases: true,
 			})
 			t.Logf("compared: %+v", stats)
 			if err != nil {

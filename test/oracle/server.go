@@ -2,7 +2,9 @@ package oracle
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -41,6 +43,8 @@ func (s *server) ask(ctx context.Context, request proto.Message) (proto.Message,
 		return kv.Put(ctx, r)
 	case *pb.RangeRequest:
 		return kv.Range(ctx, r)
+	case streamed:
+		return rangeStream(ctx, kv, r.RangeRequest)
 	case *pb.DeleteRangeRequest:
 		return kv.DeleteRange(ctx, r)
 	case *pb.TxnRequest:
@@ -66,4 +70,26 @@ func (s *server) ask(ctx context.Context, request proto.Message) (proto.Message,
 		return stream.Recv()
 	}
 	return nil, fmt.Errorf("no call for %T", request)
+}
+
+// streamed asks for a range in parts.
+type streamed struct{ *pb.RangeRequest }
+
+// rangeStream puts the parts together. How large they are is the server's choice.
+func rangeStream(ctx context.Context, kv pb.KVClient, r *pb.RangeRequest) (*pb.RangeResponse, error) {
+	stream, err := kv.RangeStream(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	whole := &pb.RangeResponse{}
+	for {
+		part, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return whole, nil
+		}
+		if err != nil {
+			return nil, err
+		}
+		proto.Merge(whole, part.GetRangeResponse())
+	}
 }
