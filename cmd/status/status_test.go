@@ -51,11 +51,11 @@ func TestFetch(t *testing.T) {
 	}
 	want := `DC       NODE  LEADER  TERM  REVISION  VECTOR
 us-east  n0    n0      3     42        eu-west:7 us-east:42
-clock: 3ms ahead of the median of the peers
 
 MEMBER         ID                ROLE     RAFT        CLIENTS
 n0             00000000000000aa  leader   http://h:2  http://h:1
 (not started)  00000000000000bb  learner  http://i:2
+clock: 3ms ahead of the median of the peers
 
 PEER      HEALTH   ACKED  LAG TXNS  LAG BYTES  LAG SECONDS  RTT     SKEW  LAST CONTACT  REASON
 ap-south  down     ?      ?         ?          ?            ?       ?     ?             silent for 4s; link broken: eu-west hears it
