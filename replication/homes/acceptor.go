@@ -52,7 +52,7 @@ func (s State) apply(c Command, marks Marks, f flaws) (State, Reply) {
 	case Learn, Force:
 		return s, Reply{Answer: Learned}
 	case Drain:
-		return s.drain(marks)
+		return s.drain(marks, f)
 	case Resume:
 		return s.resume()
 	case Extend:
@@ -157,12 +157,12 @@ func (s State) extend(c Command) (State, Reply) {
 	return s, Reply{Answer: Extended, Promised: s.Promised}
 }
 
-func (s State) drain(marks Marks) (State, Reply) {
+func (s State) drain(marks Marks, f flaws) (State, Reply) {
 	if s.Fenced() {
 		return s, Reply{Answer: Refused, Promised: s.Promised}
 	}
 	s = s.freeze(marks)
-	s.Draining = true
+	s.Draining = !f.has(conceded)
 	return s, Reply{Answer: Drained, Watermark: s.Frozen}
 }
 

@@ -24,6 +24,10 @@ type world struct {
 	writes  uint8
 	starts  uint8
 	crashes uint8
+	stale   bool   // a move may start from a replica that doesn't know what its acceptor promised
+	calls   bool   // a reply is only lost when its proposer has gone on, and decisions don't spread: a smaller world
+	loss    bool   // only the loss of a write counts as a violation
+	epochs  uint64 // moves are started in epochs below; 0 means 2
 	flaws   flaws
 	deep    bool // only with GEOGATE_MODEL_DEEP set: takes a minute or more
 }
@@ -190,6 +194,9 @@ func (e *explorer) send(n *node, i int) {
 	ids, ok := e.due[id]
 	if !ok {
 		for _, s := range e.moves[id].Due() {
+			if e.w.calls && s.Command.Kind == Learn {
+				continue
+			}
 			ids = append(ids, e.message(int(s.To[0]-'a'), s.Command))
 		}
 		e.due[id] = ids
@@ -311,11 +318,14 @@ func (e *explorer) deliver(n node, id uint16) {
 	if r.Answer == Accepted {
 		n.votes = e.vote(n.votes, msg.vote, msg.to)
 	}
-	e.visit(n, action{"deliver, reply lost", id})
 	if msg.command.Kind == Learn {
+		e.visit(n, action{"deliver, reply lost", id})
 		return // the answer only ends the repetition
 	}
 	i := int(msg.command.Ballot.DC[0] - 'a')
+	if !e.w.calls || n.move[i] == 0 || e.moves[n.move[i]].ballot != r.Ballot {
+		e.visit(n, action{"deliver, reply lost", id})
+	}
 	if n.move[i] == 0 {
 		return
 	}
@@ -372,6 +382,9 @@ func (e *explorer) become(n node, i int, m *Move, what string) {
 func (e *explorer) start(n node, i int) {
 	n.starts++
 	own := e.states[n.acc[i]]
+	if own.Decided.Epoch >= max(e.w.epochs, 2) {
+		return
+	}
 	if e.w.home && i == 0 && own.Decided.Home == life(0) {
 		m, err := NewSwitchover(e.cfg[0], Plan{State: own, Target: life(1)}, life(0))
 		if err != nil {
@@ -383,8 +396,11 @@ func (e *explorer) start(n node, i int) {
 	if !slices.Contains(e.w.movers, i) {
 		return
 	}
-	// A replica of the datacenter that lags may not know what its acceptor has promised.
-	for _, s := range []State{own, {Decided: own.Decided}} {
+	from := []State{own}
+	if e.w.stale {
+		from = append(from, State{Decided: own.Decided})
+	}
+	for _, s := range from {
 		m, err := NewFailover(e.cfg[i], Plan{State: s, Target: life(i)})
 		if err != nil {
 			e.t.Fatal(err)
@@ -422,7 +438,7 @@ func (e *explorer) violation(n *node) string {
 			frozen = max(frozen, s.Frozen)
 		}
 	}
-	if fenced >= majority && int64(n.acked) > frozen {
+	if fenced >= majority && !e.w.loss && int64(n.acked) > frozen {
 		return fmt.Sprintf("a majority is fenced at %d, and %d was acknowledged by a majority", frozen, n.acked)
 	}
 	return ""
@@ -433,16 +449,22 @@ func threeVoters() []Voter { return []Voter{{DC: "a"}, {DC: "b"}, {DC: "c"}} }
 func withWitness() []Voter { return []Voter{{DC: "a"}, {DC: "b"}, {DC: "c", Witness: true}} }
 
 func worlds() []world {
+	three, witness := threeVoters(), withWitness()
 	return []world{
-		{name: "two proposers", voters: threeVoters(), movers: []int{1, 2}, writes: 1, starts: 2, crashes: 0},
-		{name: "crash and resume", voters: threeVoters(), movers: []int{1}, writes: 1, starts: 2, crashes: 1},
-		{name: "home reclaims", voters: threeVoters(), movers: []int{0, 1}, writes: 1, starts: 2, crashes: 0},
-		{name: "witness", voters: withWitness(), movers: []int{0, 1}, writes: 2, starts: 2, crashes: 0},
-		{name: "switchover", voters: threeVoters(), home: true, writes: 2, starts: 2, crashes: 1},
-		{name: "switchover and failover", voters: withWitness(), movers: []int{1}, home: true, writes: 1, starts: 2, crashes: 0},
-		{name: "three ballots", voters: threeVoters(), movers: []int{1, 2}, writes: 1, starts: 3, crashes: 1, deep: true},
-		{name: "three ballots, witness", voters: withWitness(), movers: []int{0, 1}, writes: 1, starts: 3, crashes: 1, deep: true},
-		{name: "switchover and two failovers", voters: threeVoters(), movers: []int{1, 2}, home: true, writes: 1, starts: 3, crashes: 0, deep: true},
+		{name: "two proposers", voters: three, movers: []int{1, 2}, writes: 1, starts: 2, calls: true},
+		{name: "crash and resume", voters: three, movers: []int{1}, writes: 1, starts: 2, crashes: 1, stale: true},
+		{name: "home reclaims", voters: three, movers: []int{0, 1}, writes: 1, starts: 2, calls: true},
+		{name: "witness", voters: witness, movers: []int{0, 1}, writes: 1, starts: 2, calls: true},
+		{name: "switchover", voters: three, home: true, writes: 2, starts: 2, crashes: 1},
+		{name: "switchover and failover", voters: witness, movers: []int{1}, home: true, writes: 1, starts: 2},
+		{name: "two epochs", voters: three, movers: []int{1}, writes: 1, starts: 2, epochs: 3},
+		{name: "two proposers, every loss", voters: three, movers: []int{1, 2}, writes: 1, starts: 2, deep: true},
+		{name: "home reclaims, every loss", voters: three, movers: []int{0, 1}, writes: 1, starts: 2, deep: true},
+		{name: "witness, every loss", voters: witness, movers: []int{0, 1}, writes: 1, starts: 2, deep: true},
+		{name: "two proposers, two epochs", voters: three, movers: []int{1, 2}, writes: 1, starts: 2, epochs: 3, stale: true, deep: true},
+		{name: "witness, two epochs", voters: witness, movers: []int{0, 1}, writes: 2, starts: 2, epochs: 3, stale: true, deep: true},
+		{name: "three ballots", voters: three, movers: []int{1, 2}, writes: 1, starts: 3, calls: true, deep: true},
+		{name: "switchover and two failovers", voters: three, movers: []int{1, 2}, home: true, writes: 1, starts: 3, calls: true, deep: true},
 	}
 }
 
@@ -458,6 +480,42 @@ func TestModel(t *testing.T) {
 				t.Fatal(bad)
 			}
 			t.Logf("%d states in %s", n, time.Since(begin).Round(time.Millisecond))
+		})
+	}
+}
+
+// Each protection is taken out, in a world in which that is seen.
+func TestModelFindsEveryFlaw(t *testing.T) {
+	three := threeVoters()
+	duel := world{voters: three, movers: []int{1, 2}, writes: 1, starts: 2, calls: true}
+	learning := world{voters: three, movers: []int{1}, writes: 1, starts: 1}
+	again := world{voters: three, movers: []int{1}, writes: 1, starts: 2, crashes: 1, stale: true}
+	switchover := world{voters: three, home: true, writes: 1, starts: 1}
+	ballots := world{voters: three, movers: []int{1, 2}, writes: 1, starts: 3, calls: true, loss: true}
+	for _, m := range []struct {
+		name  string
+		world world
+		flaws flaws
+		want  string
+	}{
+		{"a promise forgets the vote", duel, voteForgotten, "two values decided"},
+		{"an acceptor forgets its promise", duel, promiseForgotten, "two values decided"},
+		{"a promise doesn't fence", duel, fenceForgotten, "acknowledged by a majority"},
+		{"the cut is that of one promise", duel, cutFromOne, "acknowledged by a majority"},
+		{"what was set aside is acknowledged", learning, ackedSetAside, "acknowledged by a majority"},
+		{"a ballot is used twice", again, ballotUsedTwice, "was not decided"},
+		{"a switchover doesn't wait for the drain", switchover, conceded, "acknowledged by a majority"},
+		{"acknowledged while fenced", learning, ackedBeforeDecided, "a majority is fenced"},
+		{"acknowledged before it is decided", ballots, ackedBeforeDecided, "decided is"},
+	} {
+		t.Run(m.name, func(t *testing.T) {
+			begin := time.Now()
+			m.world.name, m.world.flaws = m.name, m.flaws
+			n, bad := newExplorer(t, m.world).run()
+			if !strings.Contains(bad, m.want) {
+				t.Fatalf("%d states: want a violation with %q, found %q", n, m.want, bad)
+			}
+			t.Logf("%d states in %s: %s", n, time.Since(begin).Round(time.Millisecond), bad)
 		})
 	}
 }

@@ -31,9 +31,6 @@ func (m *Move) Step(from string, r Reply) {
 	case Stopping:
 		if r.Answer == Drained && from == m.cfg.Self {
 			m.cut, m.phase = r.Watermark, CatchingUp
-			if m.flaws.has(conceded) {
-				m.Fetched()
-			}
 		}
 	case Resuming:
 		if r.Answer == Resumed && from == m.cfg.Self {
