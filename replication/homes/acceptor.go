@@ -178,7 +178,7 @@ func (s State) renew(c Command, f flaws) (State, Reply) {
 	if c.Known.Epoch == 0 || c.Duration <= 0 || c.Duration > MaxLease {
 		return s, Reply{Answer: Invalid}
 	}
-	if (s.Fenced() && !f.has(leaseWhileFenced)) || s.Draining {
+	if s.Fenced() { // draining stops writes only
 		return s, Reply{Answer: Refused, Promised: s.Promised}
 	}
 	granted, ok := s.Lease.renew(c.Known, c.Duration, c.Lapsed, f)

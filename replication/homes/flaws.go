@@ -13,7 +13,6 @@ const (
 	ackedSetAside                           // a home that doesn't know of its end gets acks for what was set aside
 	cutFromOne                              // the first promise gives the cut
 	leaseForgottenOnLearn                   // a new epoch makes an acceptor forget the lease it granted
-	leaseWhileFenced                        // a lease is renewed after a promise
 	leaseOverLease                          // a new home gets a lease while the old one may hold its own
 	leaseFromReceipt                        // the home counts from the receipt of the grant
 )

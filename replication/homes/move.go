@@ -74,6 +74,7 @@ type Plan struct {
 	Keyspace string
 	State    State  // of the own acceptor
 	Target   Life   // the next home
+	Rival    Ballot // that a lost move met; the new one goes above it
 	Settled  uint64 // every datacenter has applied what counts of the epochs up to here; 0 when not known
 }
 
@@ -84,7 +85,7 @@ func NewFailover(c Config, p Plan) (*Move, error) {
 	if err != nil {
 		return nil, err
 	}
-	m.ballot = Ballot{Round: p.State.Promised.Round + 1, DC: m.cfg.Self}
+	m.ballot = Ballot{Round: max(p.State.Promised.Round, p.Rival.Round) + 1, DC: m.cfg.Self}
 	return m, nil
 }
 
