@@ -34,36 +34,36 @@ func appendBytes(b []byte, field protowire.Number, v []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(b, field, protowire.BytesType), v)
 }
 
-func (l Life) append(b []byte) []byte {
-	return appendUint(appendBytes(b, 1, []byte(l.DC)), 2, l.Incarnation)
+func (l Life) encode() []byte {
+	return appendUint(appendBytes(nil, 1, []byte(l.DC)), 2, l.Incarnation)
 }
 
-func (t Tenure) append(b []byte) []byte {
-	b = appendUint(b, 1, t.Epoch)
-	b = appendBytes(b, 2, t.Home.append(nil))
+func (t Tenure) encode() []byte {
+	b := appendUint(nil, 1, t.Epoch)
+	b = appendBytes(b, 2, t.Home.encode())
 	return appendUint(b, 3, uint64(t.Cut))
 }
 
-func (v Value) append(b []byte) []byte {
-	b = appendUint(b, 1, v.Epoch)
-	b = appendBytes(b, 2, v.Home.append(nil))
+func (v Value) encode() []byte {
+	b := appendUint(nil, 1, v.Epoch)
+	b = appendBytes(b, 2, v.Home.encode())
 	b = appendBool(b, 3, v.Forced)
 	for _, t := range v.Past {
-		b = protowire.AppendBytes(protowire.AppendTag(b, 4, protowire.BytesType), t.append(nil))
+		b = protowire.AppendBytes(protowire.AppendTag(b, 4, protowire.BytesType), t.encode())
 	}
 	return b
 }
 
-func (b Ballot) append(to []byte) []byte {
-	return appendBytes(appendUint(to, 1, b.Round), 2, []byte(b.DC))
+func (b Ballot) encode() []byte {
+	return appendBytes(appendUint(nil, 1, b.Round), 2, []byte(b.DC))
 }
 
-func (p Proposal) append(b []byte) []byte {
-	return appendBytes(appendBytes(b, 1, p.Ballot.append(nil)), 2, p.Value.append(nil))
+func (p Proposal) encode() []byte {
+	return appendBytes(appendBytes(nil, 1, p.Ballot.encode()), 2, p.Value.encode())
 }
 
-func (l Lease) append(b []byte) []byte {
-	b = appendBytes(b, 1, l.Holder.append(nil))
+func (l Lease) encode() []byte {
+	b := appendBytes(nil, 1, l.Holder.encode())
 	b = appendUint(b, 2, l.Epoch)
 	b = appendUint(b, 3, uint64(l.Duration))
 	return appendUint(b, 4, l.Number)
@@ -72,13 +72,13 @@ func (l Lease) append(b []byte) []byte {
 // Encode gives the bytes to keep in the store.
 func (s State) Encode() []byte {
 	b := appendUint(nil, 1, formatVersion)
-	b = appendBytes(b, 2, s.Decided.append(nil))
-	b = appendBytes(b, 3, s.Promised.append(nil))
-	b = appendBytes(b, 4, s.Vote.append(nil))
+	b = appendBytes(b, 2, s.Decided.encode())
+	b = appendBytes(b, 3, s.Promised.encode())
+	b = appendBytes(b, 4, s.Vote.encode())
 	b = appendBool(b, 5, s.Draining)
 	b = appendUint(b, 6, uint64(s.Frozen))
 	b = appendUint(b, 7, uint64(s.Allowed))
-	b = appendBytes(b, 8, s.Lease.append(nil))
+	b = appendBytes(b, 8, s.Lease.encode())
 	return appendUint(b, 9, s.Barred)
 }
 
@@ -87,9 +87,9 @@ func (c Command) Encode() []byte {
 	b := appendUint(nil, 1, formatVersion)
 	b = appendUint(b, 2, uint64(c.Kind))
 	b = appendBytes(b, 3, []byte(c.Keyspace))
-	b = appendBytes(b, 4, c.Known.append(nil))
-	b = appendBytes(b, 5, c.Ballot.append(nil))
-	b = appendBytes(b, 6, c.Value.append(nil))
+	b = appendBytes(b, 4, c.Known.encode())
+	b = appendBytes(b, 5, c.Ballot.encode())
+	b = appendBytes(b, 6, c.Value.encode())
 	b = appendBool(b, 7, c.First)
 	b = appendBool(b, 8, c.Drained)
 	b = appendUint(b, 9, uint64(c.Duration))
@@ -103,13 +103,13 @@ func (r Reply) Encode() []byte {
 	b = appendUint(b, 2, uint64(r.Answer))
 	b = appendBytes(b, 3, []byte(r.Keyspace))
 	b = appendUint(b, 4, r.Epoch)
-	b = appendBytes(b, 5, r.Ballot.append(nil))
-	b = appendBytes(b, 6, r.Promised.append(nil))
-	b = appendBytes(b, 7, r.Vote.append(nil))
+	b = appendBytes(b, 5, r.Ballot.encode())
+	b = appendBytes(b, 6, r.Promised.encode())
+	b = appendBytes(b, 7, r.Vote.encode())
 	b = appendUint(b, 8, uint64(r.Watermark))
 	b = appendBool(b, 9, r.Data)
-	b = appendBytes(b, 10, r.Lease.append(nil))
-	return appendBytes(b, 11, r.Decided.append(nil))
+	b = appendBytes(b, 10, r.Lease.encode())
+	return appendBytes(b, 11, r.Decided.encode())
 }
 
 // fields calls f for every field with its number, or its bytes; unknown fields are for f to ignore.

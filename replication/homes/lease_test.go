@@ -227,7 +227,7 @@ func exploreLeases(w leaseWorld) (states int, overlap bool) {
 func TestLeasesNeverOverlap(t *testing.T) {
 	worlds := []leaseWorld{
 		{epochs: 2, sends: [3]uint8{2, 2}, ticks: 2},
-		{epochs: 3, sends: [3]uint8{2, 0, 2}, ticks: 2},
+		{epochs: 3, sends: [3]uint8{2, 0, 2}, ticks: 1},
 	}
 	if os.Getenv("GEOGATE_MODEL_DEEP") != "" {
 		worlds = append(worlds,

@@ -452,12 +452,14 @@ func worlds() []world {
 	three, witness := threeVoters(), withWitness()
 	return []world{
 		{name: "two proposers", voters: three, movers: []int{1, 2}, writes: 1, starts: 2, calls: true},
-		{name: "crash and resume", voters: three, movers: []int{1}, writes: 1, starts: 2, crashes: 1, stale: true},
+		{name: "crash and resume", voters: three, movers: []int{1}, writes: 1, starts: 2, crashes: 1, stale: true, calls: true},
 		{name: "home reclaims", voters: three, movers: []int{0, 1}, writes: 1, starts: 2, calls: true},
 		{name: "witness", voters: witness, movers: []int{0, 1}, writes: 1, starts: 2, calls: true},
 		{name: "switchover", voters: three, home: true, writes: 2, starts: 2, crashes: 1},
-		{name: "switchover and failover", voters: witness, movers: []int{1}, home: true, writes: 1, starts: 2},
+		{name: "switchover and failover", voters: witness, movers: []int{1}, home: true, writes: 1, starts: 2, calls: true},
 		{name: "two epochs", voters: three, movers: []int{1}, writes: 1, starts: 2, epochs: 3},
+		{name: "crash and resume, every loss", voters: three, movers: []int{1}, writes: 1, starts: 2, crashes: 1, stale: true, deep: true},
+		{name: "switchover and failover, every loss", voters: witness, movers: []int{1}, home: true, writes: 1, starts: 2, deep: true},
 		{name: "two proposers, every loss", voters: three, movers: []int{1, 2}, writes: 1, starts: 2, deep: true},
 		{name: "home reclaims, every loss", voters: three, movers: []int{0, 1}, writes: 1, starts: 2, deep: true},
 		{name: "witness, every loss", voters: witness, movers: []int{0, 1}, writes: 1, starts: 2, deep: true},

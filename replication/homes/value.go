@@ -75,7 +75,7 @@ func (v Value) Compare(w Value) int {
 	if slices.Equal(v.Past, w.Past) {
 		return 0
 	}
-	return bytes.Compare(v.append(nil), w.append(nil))
+	return bytes.Compare(v.encode(), w.encode())
 }
 
 // Equal says whether both are the same decision.
