@@ -22,10 +22,13 @@ import (
 // against a datacenter of three nodes that has a peer, and kills its leader under it; and against a real etcd, which
 // tells whose fault a failure is. It is not parallel: some of Kubernetes' tests wait a tenth of a second for events.
 func TestKubernetes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it builds the storage layer of Kubernetes")
+	}
 	bin := filepath.Join(t.TempDir(), "kubernetes.test")
 	// Without vet: it would look at all of Kubernetes' packages.
 	build := exec.CommandContext(t.Context(), "go", "test", "-C", "kubernetes", "-c", "-vet=off", "-o", bin, ".")
-	build.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
+	build.Env = append(os.Environ(), "GOWORK=off")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build test/kubernetes: %v\n%s", err, out)
 	}
