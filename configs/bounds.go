@@ -115,4 +115,6 @@ type Timing struct {
 	MaxClockSkew time.Duration `yaml:"max_clock_skew"`
 	// LeaseCheckpoint is how often what is left of a longer lease is written to the log; at least 1 s.
 	LeaseCheckpoint time.Duration `yaml:"lease_checkpoint"`
+	// WatchProgress is how often a quiet watch that asked for it hears how far it is; at least 100 ms.
+	WatchProgress time.Duration `yaml:"watch_progress"`
 }

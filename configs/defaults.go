@@ -69,7 +69,8 @@ func Default() *Topology {
 			HeartbeatTicks:  1,
 			ElectionTicks:   10,
 			MaxClockSkew:    500 * time.Millisecond,
-			LeaseCheckpoint: 5 * time.Minute, // as etcd
+			LeaseCheckpoint: 5 * time.Minute,  // as etcd
+			WatchProgress:   10 * time.Minute, // as etcd
 		},
 		Verification: Verification{Interval: 10 * time.Second},
 		Log:          Log{Level: "info", Format: "text"},

@@ -128,6 +128,7 @@ func TestProblems(t *testing.T) {
 		"outbox":       {pair + "limits: {outbox_bytes: 1MiB}\n", []string{`t.yaml:10: limits.outbox_bytes: is 1MiB, want at least 128MiB: 4 times limits.publish_window_bytes and 16MiB for each peer`}},
 		"verification": {pair + "verification: {interval: 1ms}\n", []string{`t.yaml:10: verification.interval: is 1ms, want at least 100ms, or 0 for never`}},
 		"down":         {pair + "timing:\n  down_after: 500ms\n", []string{`t.yaml:11: timing.down_after: is 500ms, want more than timing.suspect_after (1s)`}},
+		"progress":     {pair + "timing: {watch_progress: 5ms}\n", []string{`t.yaml:10: timing.watch_progress: is 5ms, want at least 100ms`}},
 		"election":     {pair + "timing: {election_ticks: 1}\n", []string{`t.yaml:10: timing.election_ticks: is 1, want more than timing.heartbeat_ticks (1)`}},
 		"retention":    {pair + "limits: {retention_bytes: 1KiB}\n", []string{`t.yaml:10: limits.retention_bytes: is 1KiB, want at least limits.max_entry_bytes (512KiB)`}},
 		"rate":         {pair + "limits: {snapshot_rate: 1KiB}\n", []string{`t.yaml:10: limits.snapshot_rate: is 1KiB, want at least 1MiB`}},

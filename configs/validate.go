@@ -167,6 +167,9 @@ func checkPositive(report reporter, path string, v reflect.Value, except ...stri
 // differenceBytes is how far a difference for one peer may run ahead of what that peer has confirmed.
 const differenceBytes = Bytes(16 << 20)
 
+// leastWatchProgress is the gateway's own bound.
+const leastWatchProgress = 100 * time.Millisecond
+
 // outboxLeast is the smallest stream in which nothing is discarded before a peer that keeps up has read it.
 func outboxLeast(l Limits, peers int) Bytes {
 	return 4 * (l.PublishWindowBytes + Bytes(peers)*differenceBytes)
@@ -189,6 +192,9 @@ func (t *Topology) checkOrder(report reporter) {
 	}
 	if m.LeaseCheckpoint < time.Second {
 		report("timing.lease_checkpoint", "is %s, want at least 1s; leave the key out to get its default", m.LeaseCheckpoint)
+	}
+	if m.WatchProgress < leastWatchProgress {
+		report("timing.watch_progress", "is %s, want at least %s; leave the key out to get its default, Kubernetes wants 5s", m.WatchProgress, leastWatchProgress)
 	}
 	if l.MaxUncommittedBytes < l.MaxRequestBytes {
 		report("limits.max_uncommitted_bytes", "is %s, want at least limits.max_request_bytes (%s), or the largest request never fits",

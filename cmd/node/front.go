@@ -42,8 +42,8 @@ func (n *Node) openGateway() error {
 		Users: gateway.Local{DC: n.dc}, TokenTTL: t.Auth.TokenTTL, BcryptCost: t.Auth.BcryptCost, MaxWaitingLogins: t.Auth.MaxWaitingLogins,
 		Keyspaces: spaces, MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxTxnOps: t.Limits.MaxTxnOps,
 		Metrics:    promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}),
-		QuotaBytes: int64(t.Storage.QuotaBytes),
-		Logger:     n.log, Registerer: n.registry,
+		QuotaBytes: int64(t.Storage.QuotaBytes), ProgressInterval: t.Timing.WatchProgress,
+		Logger: n.log, Registerer: n.registry,
 	})
 	return closeOnError(l, err)
 }
