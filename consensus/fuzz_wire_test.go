@@ -63,6 +63,7 @@ func FuzzPeerMessage(f *testing.F) {
 		{Type: raftpb.MsgReadIndex, From: 3, To: 1, Entries: []raftpb.Entry{{Data: []byte("r")}}},
 		{Type: raftpb.MsgHup, From: 2, To: 1},
 		{Type: 99, From: 2, To: 1},
+		{Type: -1, From: 2, To: 1},
 	} {
 		b, err := m.Marshal()
 		if err != nil {
