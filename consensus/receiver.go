@@ -90,8 +90,11 @@ func (r *receiver) message(ctx context.Context, from uint64, b []byte) error {
 }
 
 // fromPeer says whether Raft expects this type of message from a peer on a stream of messages. Proposals are
-// not forwarded, and snapshots have a stream of their own.
+// not forwarded, snapshots have a stream of their own, and what raft makes of a type that it does not know is not said.
 func fromPeer(t raftpb.MessageType) bool {
+	if _, known := raftpb.MessageType_name[int32(t)]; !known {
+		return false
+	}
 	switch t {
 	case raftpb.MsgProp, raftpb.MsgSnap, raftpb.MsgTransferLeader:
 		return false

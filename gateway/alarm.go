@@ -17,6 +17,9 @@ const quotaInterval = time.Second
 
 // Alarm lists alarms here, and raises and clears them at the leader. Raising and clearing is for operators.
 func (m maintenanceServer) Alarm(ctx context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
+	if err := checkAlarm(r); err != nil {
+		return nil, statusOf(err)
+	}
 	if r.Action == pb.AlarmRequest_GET {
 		return m.alarms(ctx, r.Alarm)
 	}

@@ -5,6 +5,8 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
+
+	"geogate/dc"
 )
 
 // clusterServer lists this datacenter's nodes and changes them. Headers have no revision, as in etcd.
@@ -58,6 +60,9 @@ func (c clusterServer) MemberRemove(ctx context.Context, r *pb.MemberRemoveReque
 
 func (c clusterServer) MemberUpdate(ctx context.Context, r *pb.MemberUpdateRequest) (*pb.MemberUpdateResponse, error) {
 	addr, err := memberAddr(r.PeerURLs)
+	if _, known := c.member(r.ID); err != nil && !known {
+		err = dc.ErrMemberNotFound // which etcd looks at first
+	}
 	if err != nil {
 		return nil, statusOf(err)
 	}

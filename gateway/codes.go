@@ -92,6 +92,8 @@ var worded = []struct {
 	{ErrForeignToken, codes.FailedPrecondition},
 	{ErrFutureToken, codes.OutOfRange},
 	{auth.ErrFull, codes.ResourceExhausted},
+	{auth.ErrLongName, codes.InvalidArgument},
+	{errAlarm, codes.InvalidArgument},
 }
 
 // errorDomain and the reasons are the machine-readable part of geogate's own errors (google.rpc.ErrorInfo).

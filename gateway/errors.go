@@ -15,6 +15,9 @@ var (
 	errBadTransferee = errors.New("leadership can't go there")
 )
 
+// errAlarm marks a request about alarms that can't be understood. etcd ends its process.
+var errAlarm = errors.New("bad alarm request")
+
 // Before anything is written.
 var (
 	// ErrMetadata marks metadata of a request that can't be understood.

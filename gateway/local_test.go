@@ -80,7 +80,7 @@ func newRealSites(t testing.TB, n int) *site {
 	}
 	s := newSite(t, n, func(c *Config) {
 		d := Local{dcs[c.MemberID-1]}
-		c.Datacenter, c.Inspector, c.Replication = d, d, nobody{}
+		c.Datacenter, c.Inspector, c.Replication, c.Users = d, d, nobody{}, d
 	})
 	s.dcs = dcs
 	return s

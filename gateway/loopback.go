@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
 )
 
 // loopback is an etcd client of this very gateway, in memory. Locks and elections are recipes over etcd's client
@@ -21,12 +22,23 @@ func (s *Server) openLoopback() (*loopback, error) {
 		Endpoints: []string{"http://this-node"}, Logger: zap.NewNop(),
 		DialOptions: []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 			return s.split.Dial(ctx)
-		})},
+		}), grpc.WithChainUnaryInterceptor(s.refuseLarge)},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("client of the gateway itself: %w", err)
 	}
 	return &loopback{client}, nil
+}
+
+// refuseLarge refuses what the gateway would, before grpc's own bound does in other words: a recipe's requests name its
+// lock or election several times.
+func (s *Server) refuseLarge(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	if m, ok := req.(proto.Message); ok {
+		if err := checkSize(m, s.cfg.MaxRequestBytes); err != nil {
+			return err
+		}
+	}
+	return invoke(ctx, method, req, reply, cc, opts...)
 }
 
 func (l *loopback) close() { _ = l.client.Close() } // it only reports that its context has ended

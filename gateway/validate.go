@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"fmt"
+
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/protobuf/proto"
 
@@ -18,6 +20,14 @@ func checkRange(r *pb.RangeRequest) error {
 	}
 	if t := r.SortTarget; t < pb.RangeRequest_KEY || t > pb.RangeRequest_VALUE {
 		return rpctypes.ErrGRPCInvalidSortOption
+	}
+	return nil
+}
+
+// checkAlarm refuses an action that there is not: a leader that can't tell what it means would commit it for nothing.
+func checkAlarm(r *pb.AlarmRequest) error {
+	if a := r.Action; a < pb.AlarmRequest_GET || a > pb.AlarmRequest_DEACTIVATE {
+		return fmt.Errorf("%w: action %d is none of GET (0), ACTIVATE (1), DEACTIVATE (2)", errAlarm, a)
 	}
 	return nil
 }

@@ -96,7 +96,8 @@ func TestBadRequestsAreRefusedAndChangeNothing(t *testing.T) {
 	}
 }
 
-// TestTheLargestValueReachesEveryDatacenter writes the most that is allowed, which no single message holds.
+// TestTheLargestValueReachesEveryDatacenter writes the most that is allowed, which no single message holds; and so
+// do a key as large and its deletion.
 func TestTheLargestValueReachesEveryDatacenter(t *testing.T) {
 	t.Parallel()
 	c := cluster.Start(t, cluster.Options{DCs: allDCs[:2]})
@@ -109,6 +110,19 @@ func TestTheLargestValueReachesEveryDatacenter(t *testing.T) {
 	}
 	if v, _ := get(t, c.Client("eu-west"), "large"); v != string(value) {
 		t.Errorf("eu-west has %d other bytes", len(v))
+	}
+	key := strings.Repeat("k", 1<<20) // what it leaves behind is longer than the database takes as a key
+	if _, err := put(t.Context(), c.Client("us-east"), key, "v", "ALL", 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Client("us-east").Delete(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := put(t.Context(), c.Client("us-east"), "after", "v", "ALL", 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if v, ok := get(t, c.Client("eu-west"), key); ok {
+		t.Errorf("eu-west has the long key still: %q", v)
 	}
 }
 

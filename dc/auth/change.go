@@ -100,6 +100,9 @@ func (s *State) addUser(t Table, r *pb.AuthUserAddRequest) (Change, error) {
 	if r.Name == "" {
 		return c, ErrUserEmpty
 	}
+	if err := checkName(r.Name); err != nil {
+		return c, err
+	}
 	if s.users[r.Name] != nil {
 		return c, ErrUserAlreadyExist
 	}
@@ -118,6 +121,13 @@ func (s *State) addUser(t Table, r *pb.AuthUserAddRequest) (Change, error) {
 	c.put(userName(r.Name), nil)
 	c.put(passwordName(r.Name), hash)
 	return c, nil
+}
+
+func checkName(name string) error {
+	if len(name) > MaxNameBytes {
+		return fmt.Errorf("%w: %q... has %d bytes, at most %d are possible", ErrLongName, name[:20], len(name), MaxNameBytes)
+	}
+	return nil
 }
 
 func (s *State) deleteUser(t Table, name string) (Change, error) {
@@ -196,6 +206,9 @@ func (s *State) addRole(t Table, name string) (Change, error) {
 	c := Change{Response: &pb.AuthRoleAddResponse{}, Bumps: true, What: fmt.Sprintf("role %q added", name)}
 	if name == "" {
 		return c, ErrRoleEmpty
+	}
+	if err := checkName(name); err != nil {
+		return c, err
 	}
 	if s.roles[name] != nil {
 		return c, ErrRoleAlreadyExist

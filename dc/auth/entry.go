@@ -23,6 +23,9 @@ const (
 	prefixPermission = Prefix + "permission/"
 )
 
+// MaxNameBytes bounds the name of a user or role. It is what etcd's database can take; a longer one ends etcd.
+const MaxNameBytes = 32 << 10
+
 // Entry is a live entry of the system table.
 type Entry struct {
 	Name   string

@@ -33,5 +33,8 @@ var (
 // ErrFull refuses a change that would make the system table larger than it may be.
 var ErrFull = errors.New("users, roles and settings take more room than they may")
 
+// ErrLongName refuses a name that is longer than [MaxNameBytes].
+var ErrLongName = errors.New("name of a user or role is too long")
+
 // ErrMalformed marks a request or an entry that this build can't read.
 var ErrMalformed = errors.New("malformed auth data")

@@ -2,6 +2,7 @@ package lease
 
 import (
 	"fmt"
+	"math"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -50,6 +51,9 @@ func UnmarshalCommand(b []byte) (Command, error) {
 	err := fields(b, func(num protowire.Number, v uint64, raw []byte) error {
 		switch num {
 		case commandOp:
+			if v > math.MaxUint8 { // cut off it would be another operation
+				return fmt.Errorf("%w: operation %d, this build knows up to %d", ErrMalformed, v, OpCheckpoint)
+			}
 			c.Op = Op(v)
 		case commandLease:
 			l, err := Unmarshal(raw)

@@ -197,9 +197,13 @@ func (c *check) newest(it *item) (*Version, error) {
 func (c *check) graves(tx *bolt.Tx) error {
 	var errs []error
 	graves := map[string]Geo{}
-	err := tx.Bucket(bucketGraves).ForEach(func(k, _ []byte) error {
-		g, err := c.r.grave(k)
-		graves[string(k)] = g
+	err := tx.Bucket(bucketGraves).ForEach(func(k, v []byte) error {
+		key, _, err := openStored(k, v)
+		if err != nil {
+			return err
+		}
+		g, err := c.r.grave(key)
+		graves[string(key)] = g
 		return err
 	})
 	for _, b := range []*buffer{c.s.flushing, c.s.active} {

@@ -246,9 +246,9 @@ func writeGraves(tx *bolt.Tx, graves map[string]*grave) error {
 		g := graves[k]
 		var err error
 		if g.none {
-			err = b.Delete([]byte(k))
+			err = b.Delete(storedKey([]byte(k)))
 		} else {
-			err = b.Put([]byte(k), encodeGrave([]byte(k), &g.geo, g.origin))
+			err = b.Put(storedKey([]byte(k)), storedValue([]byte(k), encodeGrave([]byte(k), &g.geo, g.origin)))
 		}
 		if err != nil {
 			return err

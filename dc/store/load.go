@@ -236,6 +236,10 @@ func (d *disk) replay(it *item, v *Version, origin uint16, h *hasher) {
 
 func (d *disk) loadGraves(b *bolt.Bucket) error {
 	return b.ForEach(func(k, v []byte) error {
+		k, v, err := openStored(k, v)
+		if err != nil {
+			return err
+		}
 		var g Geo
 		origin, err := decodeGrave(k, v, &g)
 		if err != nil {

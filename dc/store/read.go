@@ -45,11 +45,16 @@ func (r *reader) decode(main int64, sub uint32, body []byte) (*Version, error) {
 
 func (r *reader) grave(key []byte) (Geo, error) {
 	var g Geo
-	v := r.tx.Bucket(bucketGraves).Get(key)
+	at := storedKey(key)
+	v := r.tx.Bucket(bucketGraves).Get(at)
 	if v == nil {
 		return g, fmt.Errorf("no grave of %q", key)
 	}
-	origin, err := decodeGrave(key, slices.Clone(v), &g)
+	_, body, err := openStored(at, v)
+	if err != nil {
+		return g, err
+	}
+	origin, err := decodeGrave(key, slices.Clone(body), &g)
 	if err != nil {
 		return g, err
 	}

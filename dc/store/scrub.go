@@ -168,8 +168,12 @@ func scrubVersion(_ *bolt.Tx, k, body []byte) error {
 }
 
 func scrubGrave(_ *bolt.Tx, k, v []byte) error {
+	key, body, err := openStored(k, v)
+	if err != nil {
+		return err
+	}
 	var g Geo
-	_, err := decodeGrave(k, v, &g)
+	_, err = decodeGrave(key, body, &g)
 	return err
 }
 

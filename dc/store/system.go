@@ -249,9 +249,9 @@ func writeSystem(tx *bolt.Tx, f *flight) error {
 	}
 	for _, name := range slices.Sorted(maps.Keys(f.system)) {
 		if e := f.system[name]; e == nil {
-			err = b.Delete([]byte(name))
+			err = b.Delete(storedKey([]byte(name)))
 		} else {
-			err = b.Put([]byte(name), encodeSystem(e, f.originIDs[e.Geo.Origin]))
+			err = b.Put(storedKey([]byte(name)), storedValue([]byte(name), encodeSystem(e, f.originIDs[e.Geo.Origin])))
 		}
 		if err != nil {
 			return err
@@ -272,8 +272,12 @@ func (d *disk) loadSystem(b *bolt.Bucket, format uint64, want []byte) error {
 	}
 	var h hasher
 	err := b.ForEach(func(k, v []byte) error {
+		k, v, err := openStored(k, slices.Clone(v))
+		if err != nil {
+			return err
+		}
 		e := &SystemEntry{}
-		origin, err := decodeSystem(k, slices.Clone(v), e)
+		origin, err := decodeSystem(k, v, e)
 		if err != nil {
 			return err
 		}
@@ -300,6 +304,10 @@ func (c *check) system(tx *bolt.Tx) error {
 	}
 	if b := tx.Bucket(bucketSystem); b != nil {
 		errs = append(errs, b.ForEach(func(k, v []byte) error {
+			k, v, err := openStored(k, v)
+			if err != nil {
+				return err
+			}
 			var e SystemEntry
 			origin, err := decodeSystem(k, v, &e)
 			if err == nil {

@@ -1,0 +1,103 @@
+package dc
+
+import (
+	"bytes"
+	"errors"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"geogate/dc/store"
+	"geogate/replication/verify"
+)
+
+// FuzzDecodeAuth: any bytes are a request about users with a secret, which can be written and read again, or
+// ErrMalformed.
+func FuzzDecodeAuth(f *testing.F) {
+	r, err := proto.Marshal(&pb.InternalRaftRequest{AuthUserAdd: &pb.AuthUserAddRequest{Name: "u"}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(encodeAuth(r, newSecret()))
+	f.Add(encodeAuth(nil, nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, secret, err := decodeAuth(b)
+		if err != nil {
+			if !errors.Is(err, ErrMalformed) {
+				t.Fatalf("%v does not wrap ErrMalformed", err)
+			}
+			return
+		}
+		raw, err := proto.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, s2, err := decodeAuth(encodeAuth(raw, secret))
+		if err != nil || !proto.Equal(r, again) || !bytes.Equal(secret, s2) {
+			t.Fatalf("%v came back as %v, %v", r, again, err)
+		}
+	})
+}
+
+// FuzzDecodeRepair: any bytes are a repair of one key or an error that wraps ErrMalformed.
+func FuzzDecodeRepair(f *testing.F) {
+	r := repair{
+		seen: verify.Copy{Key: []byte("k"), Known: true, Live: true, Origin: "a", Revision: 7, Stamp: 9}, create: 3, version: 2,
+		chunk: appendChunk([]store.Version{{Key: []byte("k"), Value: []byte("v"), Geo: store.Geo{Origin: "b", OriginRevision: 8, Stamp: 10}}}, nil, nil),
+	}
+	f.Add(r.marshal())
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, right, err := decodeRepair(b)
+		if err != nil {
+			if !errors.Is(err, ErrMalformed) {
+				t.Fatalf("%v does not wrap ErrMalformed", err)
+			}
+			return
+		}
+		r.seen.Key = right.Key
+		again, right2, err := decodeRepair(r.marshal())
+		if err != nil || !bytes.Equal(right.Key, right2.Key) || again.seen.Revision != r.seen.Revision || again.create != r.create {
+			t.Fatalf("%+v came back as %+v, %v", r, again, err)
+		}
+	})
+}
+
+// FuzzCursor: any bytes are a place of an export, and the place that an export names is the one that it goes on at.
+func FuzzCursor(f *testing.F) {
+	f.Add([]byte("k"))
+	f.Add(cursorOfSystem("auth/enabled"))
+	f.Add(cursorOfKey([]byte(cursorMark + "x")))
+	f.Add([]byte(cursorMark))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		parseCursor(b)
+		if key, _, system := parseCursor(cursorOfKey(b)); system || !bytes.Equal(key, b) {
+			t.Fatalf("behind key %q comes behind %q, system: %t", b, key, system)
+		}
+		if _, name, system := parseCursor(cursorOfSystem(string(b))); !system || name != string(b) {
+			t.Fatalf("behind entry %q comes behind %q, system: %t", b, name, system)
+		}
+	})
+}
+
+// FuzzDecodeMeta reads what this package keeps in the store's small state.
+func FuzzDecodeMeta(f *testing.F) {
+	f.Add(mustMarshal([]alarm{{Member: 1, Type: 2}}))
+	f.Add([]byte(`[{"origin":"a","incarnation":3,"revision":4}]`))
+	f.Add([]byte(`{"":{}}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if as, err := decodeAlarms(b); err == nil {
+			as.sorted(pb.AlarmType_NONE)
+		}
+		if marks, err := decodeMarks(b); err == nil {
+			for _, m := range marks {
+				_ = m.Position
+			}
+		}
+		_, _ = decodePast(b)
+		_, _ = decodeDegraded(b)
+		_, _ = decodeUint64("x", b)
+	})
+}
