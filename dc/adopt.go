@@ -41,6 +41,12 @@ func (a *applier) merge(payload []byte) error {
 		}
 	}
 	a.touched("snapshot", touched)
+	for i := range c.requests {
+		a.dc.state.high = max(a.dc.state.high, c.requests[i].stamp)
+		if _, err := mergeRequest(a.batch, &c.requests[i], a.dc.cfg.maxRequests()); err != nil {
+			return err
+		}
+	}
 	a.extend(c.reach)
 	a.dc.metrics.merged.Add(float64(changed))
 	return nil

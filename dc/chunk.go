@@ -13,12 +13,15 @@ import (
 const (
 	chunkVersion       = 1
 	chunkVersionSystem = 2 // there are entries of the system table, which older builds would pass over
+
+	chunkVersionRequests = 3 // there are remembered requests; likewise
 )
 
 // chunk is a part of a DC's state: some keys with their newest state, and how far that DC was.
 type chunk struct {
 	versions []store.Version
 	system   []store.SystemEntry
+	requests []requestState
 	reach    map[life]int64
 }
 
@@ -27,6 +30,7 @@ const (
 	chunkFieldReach   = 2
 	chunkFieldKey     = 3
 	chunkFieldSystem  = 4 // fields as of a key
+	chunkFieldRequest = 5
 
 	reachOrigin      = 1
 	reachIncarnation = 2
@@ -114,15 +118,21 @@ func decodeChunk(b []byte) (*chunk, error) {
 			v, err := decodeKey(raw)
 			c.system = append(c.system, store.SystemEntry{Name: string(v.Key), Value: v.Value, Deleted: v.Deleted, Geo: v.Geo})
 			return err
+		case chunkFieldRequest:
+			q, err := decodeRequestState(raw)
+			c.requests = append(c.requests, q)
+			return err
 		}
 		return nil
 	})
 	switch {
 	case err != nil:
-	case version < chunkVersion || version > chunkVersionSystem:
-		err = fmt.Errorf("version %d, this build reads %d to %d", version, chunkVersion, chunkVersionSystem)
+	case version < chunkVersion || version > chunkVersionRequests:
+		err = fmt.Errorf("version %d, this build reads %d to %d", version, chunkVersion, chunkVersionRequests)
 	case len(c.system) > 0 && version < chunkVersionSystem:
 		err = fmt.Errorf("version %d with entries of the system table", version)
+	case len(c.requests) > 0 && version < chunkVersionRequests:
+		err = fmt.Errorf("version %d with remembered requests", version)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: chunk of a snapshot: %w", ErrMalformed, err)

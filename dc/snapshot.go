@@ -16,8 +16,9 @@ func (d *DC) Marks() (marks []event.Mark, revision int64, high event.Stamp) {
 }
 
 // Export encodes the newest state of the keys behind a place, which is nil or the last of the call before,
-// tombstones included, about maxBytes of it; the system table comes behind the keys, all of it. Live keys that this DC had in that state at its revision since are left out. A DC that has merged all chunks
-// from the first key on to the last holds at least what the marks said before the first: states only
+// tombstones included, about maxBytes of it; the system table comes behind the keys, all of it, and behind that
+// the remembered requests. Live keys that this DC had in that state at its revision since are left out, and so are
+// the requests of before. A DC that has merged all chunks from the first key on to the last holds at least what the marks said before the first: states only
 // replace older ones, so it does not matter that chunks are of different moments.
 func (d *DC) Export(ctx context.Context, after []byte, since int64, maxBytes int) (chunk, last []byte, done bool, err error) {
 	e, err := d.exportPart(after, since, maxBytes)
@@ -31,6 +32,9 @@ func (d *DC) Export(ctx context.Context, after []byte, since int64, maxBytes int
 	chunk = appendChunk(e.versions, p.marks, p.reach)
 	if len(e.system) > 0 {
 		chunk = appendSystem(chunk, e.system)
+	}
+	if len(e.requests) > 0 {
+		chunk = appendRequests(chunk, e.requests)
 	}
 	return chunk, e.last, e.done, nil
 }
