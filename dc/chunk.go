@@ -22,6 +22,7 @@ type chunk struct {
 	versions []store.Version
 	system   []store.SystemEntry
 	requests []requestState
+	sweep    *sweep // nil: nothing is said of what is not here
 	reach    map[life]int64
 }
 
@@ -31,6 +32,7 @@ const (
 	chunkFieldKey     = 3
 	chunkFieldSystem  = 4 // fields as of a key
 	chunkFieldRequest = 5
+	chunkFieldSweep   = 6
 
 	reachOrigin      = 1
 	reachIncarnation = 2
@@ -84,12 +86,15 @@ func appendSystem(b []byte, entries []*store.SystemEntry) []byte {
 }
 
 func appendReach(b []byte, l life, revision int64) []byte {
-	var r []byte
-	r = appendField(r, reachOrigin, []byte(l.origin))
-	r = protowire.AppendTag(r, reachIncarnation, protowire.Fixed64Type)
-	r = protowire.AppendFixed64(r, l.incarnation)
-	r = appendUint(r, reachRevision, uint64(revision))
-	return appendField(b, chunkFieldReach, r)
+	return appendField(b, chunkFieldReach, appendLife(nil, l, revision))
+}
+
+// appendLife writes a place in a life of an origin.
+func appendLife(b []byte, l life, revision int64) []byte {
+	b = appendField(b, reachOrigin, []byte(l.origin))
+	b = protowire.AppendTag(b, reachIncarnation, protowire.Fixed64Type)
+	b = protowire.AppendFixed64(b, l.incarnation)
+	return appendUint(b, reachRevision, uint64(revision))
 }
 
 func appendUint(b []byte, field protowire.Number, v uint64) []byte {
@@ -122,6 +127,10 @@ func decodeChunk(b []byte) (*chunk, error) {
 			q, err := decodeRequestState(raw)
 			c.requests = append(c.requests, q)
 			return err
+		case chunkFieldSweep:
+			w, err := decodeSweep(raw)
+			c.sweep = w
+			return err
 		}
 		return nil
 	})
@@ -141,9 +150,16 @@ func decodeChunk(b []byte) (*chunk, error) {
 }
 
 func (c *chunk) addReach(b []byte) error {
-	var l life
-	var revision int64
-	err := chunkFields(b, func(num protowire.Number, n uint64, raw []byte) error {
+	l, revision, err := decodeLife(b)
+	if err != nil {
+		return err
+	}
+	c.reach[l] = max(c.reach[l], revision)
+	return nil
+}
+
+func decodeLife(b []byte) (l life, revision int64, err error) {
+	err = chunkFields(b, func(num protowire.Number, n uint64, raw []byte) error {
 		switch num {
 		case reachOrigin:
 			l.origin = string(raw)
@@ -154,14 +170,10 @@ func (c *chunk) addReach(b []byte) error {
 		}
 		return nil
 	})
-	if err != nil {
-		return err
+	if err == nil && (l.origin == "" || l.incarnation == 0 || revision < 0) {
+		err = fmt.Errorf("place %s at %d is of no life", l, revision)
 	}
-	if l.origin == "" || l.incarnation == 0 || revision < 0 {
-		return fmt.Errorf("reach %s at %d is of no life", l, revision)
-	}
-	c.reach[l] = max(c.reach[l], revision)
-	return nil
+	return l, revision, err
 }
 
 func decodeKey(b []byte) (store.Version, error) {

@@ -108,7 +108,7 @@ func (d *DC) exportPart(after []byte, since int64, maxBytes int) (part, error) {
 		return part{}, err
 	}
 	p := part{versions: e.Versions, last: cursorOfKey(at.bound, e.Last), done: e.Done, index: e.Index}
-	if p.done && len(d.store.System("")) > 0 {
+	if p.done && (since == 0 || len(d.store.System("")) > 0) { // that there is none is worth a chunk, see sweep.go
 		p.last, p.done = cursorOfSystem(at.bound, ""), false
 	}
 	p.toRequests(at.bound)

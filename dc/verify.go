@@ -41,6 +41,9 @@ func (d *DC) VerifyKeys(bucket int, after []byte, most int) (h verify.Holding, k
 
 // KeyState is the newest state of a key as a chunk with that key alone; without any when nothing is known of it.
 func (d *DC) KeyState(key []byte) ([]byte, error) {
+	if err := d.mayGive(); err != nil {
+		return nil, err
+	}
 	v, known, err := d.store.State(key)
 	if err != nil || !known {
 		return appendChunk(nil, nil, nil), err
