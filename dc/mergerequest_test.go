@@ -196,7 +196,7 @@ func TestChunksWithoutRequestsAreOfTheOldFormat(t *testing.T) {
 		t.Errorf("chunk %x, place %q, %v", chunk, last, err)
 	}
 	a.doAs("id", kindPut, &pb.PutRequest{Key: []byte("k3")})
-	if _, last, _, err = a.Export(t.Context(), []byte("k1"), 0, 1<<20); err != nil || string(last) != "k3" {
+	if _, last, _, err = a.Export(t.Context(), []byte("k1"), 1, 1<<20); err != nil || string(last) != "k3" {
 		t.Errorf("from an old place to %q, %v", last, err)
 	}
 	old := appendChunk(nil, []event.Mark{{Position: event.Position{Origin: "a", Incarnation: 1, Revision: 2}}}, nil)
