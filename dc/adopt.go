@@ -13,6 +13,7 @@ type adoption struct {
 	From  string       `json:"from"`
 	High  uint64       `json:"high"`  // the highest stamp that the sender had applied
 	Marks []markRecord `json:"marks"` // where it stood
+	Peers []string     `json:"peers"` // the other datacenters as the proposer knows them
 }
 
 // merge applies a chunk of another DC's state. The later stamp of a key wins, as for frames; what loses is
@@ -40,7 +41,13 @@ func (a *applier) merge(payload []byte) error {
 			touched = append(touched, e.Name)
 		}
 	}
-	a.touched("snapshot", touched)
+	a.touched("snapshot", append(touched, a.sweep(c)...))
+	for i := range c.requests {
+		a.dc.state.high = max(a.dc.state.high, c.requests[i].stamp)
+		if _, err := mergeRequest(a.batch, &c.requests[i], a.dc.cfg.maxRequests()); err != nil {
+			return err
+		}
+	}
 	a.extend(c.reach)
 	a.dc.metrics.merged.Add(float64(changed))
 	return nil
@@ -90,6 +97,7 @@ func (a *applier) adopt(payload []byte) error {
 	}
 	a.grantOrphans()
 	s.high = max(s.high, event.Stamp(p.High))
+	a.heard(p.From, lifeOf(marks, p.From), p.Peers)
 	a.dc.metrics.adopted.WithLabelValues(p.From).Inc()
 	return nil
 }

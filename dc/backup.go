@@ -45,6 +45,10 @@ type RestoreConfig struct {
 	// Bump is added to the revision, and history before that is dropped: more than the datacenter has written
 	// since the backup, so that no client sees a revision go back. 0 leaves revision and history as they are.
 	Bump int64
+
+	// Resurrect leaves out the comparison with the other datacenters: what they have deleted since the backup
+	// comes back everywhere when they have forgotten it. Only for when none of them has data that counts.
+	Resurrect bool
 }
 
 // Restored is what a backup has become.
@@ -87,7 +91,7 @@ func RestoreBackup(cfg RestoreConfig) (Restored, error) {
 	}
 	at, err := founding.Applied()
 	if err == nil {
-		err = beginLife(s, cfg.Name, store.Applied{Index: at.Index, Term: at.Term, Conf: at.ConfState}, cfg.Bump)
+		err = beginLife(s, &cfg, store.Applied{Index: at.Index, Term: at.Term, Conf: at.ConfState})
 	}
 	if err == nil {
 		err = s.Flush()
@@ -116,7 +120,7 @@ func checkEmpty(dir string) error {
 
 // beginLife takes from the state what belongs to the life in which the backup was taken. The new incarnation
 // is chosen by the first leader, as for a datacenter that is created.
-func beginLife(s *store.Store, name string, at store.Applied, bump int64) error {
+func beginLife(s *store.Store, cfg *RestoreConfig, at store.Applied) error {
 	st, err := loadState(s.Meta)
 	if err != nil {
 		return err
@@ -125,7 +129,7 @@ func beginLife(s *store.Store, name string, at store.Applied, bump int64) error 
 	if err != nil {
 		return err
 	}
-	a := &applier{dc: &DC{cfg: Config{Name: name}, state: st, metrics: newMetrics(nil)}, batch: b}
+	a := &applier{dc: &DC{cfg: Config{Name: cfg.Name}, state: st, metrics: newMetrics(nil)}, batch: b}
 	a.endLife()
 	if err := a.saveBarrier(); err != nil {
 		b.Abort(err)
@@ -134,8 +138,12 @@ func beginLife(s *store.Store, name string, at store.Applied, bump int64) error 
 	if len(a.dc.state.alarms) > 0 {
 		a.setAlarms(nil) // of another group
 	}
-	if bump > 0 {
-		b.Leap(bump)
+	if cfg.Bump > 0 {
+		b.Leap(cfg.Bump)
+	}
+	a.setRestored(nil) // of a backup that was restored itself
+	if !cfg.Resurrect {
+		a.setRestored(&restored{Revision: b.Revision()})
 	}
 	b.Commit(at)
 	return nil

@@ -174,8 +174,8 @@ func TestRestoredDatacenterCatchesUp(t *testing.T) {
 		t.Fatalf("a frame of the new life: %v", err)
 	}
 	ship(t, b, again) // goes on where the backup was
-	snapshot(t, again, b, 1<<20, nil)
 	snapshot(t, b, again, 1<<20, nil)
+	snapshot(t, again, b, 1<<20, nil)
 	again.put("a4", "goes on")
 	ship(t, again, b)
 	sameData(t, again, b)

@@ -13,12 +13,16 @@ import (
 const (
 	chunkVersion       = 1
 	chunkVersionSystem = 2 // there are entries of the system table, which older builds would pass over
+
+	chunkVersionRequests = 3 // there are remembered requests; likewise
 )
 
 // chunk is a part of a DC's state: some keys with their newest state, and how far that DC was.
 type chunk struct {
 	versions []store.Version
 	system   []store.SystemEntry
+	requests []requestState
+	sweep    *sweep // nil: nothing is said of what is not here
 	reach    map[life]int64
 }
 
@@ -27,6 +31,8 @@ const (
 	chunkFieldReach   = 2
 	chunkFieldKey     = 3
 	chunkFieldSystem  = 4 // fields as of a key
+	chunkFieldRequest = 5
+	chunkFieldSweep   = 6
 
 	reachOrigin      = 1
 	reachIncarnation = 2
@@ -80,12 +86,15 @@ func appendSystem(b []byte, entries []*store.SystemEntry) []byte {
 }
 
 func appendReach(b []byte, l life, revision int64) []byte {
-	var r []byte
-	r = appendField(r, reachOrigin, []byte(l.origin))
-	r = protowire.AppendTag(r, reachIncarnation, protowire.Fixed64Type)
-	r = protowire.AppendFixed64(r, l.incarnation)
-	r = appendUint(r, reachRevision, uint64(revision))
-	return appendField(b, chunkFieldReach, r)
+	return appendField(b, chunkFieldReach, appendLife(nil, l, revision))
+}
+
+// appendLife writes a place in a life of an origin.
+func appendLife(b []byte, l life, revision int64) []byte {
+	b = appendField(b, reachOrigin, []byte(l.origin))
+	b = protowire.AppendTag(b, reachIncarnation, protowire.Fixed64Type)
+	b = protowire.AppendFixed64(b, l.incarnation)
+	return appendUint(b, reachRevision, uint64(revision))
 }
 
 func appendUint(b []byte, field protowire.Number, v uint64) []byte {
@@ -114,15 +123,25 @@ func decodeChunk(b []byte) (*chunk, error) {
 			v, err := decodeKey(raw)
 			c.system = append(c.system, store.SystemEntry{Name: string(v.Key), Value: v.Value, Deleted: v.Deleted, Geo: v.Geo})
 			return err
+		case chunkFieldRequest:
+			q, err := decodeRequestState(raw)
+			c.requests = append(c.requests, q)
+			return err
+		case chunkFieldSweep:
+			w, err := decodeSweep(raw)
+			c.sweep = w
+			return err
 		}
 		return nil
 	})
 	switch {
 	case err != nil:
-	case version < chunkVersion || version > chunkVersionSystem:
-		err = fmt.Errorf("version %d, this build reads %d to %d", version, chunkVersion, chunkVersionSystem)
+	case version < chunkVersion || version > chunkVersionRequests:
+		err = fmt.Errorf("version %d, this build reads %d to %d", version, chunkVersion, chunkVersionRequests)
 	case len(c.system) > 0 && version < chunkVersionSystem:
 		err = fmt.Errorf("version %d with entries of the system table", version)
+	case len(c.requests) > 0 && version < chunkVersionRequests:
+		err = fmt.Errorf("version %d with remembered requests", version)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: chunk of a snapshot: %w", ErrMalformed, err)
@@ -131,9 +150,16 @@ func decodeChunk(b []byte) (*chunk, error) {
 }
 
 func (c *chunk) addReach(b []byte) error {
-	var l life
-	var revision int64
-	err := chunkFields(b, func(num protowire.Number, n uint64, raw []byte) error {
+	l, revision, err := decodeLife(b)
+	if err != nil {
+		return err
+	}
+	c.reach[l] = max(c.reach[l], revision)
+	return nil
+}
+
+func decodeLife(b []byte) (l life, revision int64, err error) {
+	err = chunkFields(b, func(num protowire.Number, n uint64, raw []byte) error {
 		switch num {
 		case reachOrigin:
 			l.origin = string(raw)
@@ -144,14 +170,10 @@ func (c *chunk) addReach(b []byte) error {
 		}
 		return nil
 	})
-	if err != nil {
-		return err
+	if err == nil && (l.origin == "" || l.incarnation == 0 || revision < 0) {
+		err = fmt.Errorf("place %s at %d is of no life", l, revision)
 	}
-	if l.origin == "" || l.incarnation == 0 || revision < 0 {
-		return fmt.Errorf("reach %s at %d is of no life", l, revision)
-	}
-	c.reach[l] = max(c.reach[l], revision)
-	return nil
+	return l, revision, err
 }
 
 func decodeKey(b []byte) (store.Version, error) {

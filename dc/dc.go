@@ -203,6 +203,7 @@ type published struct {
 	holds       event.Vector // what the digest is of; see marks.go
 	degraded    map[string]Degradation
 	alarms      alarms
+	restored    *restored
 }
 
 // Open opens or creates the replica's data and reads the log. It starts nothing.
@@ -238,6 +239,7 @@ func Open(cfg Config) (*DC, error) {
 	}
 	d.conf = d.store.Durable().Conf
 	d.metrics.showAlarms(d.state.alarms)
+	d.metrics.showRestored(d.state.restored)
 	clock.Observe(d.state.high)
 	d.publish(d.store.Durable().Index)
 	cc := cfg.Consensus
@@ -290,6 +292,7 @@ func (d *DC) publish(index uint64) {
 		digest:      d.store.Digest(),
 		revision:    d.store.Revision(),
 		alarms:      d.state.alarms,
+		restored:    d.state.restored,
 	}
 	for _, o := range d.origins {
 		p.positions[o] = event.Position{Origin: o}

@@ -14,6 +14,8 @@ var (
 	ErrBusy = errors.New("too many writes are waiting to be proposed")
 	// ErrLowDisk means that the leader's disk is nearly full.
 	ErrLowDisk = errors.New("too little space is left on the disk")
+	// ErrRestored means that this DC's data comes from a backup that must be compared with the others' first.
+	ErrRestored = errors.New("data was restored from a backup that may hold what was deleted since, so none of it is given away")
 	// ErrTooLarge means that one write would not fit into a Raft entry.
 	ErrTooLarge = errors.New("write is larger than a Raft entry may be")
 	// ErrLeaseTTL answers a grant of a longer lease than there may be.

@@ -74,6 +74,7 @@ func (d *DC) Restore(at consensus.Applied, r io.Reader) error {
 	}
 	d.state = s
 	d.metrics.showAlarms(s.alarms)
+	d.metrics.showRestored(s.restored)
 	if err := d.leases.load(d.store); err != nil {
 		return err
 	}

@@ -17,6 +17,8 @@ type metrics struct {
 	trims     *prometheus.CounterVec
 	merged    prometheus.Counter
 	adopted   *prometheus.CounterVec
+	swept     prometheus.Counter
+	restored  prometheus.Gauge
 	repairs   *prometheus.CounterVec
 	alarms    *prometheus.GaugeVec
 
@@ -58,6 +60,10 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		adopted: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "geogate_dc_snapshots_total", Help: "Snapshots of another datacenter that were merged completely.",
 		}, []string{"from"}),
+		swept: counter("geogate_dc_restore_swept_total", "Keys and system entries that a backup had brought back and that were deleted again."),
+		restored: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "geogate_dc_restore_pending", Help: "1 while the data comes from a backup and has not been compared with all other datacenters.",
+		}),
 		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "geogate_dc_repairs_total",
 			Help: "Repairs of single keys by result: applied, or passed when the wrong version was gone already.",
@@ -82,7 +88,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		Name: "geogate_dc_auth_revision", Help: "Revision of users and roles in force on this node; it grows with each change.",
 	})
 	if r != nil {
-		r.MustRegister(m.writes, m.frames, m.txns, m.conflicts, m.requests, m.trims, m.merged, m.adopted, m.repairs, m.alarms, m.autoCompactions,
+		r.MustRegister(m.writes, m.frames, m.txns, m.conflicts, m.requests, m.trims, m.merged, m.adopted, m.swept, m.restored, m.repairs, m.alarms, m.autoCompactions,
 			m.leases, m.granted, m.revoked, m.expired, m.renewed, m.checkpoints, m.authRevision)
 	}
 	return m
@@ -123,6 +129,13 @@ func (m *metrics) frameRefused(origin string) { m.frames.WithLabelValues(origin,
 func (m *metrics) showAlarms(as alarms) {
 	for _, t := range []pb.AlarmType{pb.AlarmType_NOSPACE, pb.AlarmType_CORRUPT} {
 		m.alarms.WithLabelValues(t.String()).Set(float64(len(as.sorted(t))))
+	}
+}
+
+func (m *metrics) showRestored(r *restored) {
+	m.restored.Set(0)
+	if r != nil {
+		m.restored.Set(1)
 	}
 }
 

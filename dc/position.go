@@ -16,6 +16,7 @@ const (
 	metaOrigins     = "origins"     // names of all origins that have a position, JSON
 	metaBarrier     = "barrier"     // see stability.go
 	metaPast        = "past"        // see marks.go
+	metaRestored    = "restored"    // see restored.go
 	metaReach       = "reach"       // see marks.go
 	metaAlarms      = "alarms"      // see alarm.go
 	metaAuth        = "auth"        // auth revision (8 bytes, big endian), then the secret of tokens (32 bytes), if there is one

@@ -198,14 +198,9 @@ func rememberForeign(b *store.Batch, origin string, t *event.Txn, keep int) erro
 	if err != nil || known != nil {
 		return err
 	}
-	rec := record{
-		hash: q.Hash, origin: origin, revision: t.Revision, stamp: t.Stamp, local: b.Revision(),
-		response: q.Outcome, reduced: q.Reduced,
-	}
-	if len(rec.response) > maxOutcomeBytes {
-		rec.response, rec.reduced = nil, true
-	}
-	b.Remember(q.ID, rec.marshal(), keep)
+	enterForeign(b, &requestState{
+		id: q.ID, hash: q.Hash, origin: origin, revision: t.Revision, stamp: t.Stamp, outcome: q.Outcome, reduced: q.Reduced,
+	}, keep)
 	return nil
 }
 

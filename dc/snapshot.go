@@ -16,10 +16,15 @@ func (d *DC) Marks() (marks []event.Mark, revision int64, high event.Stamp) {
 }
 
 // Export encodes the newest state of the keys behind a place, which is nil or the last of the call before,
-// tombstones included, about maxBytes of it; the system table comes behind the keys, all of it. Live keys that this DC had in that state at its revision since are left out. A DC that has merged all chunks
-// from the first key on to the last holds at least what the marks said before the first: states only
+// tombstones included, about maxBytes of it; the system table comes behind the keys, all of it, and behind that
+// the remembered requests. Live keys that this DC had in that state at its revision since are left out, and so are
+// the requests of before. A DC that has merged all chunks from the first key on to the last holds at least what the marks said before the first: states only
 // replace older ones, so it does not matter that chunks are of different moments.
 func (d *DC) Export(ctx context.Context, after []byte, since int64, maxBytes int) (chunk, last []byte, done bool, err error) {
+	if err := d.mayGive(); err != nil {
+		return nil, nil, false, err
+	}
+	before := d.published.Load() // nothing that is read is older
 	e, err := d.exportPart(after, since, maxBytes)
 	if err != nil {
 		return nil, nil, false, err
@@ -31,6 +36,12 @@ func (d *DC) Export(ctx context.Context, after []byte, since int64, maxBytes int
 	chunk = appendChunk(e.versions, p.marks, p.reach)
 	if len(e.system) > 0 {
 		chunk = appendSystem(chunk, e.system)
+	}
+	if w := d.newSweep(after, since, &e, before); w != nil {
+		chunk = appendSweep(chunk, w)
+	}
+	if len(e.requests) > 0 {
+		chunk = appendRequests(chunk, e.requests)
 	}
 	return chunk, e.last, e.done, nil
 }
@@ -68,7 +79,7 @@ func (d *DC) Merge(ctx context.Context, chunk []byte) (<-chan error, error) {
 // Adopt ends the merge of a DC's snapshot: marks is where that DC stood, and high its highest stamp, before
 // it exported the first chunk. It returns once the marks of this DC have moved.
 func (d *DC) Adopt(ctx context.Context, from string, marks []event.Mark, high event.Stamp) error {
-	a := adoption{From: from, High: uint64(high)}
+	a := adoption{From: from, High: uint64(high), Peers: d.cfg.Peers}
 	for _, m := range marks {
 		r := recordOf(m)
 		if _, err := r.mark(); err != nil {
@@ -84,5 +95,11 @@ func (d *DC) Adopt(ctx context.Context, from string, marks []event.Mark, high ev
 	if err != nil {
 		return err
 	}
-	return d.queue.wait(ctx, p).err
+	if err := d.queue.wait(ctx, p).err; err != nil {
+		return err
+	}
+	if why := d.Awaits(from); why != "" {
+		return fmt.Errorf("%s: not all of it was compared, so it is merged again; if this stays, %s is of a version that does not say what it has deleted: upgrade it", why, from)
+	}
+	return nil
 }

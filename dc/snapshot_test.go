@@ -48,7 +48,7 @@ func (r *replica) propose(k kind, payload []byte) {
 
 func (r *replica) adoptFrom(src *replica, marks []event.Mark, high event.Stamp) {
 	r.t.Helper()
-	a := adoption{From: src.cfg.Name, High: uint64(high)}
+	a := adoption{From: src.cfg.Name, High: uint64(high), Peers: r.cfg.Peers}
 	for _, m := range marks {
 		a.Marks = append(a.Marks, recordOf(m))
 	}

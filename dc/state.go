@@ -18,6 +18,7 @@ type state struct {
 	reach       map[life]int64          // see marks.go
 	degraded    map[string]Degradation  // by keyspace; replaced, never changed
 	alarms      alarms                  // replaced, never changed: readers have it
+	restored    *restored               // nil unless the data comes from a backup; see restored.go
 	auth        authState               // see auth.go; read by loadAuth
 }
 
@@ -53,6 +54,9 @@ func loadState(get func(string) []byte) (state, error) {
 		return s, err
 	}
 	if s.alarms, err = decodeAlarms(get(metaAlarms)); err != nil {
+		return s, err
+	}
+	if s.restored, err = decodeRestored(get(metaRestored)); err != nil {
 		return s, err
 	}
 	s.barrier, err = decodeBarrier(get(metaBarrier))

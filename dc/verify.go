@@ -13,27 +13,43 @@ import (
 	"geogate/replication/verify"
 )
 
-// VerifyState is this DC's data by buckets and what it has applied, of one moment.
+// VerifyState is this DC's data by buckets, behind those of the keys one of the system table, and what it has applied, of one moment.
 func (d *DC) VerifyState() (*verify.State, error) {
 	b := d.store.Buckets()
 	s, err := loadState(func(name string) []byte { return b.Meta[name] })
 	if err != nil {
 		return nil, err
 	}
-	return &verify.State{Holding: s.holding(), Digests: b.Digests, Touches: b.Touches}, nil
+	st := &verify.State{Holding: s.holding(), Digests: append(b.Digests, b.System.Digest), Touches: map[string][]int64{}}
+	for origin, t := range b.Touches {
+		st.Touches[origin] = append(t, 0)
+	}
+	for origin, r := range b.System.Touches {
+		if st.Touches[origin] == nil {
+			st.Touches[origin] = make([]int64, store.Buckets+1)
+		}
+		st.Touches[origin][store.Buckets] = r
+	}
+	return st, nil
 }
 
 // VerifyKeys lists keys of a bucket behind one, and what this DC had applied before the first was looked at.
 func (d *DC) VerifyKeys(bucket int, after []byte, most int) (h verify.Holding, keys []verify.Copy, done bool, err error) {
 	p := d.published.Load()
 	h = verify.Holding{Marks: p.marks, Reach: reachMarks(p.reach)}
-	states, done, err := d.store.BucketKeys(bucket, after, most)
+	system := bucket == store.Buckets
+	list := func() ([]store.KeyState, bool, error) { return d.store.BucketKeys(bucket, after, most) }
+	if system {
+		list = func() ([]store.KeyState, bool, error) { return d.store.SystemStates(after, most) }
+	}
+	states, done, err := list()
 	if err != nil {
 		return h, nil, false, err
 	}
 	for _, s := range states {
 		keys = append(keys, verify.Copy{
 			Key: s.Key, Known: true, Live: s.Live, Hash: s.Hash, Origin: s.Geo.Origin, Revision: s.Geo.OriginRevision, Stamp: s.Geo.Stamp,
+			System: system,
 		})
 	}
 	return h, keys, done, nil
@@ -41,6 +57,9 @@ func (d *DC) VerifyKeys(bucket int, after []byte, most int) (h verify.Holding, k
 
 // KeyState is the newest state of a key as a chunk with that key alone; without any when nothing is known of it.
 func (d *DC) KeyState(key []byte) ([]byte, error) {
+	if err := d.mayGive(); err != nil {
+		return nil, err
+	}
 	v, known, err := d.store.State(key)
 	if err != nil || !known {
 		return appendChunk(nil, nil, nil), err

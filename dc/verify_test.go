@@ -56,7 +56,7 @@ func (r *replica) verifyState() *verify.State {
 func compare(a, b *replica) (equal, pending int, different []int) {
 	sa, sb := a.verifyState(), b.verifyState()
 	r := verify.Relate(&sa.Holding, &sb.Holding)
-	for i := range store.Buckets {
+	for i := range sa.Digests {
 		switch r.Bucket(sa, sb, i) {
 		case verify.Equal:
 			equal++

@@ -64,4 +64,7 @@ type Snapshots interface {
 	// Adopt moves the marks of this DC to cover those of another one whose chunks have all been merged, taken
 	// before the first of them was exported. It returns when that is committed and applied.
 	Adopt(ctx context.Context, from string, marks []event.Mark, high event.Stamp) error
+	// Awaits says why the whole state of a peer, with nothing left out, has to be merged before its frames are
+	// taken, although they would lead on from here; "" when it need not be. It is settled by Adopt.
+	Awaits(peer string) string
 }

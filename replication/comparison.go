@@ -115,7 +115,7 @@ func (k *link) compareOnce(ctx context.Context, c *comparison) error {
 	}
 	at := k.r.cfg.Clock()
 	held, _ := wire.FromHolding(&mine.Holding)
-	reply, err := k.askVerify(ctx, &wire.VerifyRequest{What: &wire.VerifyRequest_Buckets{Buckets: &wire.BucketsQuery{Held: held}}})
+	reply, err := k.askVerify(ctx, &wire.VerifyRequest{What: &wire.VerifyRequest_Buckets{Buckets: &wire.BucketsQuery{Held: held, System: true}}})
 	if err != nil {
 		return err
 	}
@@ -123,9 +123,10 @@ func (k *link) compareOnce(ctx context.Context, c *comparison) error {
 	if err != nil {
 		return err
 	}
+	mine = mine.Cut(len(theirs.Digests)) // an older build says nothing of the system table
 	relation := verify.Relate(&mine.Holding, &theirs.Holding)
 	c.mu.Lock()
-	if c.book == nil {
+	if c.book == nil || c.book.Buckets() != len(mine.Digests) {
 		c.book = verify.NewBook(len(mine.Digests))
 	}
 	buckets := c.book.Round(at, &relation, mine, theirs)
@@ -177,7 +178,7 @@ func (k *link) compareKeys(ctx context.Context, bucket int) (found []Difference,
 		}
 		page := map[string][2]verify.Copy{}
 		for _, x := range reply.Keys {
-			page[string(x.Key)] = [2]verify.Copy{{Key: x.Key}, x.Copy()}
+			page[string(x.Key)] = [2]verify.Copy{{Key: x.Key, System: x.System}, x.Copy()}
 		}
 		done = reply.Done || len(reply.Keys) == 0
 		var last []byte
@@ -219,7 +220,7 @@ func (k *link) ownKeys(bucket int, after, last []byte, page map[string][2]verify
 			}
 			pair, ok := page[string(mine.Key)]
 			if !ok {
-				pair[1] = verify.Copy{Key: mine.Key}
+				pair[1] = verify.Copy{Key: mine.Key, System: mine.System}
 			}
 			pair[0] = mine
 			page[string(mine.Key)] = pair

@@ -39,6 +39,12 @@ func (r *receiver) takeSnapshot(ctx context.Context, k *link, why string) error 
 	defer cancel(nil)
 	stop := context.AfterFunc(k.lost, func() { cancel(context.Cause(k.lost)) })
 	defer stop()
+	if r.cfg.Snapshots.Awaits(r.peer.Name) != "" {
+		r.base = base{}
+		if r.merge != nil && r.merge.since != 0 {
+			r.merge = nil
+		}
+	}
 	if r.merge == nil {
 		r.merge = &merge{began: r.cfg.Clock()}
 		r.cfg.Logger.Warn("a snapshot is taken", "from", r.peer.Name, "reason", why)
@@ -65,6 +71,9 @@ func (r *receiver) takeSnapshot(ctx context.Context, k *link, why string) error 
 	limit, cancelLimit := context.WithTimeout(ctx, r.cfg.ApplyTimeout)
 	defer cancelLimit()
 	if err := r.cfg.Snapshots.Adopt(limit, r.peer.Name, m.marks, m.high); err != nil {
+		if r.cfg.Snapshots.Awaits(r.peer.Name) != "" {
+			r.merge = nil // from the beginning
+		}
 		return fmt.Errorf("adopt the snapshot of %s: %w", r.peer.Name, err)
 	}
 	r.merge, r.base = nil, base{incarnation: m.incarnation, revision: m.revision}

@@ -157,6 +157,9 @@ func (r *receiver) snapshotFor(reply *wire.SyncReply) (why string, needed bool) 
 	if r.cfg.Snapshots == nil {
 		return "", false
 	}
+	if why := r.cfg.Snapshots.Awaits(r.peer.Name); why != "" {
+		return why, true
+	}
 	switch reply.Status {
 	case wire.SyncStatus_SYNC_TOO_OLD, wire.SyncStatus_SYNC_INCARNATION:
 		return reply.Detail, true

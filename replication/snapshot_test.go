@@ -25,6 +25,7 @@ type snapshots struct {
 	merged   []string
 	adopted  int
 	onExport func(i int)
+	awaits   bool // until it has adopted
 }
 
 func (s *snapshots) Marks() ([]event.Mark, int64, event.Stamp) {
@@ -95,6 +96,15 @@ func (s *snapshots) Adopt(_ context.Context, from string, marks []event.Mark, _ 
 	return nil
 }
 
+func (s *snapshots) Awaits(string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.awaits && s.adopted == 0 {
+		return "it is to be compared"
+	}
+	return ""
+}
+
 func (s *snapshots) counts() (exported, adopted int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -142,6 +152,23 @@ func TestSnapshotWhereFramesAreGone(t *testing.T) {
 		acked := c.peer("a", "b").Acked
 		return acked != nil && *acked == c.dcs["a"].Position("a").Revision
 	})
+}
+
+// A datacenter that must hear all of a peer takes a snapshot although the peer's frames lead on, and only once.
+func TestSnapshotOfAnAwaitedPeer(t *testing.T) {
+	c := prepareCluster(t, nil, "a", "b")
+	b := &snapshots{m: c.dcs["b"], chunks: 3, awaits: true}
+	c.tune = func(cfg *Config) {
+		cfg.Snapshots = map[string]Snapshots{"a": &snapshots{m: c.dcs["a"], chunks: 3}, "b": b}[cfg.Local]
+	}
+	c.dcs["a"].write(t, []byte("x"))
+	c.startAll()
+	eventually(t, 10*time.Second, "b adopts", func() bool { _, n := b.counts(); return n == 1 })
+	c.dcs["a"].write(t, []byte("tail"))
+	eventually(t, 10*time.Second, "the tail arrives", func() bool { return c.dcs["b"].Position("a") == c.dcs["a"].Position("a") })
+	if _, n := b.counts(); n != 1 {
+		t.Errorf("%d snapshots", n)
+	}
 }
 
 // A connection that is lost in the middle costs the window under way, not the snapshot.

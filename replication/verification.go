@@ -85,6 +85,10 @@ func (c *comparison) status() VerifyStatus {
 // RepairKey takes the state of a key from another DC and puts it in the place of the version that was seen
 // here. It says whether that was still there.
 func (e *Engine) RepairKey(ctx context.Context, from string, seen verify.Copy) (applied bool, err error) {
+	if seen.System {
+		return false, fmt.Errorf("%w: %q is an entry of the system table, of users, roles and settings: make the change that it should hold once more"+
+			" (`etcdctl user` or `role`, in any datacenter), the later one wins everywhere", ErrRepair, seen.Key)
+	}
 	l := e.current.Load()
 	if l == nil {
 		return false, ErrNotLeading

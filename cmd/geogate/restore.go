@@ -20,6 +20,7 @@ type restoreOptions struct {
 	dir              string
 	bump             int64
 	compacted        bool
+	resurrect        bool
 }
 
 func newRestore() *cobra.Command {
@@ -30,7 +31,9 @@ func newRestore() *cobra.Command {
 		Long: "restore fills the data directory of one node, which must be missing or empty, from a file that\n" +
 			"`etcdctl snapshot save` took at any node of a geogate datacenter. Stop all nodes of the datacenter,\n" +
 			"move their directories away, and restore every one of them from the same file before any is started.\n" +
-			"The revision is raised and older history dropped, so that clients notice and read anew.",
+			"The revision is raised and older history dropped, so that clients notice and read anew.\n" +
+			"Once it runs, the datacenter compares itself with each of the others, and deletes what they have deleted\n" +
+			"since; until all of them were reached it gives its state to nobody.",
 		Example: "  geogate restore backup.db --config geogate.yaml --dc us-east --node n0",
 		Args:    args("FILE"),
 	}
@@ -41,6 +44,7 @@ func newRestore() *cobra.Command {
 	f.StringVar(&r.dir, "data-dir", "", "directory to fill in place of the node's own in the topology")
 	f.Int64Var(&r.bump, "bump-revision", defaultBump, "how far to raise the revision: more than was written since the backup")
 	f.BoolVar(&r.compacted, "mark-compacted", true, "drop the history before the raised revision")
+	f.BoolVar(&r.resurrect, "accept-resurrection", false, "do not compare with the other datacenters: what they have deleted since the backup may come back everywhere")
 	o := addOutput(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		switch {
@@ -83,7 +87,7 @@ func restore(w io.Writer, file string, r restoreOptions, o output) error {
 		n, _ := d.Node(r.node)
 		r.dir = n.Dir
 	}
-	got, err := node.Restore(node.RestoreConfig{Topology: t, DC: r.dc, Node: r.node, Backup: file, Dir: r.dir, Bump: r.bump})
+	got, err := node.Restore(node.RestoreConfig{Topology: t, DC: r.dc, Node: r.node, Backup: file, Dir: r.dir, Bump: r.bump, Resurrect: r.resurrect})
 	if err != nil {
 		return fmt.Errorf("restore node %s of %s: %w", r.node, r.dc, err)
 	}

@@ -9,11 +9,12 @@ import (
 
 // RestoreConfig says which node of which topology gets the data of a backup.
 type RestoreConfig struct {
-	Topology *configs.Topology
-	DC, Node string
-	Backup   string // file
-	Dir      string // of the data; "" means the node's own in the topology
-	Bump     int64  // of the revision; see [dc.RestoreConfig]
+	Topology  *configs.Topology
+	DC, Node  string
+	Backup    string // file
+	Dir       string // of the data; "" means the node's own in the topology
+	Bump      int64  // of the revision; see [dc.RestoreConfig], as is the next
+	Resurrect bool
 }
 
 // Restore makes the data of a node, which must not run, out of a backup.
@@ -27,7 +28,7 @@ func Restore(cfg RestoreConfig) (dc.Restored, error) {
 		return dc.Restored{}, fmt.Errorf("datacenter %s has no node %q", cfg.DC, cfg.Node)
 	}
 	rc := dc.RestoreConfig{
-		Backup: cfg.Backup, Name: cfg.DC, Dir: cfg.Dir, Bump: cfg.Bump,
+		Backup: cfg.Backup, Name: cfg.DC, Dir: cfg.Dir, Bump: cfg.Bump, Resurrect: cfg.Resurrect,
 		ClusterID: clusterID(cfg.Topology, cfg.DC), NodeID: nodeID(cfg.Topology, cfg.DC, cfg.Node),
 	}
 	if rc.Dir == "" {

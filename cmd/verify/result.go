@@ -37,6 +37,7 @@ type Pair struct {
 type Difference struct {
 	Key    []byte               `json:"key"`
 	Text   string               `json:"key_text,omitempty"` // when it is text
+	System bool                 `json:"system,omitempty"`   // an entry of the system table (users, roles) of that name
 	Copies map[string]rule.Copy `json:"copies"`
 }
 
@@ -64,17 +65,21 @@ func (r *Result) Write(w io.Writer) error {
 		line("\nKEY\tDC\tVALUE HASH\tORIGIN\tREVISION\tSTAMP")
 	}
 	for _, d := range r.Differences {
+		name := fmt.Sprintf("%q", d.Key)
+		if d.System {
+			name = "system entry " + name
+		}
 		for _, dc := range slices.Sorted(maps.Keys(d.Copies)) {
 			c := d.Copies[dc]
 			hash := fmt.Sprintf("%016x", c.Hash)
 			switch {
 			case !c.Known:
-				line("%q\t%s\tnothing\t\t\t", d.Key, dc)
+				line("%s\t%s\tnothing\t\t\t", name, dc)
 				continue
 			case !c.Live:
 				hash = "deleted"
 			}
-			line("%q\t%s\t%s\t%s\t%d\t%s", d.Key, dc, hash, c.Origin, c.Revision, c.Stamp)
+			line("%s\t%s\t%s\t%s\t%d\t%s", name, dc, hash, c.Origin, c.Revision, c.Stamp)
 		}
 	}
 	if len(r.Repairs) > 0 {

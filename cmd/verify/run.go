@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -97,7 +98,7 @@ func prove(ctx context.Context, cfg Config) (*Result, error) {
 // judge makes a result of reports that were asked for some time after the beginning.
 func judge(reports []*report, elapsed time.Duration) (r *Result, settled bool) {
 	r, settled = &Result{State: "equal", Pairs: []Pair{}, Differences: []Difference{}}, true
-	byKey := map[string]map[string]rule.Copy{}
+	byKey := map[entry]map[string]rule.Copy{}
 	for _, rep := range reports {
 		if rep.Error != "" {
 			r.Pairs = append(r.Pairs, Pair{DC: rep.DC, Peer: "?", State: "unknown", Reason: rep.Error})
@@ -121,10 +122,28 @@ func judge(reports []*report, elapsed time.Duration) (r *Result, settled bool) {
 			}
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(byKey)) {
-		r.Differences = append(r.Differences, Difference{Key: []byte(key), Text: textOf([]byte(key)), Copies: byKey[key]})
+	for _, e := range slices.SortedFunc(maps.Keys(byKey), compareEntries) {
+		r.Differences = append(r.Differences, Difference{Key: []byte(e.key), Text: textOf([]byte(e.key)), System: e.system, Copies: byKey[e]})
 	}
 	return r, settled
+}
+
+// entry is a key, or an entry of the system table of that name.
+type entry struct {
+	system bool
+	key    string
+}
+
+func entryOf(c *rule.Copy) entry { return entry{system: c.System, key: string(c.Key)} }
+
+func compareEntries(a, b entry) int {
+	if a.system != b.system {
+		if a.system {
+			return 1 // behind the keys
+		}
+		return -1
+	}
+	return cmp.Compare(a.key, b.key)
 }
 
 func pairOf(dc string, p *replication.Verification) Pair {
@@ -136,12 +155,13 @@ func pairOf(dc string, p *replication.Verification) Pair {
 
 // collect gathers the copies of the keys in which two datacenters differ. A third one that the first does not
 // differ from in a key has the first one's copy.
-func collect(byKey map[string]map[string]rule.Copy, rep *report, p *replication.Verification) {
+func collect(byKey map[entry]map[string]rule.Copy, rep *report, p *replication.Verification) {
 	for _, d := range p.Differences {
-		copies := byKey[string(d.Here.Key)]
+		e := entryOf(&d.Here)
+		copies := byKey[e]
 		if copies == nil {
 			copies = map[string]rule.Copy{}
-			byKey[string(d.Here.Key)] = copies
+			byKey[e] = copies
 			for _, other := range rep.Peers {
 				if other.State != "unknown" && other.State != "off" {
 					copies[other.DC] = d.Here
@@ -149,7 +169,7 @@ func collect(byKey map[string]map[string]rule.Copy, rep *report, p *replication.
 			}
 			for _, other := range rep.Peers {
 				for _, x := range other.Differences {
-					if slices.Equal(x.Here.Key, d.Here.Key) {
+					if entryOf(&x.Here) == e {
 						copies[other.DC] = x.There
 					}
 				}

@@ -45,7 +45,14 @@ type BucketState struct {
 	Index   uint64 // of the log
 	Digests []uint64
 	Touches map[string][]int64 // by origin, then bucket; 0 where it made nothing
+	System  SystemBucket       // the system table as a bucket of its own
 	Meta    map[string][]byte  // the values must not be changed
+}
+
+// SystemBucket is the digest of the system table and the highest revision of each origin in it.
+type SystemBucket struct {
+	Digest  uint64
+	Touches map[string]int64
 }
 
 // Buckets copies the state of the buckets. It costs some tens of microseconds, in which no batch begins.
@@ -60,6 +67,7 @@ func (s *Store) Buckets() BucketState {
 	for id, t := range s.buckets.touches {
 		st.Touches[names[id]] = slices.Clone(t)
 	}
+	st.System.Digest, st.System.Touches = s.systemBucketLocked()
 	return st
 }
 

@@ -137,3 +137,16 @@ func (e *exporter) read(f *found) error {
 	f.Version = *v
 	return nil
 }
+
+// EachHead calls fn for the keys behind one, in order, until it returns false. fn must change nothing; key and
+// head are its own only during the call.
+func (b *Batch) EachHead(after []byte, fn func(key []byte, h *Head) bool) {
+	names := b.s.originNames()
+	b.s.index.ascend(after, func(it *item) bool {
+		if len(after) > 0 && it.key == asString(after) {
+			return true
+		}
+		h, known := it.head(names)
+		return !known || fn(asBytes(it.key), &h)
+	})
+}

@@ -151,6 +151,38 @@ func (s *Store) SystemEntries() (entries int, bytes int64) {
 	return len(s.system.entries) - s.system.buried, s.system.bytes
 }
 
+// systemBucketLocked is the table as a bucket of its own: its digest, and by origin the highest origin revision that made a
+// state of an entry that is there.
+func (s *Store) systemBucketLocked() (digest uint64, touches map[string]int64) {
+	var h hasher
+	touches = map[string]int64{}
+	for _, e := range s.system.entries {
+		digest += h.system(e)
+		touches[e.Geo.Origin] = max(touches[e.Geo.Origin], e.Geo.OriginRevision)
+	}
+	return digest, touches
+}
+
+// SystemStates lists entries behind a name, at most `most` of them, graves included.
+func (s *Store) SystemStates(after []byte, most int) (states []KeyState, done bool, err error) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if err := s.readableLocked(); err != nil {
+		return nil, false, err
+	}
+	var h hasher
+	for _, e := range s.system.sorted("") {
+		switch {
+		case e.Name <= string(after):
+		case len(states) == most:
+			return states, false, nil
+		default:
+			states = append(states, KeyState{Key: []byte(e.Name), Live: !e.Deleted, Hash: h.system(e), Geo: e.Geo})
+		}
+	}
+	return states, true, nil
+}
+
 // ExportedSystem is a run of entries in order of their names.
 type ExportedSystem struct {
 	Entries []*SystemEntry // graves included

@@ -40,6 +40,9 @@ func (b *Book) Round(at time.Time, r *Relation, mine, theirs *State) (found []in
 	return found
 }
 
+// Buckets is how many there are.
+func (b *Book) Buckets() int { return len(b.proven) }
+
 // Equal takes back a doubt: the keys of the bucket were compared one by one.
 func (b *Book) Equal(bucket int) { delete(b.doubts, bucket) }
 

@@ -17,6 +17,18 @@ type State struct {
 	Touches map[string][]int64 // by origin, then bucket: the highest origin revision that made a state in it
 }
 
+// Cut is the state without the buckets from n on.
+func (s *State) Cut(n int) *State {
+	if len(s.Digests) <= n {
+		return s
+	}
+	out := &State{Holding: s.Holding, Digests: s.Digests[:n], Touches: map[string][]int64{}}
+	for origin, t := range s.Touches {
+		out.Touches[origin] = t[:n]
+	}
+	return out
+}
+
 // Copy is the newest state of a key in one datacenter.
 type Copy struct {
 	Key      []byte      `json:"key"`
@@ -26,6 +38,7 @@ type Copy struct {
 	Origin   string      `json:"origin,omitempty"`
 	Revision int64       `json:"revision,omitempty"` // of the origin
 	Stamp    event.Stamp `json:"stamp,string,omitempty"`
+	System   bool        `json:"system,omitempty"` // an entry of the system table; Key is its name
 }
 
 // Same says whether two copies are the same for a reader: deleted and not there are.

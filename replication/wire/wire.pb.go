@@ -2072,6 +2072,7 @@ func (*VerifyRequest_Keys) isVerifyRequest_What() {}
 type BucketsQuery struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Held          []*Watermark           `protobuf:"bytes,1,rep,name=held,proto3" json:"held,omitempty"`
+	System        bool                   `protobuf:"varint,2,opt,name=system,proto3" json:"system,omitempty"` // the answer may have one bucket more, of the system table
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2111,6 +2112,13 @@ func (x *BucketsQuery) GetHeld() []*Watermark {
 		return x.Held
 	}
 	return nil
+}
+
+func (x *BucketsQuery) GetSystem() bool {
+	if x != nil {
+		return x.System
+	}
+	return false
 }
 
 // KeysQuery asks for the keys of one bucket, in order.
@@ -2370,6 +2378,7 @@ type KeyCopy struct {
 	Origin        string                 `protobuf:"bytes,4,opt,name=origin,proto3" json:"origin,omitempty"`
 	Revision      int64                  `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
 	Stamp         uint64                 `protobuf:"varint,6,opt,name=stamp,proto3" json:"stamp,omitempty"`
+	System        bool                   `protobuf:"varint,7,opt,name=system,proto3" json:"system,omitempty"` // an entry of the system table; key is its name
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2444,6 +2453,13 @@ func (x *KeyCopy) GetStamp() uint64 {
 		return x.Stamp
 	}
 	return 0
+}
+
+func (x *KeyCopy) GetSystem() bool {
+	if x != nil {
+		return x.System
+	}
+	return false
 }
 
 var File_wire_proto protoreflect.FileDescriptor
@@ -2591,9 +2607,10 @@ const file_wire_proto_rawDesc = "" +
 	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\x12B\n" +
 	"\abuckets\x18\x04 \x01(\v2&.geogate.replication.wire.BucketsQueryH\x00R\abuckets\x129\n" +
 	"\x04keys\x18\x05 \x01(\v2#.geogate.replication.wire.KeysQueryH\x00R\x04keysB\x06\n" +
-	"\x04what\"G\n" +
+	"\x04what\"_\n" +
 	"\fBucketsQuery\x127\n" +
-	"\x04held\x18\x01 \x03(\v2#.geogate.replication.wire.WatermarkR\x04held\"M\n" +
+	"\x04held\x18\x01 \x03(\v2#.geogate.replication.wire.WatermarkR\x04held\x12\x16\n" +
+	"\x06system\x18\x02 \x01(\bR\x06system\"M\n" +
 	"\tKeysQuery\x12\x16\n" +
 	"\x06bucket\x18\x01 \x01(\rR\x06bucket\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\fR\x05after\x12\x12\n" +
@@ -2614,14 +2631,15 @@ const file_wire_proto_rawDesc = "" +
 	"\x04done\x18\f \x01(\bR\x04done\"?\n" +
 	"\aTouches\x12\x16\n" +
 	"\x06origin\x18\x01 \x01(\tR\x06origin\x12\x1c\n" +
-	"\trevisions\x18\x02 \x03(\x03R\trevisions\"\x8d\x01\n" +
+	"\trevisions\x18\x02 \x03(\x03R\trevisions\"\xa5\x01\n" +
 	"\aKeyCopy\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\fR\x03key\x12\x12\n" +
 	"\x04live\x18\x02 \x01(\bR\x04live\x12\x12\n" +
 	"\x04hash\x18\x03 \x01(\x06R\x04hash\x12\x16\n" +
 	"\x06origin\x18\x04 \x01(\tR\x06origin\x12\x1a\n" +
 	"\brevision\x18\x05 \x01(\x03R\brevision\x12\x14\n" +
-	"\x05stamp\x18\x06 \x01(\x04R\x05stamp*\xe5\x01\n" +
+	"\x05stamp\x18\x06 \x01(\x04R\x05stamp\x12\x16\n" +
+	"\x06system\x18\a \x01(\bR\x06system*\xe5\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rKIND_SHIPMENT\x10\x01\x12\f\n" +
