@@ -68,16 +68,19 @@ func FuzzDecodeRepair(f *testing.F) {
 // FuzzCursor: any bytes are a place of an export, and the place that an export names is the one that it goes on at.
 func FuzzCursor(f *testing.F) {
 	f.Add([]byte("k"))
-	f.Add(cursorOfSystem("auth/enabled"))
-	f.Add(cursorOfKey([]byte(cursorMark + "x")))
+	f.Add(cursorOfSystem(7, "auth/enabled"))
+	f.Add(cursorOfKey(7, []byte(cursorMark+"x")))
+	f.Add(cursorOfRequest(7, 3))
 	f.Add([]byte(cursorMark))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		parseCursor(b)
-		if key, _, system := parseCursor(cursorOfKey(b)); system || !bytes.Equal(key, b) {
-			t.Fatalf("behind key %q comes behind %q, system: %t", b, key, system)
-		}
-		if _, name, system := parseCursor(cursorOfSystem(string(b))); !system || name != string(b) {
-			t.Fatalf("behind entry %q comes behind %q, system: %t", b, name, system)
+		for _, bound := range []uint64{0, 9} {
+			if p := parseCursor(cursorOfKey(bound, b)); p.phase != cursorKey || !bytes.Equal(p.key, b) || p.bound != bound {
+				t.Fatalf("behind key %q comes %+v", b, p)
+			}
+			if p := parseCursor(cursorOfSystem(bound, string(b))); p.phase != cursorSystem || p.name != string(b) || p.bound != bound {
+				t.Fatalf("behind entry %q comes %+v", b, p)
+			}
 		}
 	})
 }

@@ -216,7 +216,7 @@ func TestReadmeExamples(t *testing.T) {
 			for _, line := range lines(e.body) {
 				out += shell(t, dir, env, line)
 			}
-			if !strings.Contains(out, "us-east/n0: 1 keys") {
+			if !strings.Contains(out, "us-east/n0: 2 keys") {
 				t.Errorf("restore printed %q", out)
 			}
 		}
