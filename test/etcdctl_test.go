@@ -92,6 +92,7 @@ func TestEtcdctlSaysTheSameAsOnEtcd(t *testing.T) {
 		}
 	}
 	compareLeases(t, c, run, theirs, ours)
+	compareRecipes(t, ours, theirs)
 	expireElsewhere(t, c, "us-east", "eu-west")
 }
 

@@ -11,6 +11,9 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb/gw"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/encoding/protojson"
+
+	"geogate/gateway/electionpb"
+	"geogate/gateway/lockpb"
 )
 
 // headerPrefix is that of geogate's own metadata, as an HTTP header and as a trailer.
@@ -30,10 +33,11 @@ type Config struct {
 	MaxRequestBytes int
 }
 
-// services are etcd's, as its own package maps them to paths.
+// services are etcd's: most as its own package maps them to paths, locks and elections by the same paths from here.
 var services = []func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error{
 	gw.RegisterKVHandler, gw.RegisterWatchHandler, gw.RegisterLeaseHandler,
 	gw.RegisterClusterHandler, gw.RegisterMaintenanceHandler, gw.RegisterAuthHandler,
+	lockpb.RegisterLockHandler, electionpb.RegisterElectionHandler,
 }
 
 // New builds the handler of everything that is not gRPC on the client port.
