@@ -93,6 +93,7 @@ func TestEtcdctlSaysTheSameAsOnEtcd(t *testing.T) {
 	}
 	compareLeases(t, c, run, theirs, ours)
 	compareRecipes(t, ours, theirs)
+	compareAdmin(t, c, run, theirs, ours)
 	expireElsewhere(t, c, "us-east", "eu-west")
 }
 

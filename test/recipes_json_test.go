@@ -37,7 +37,9 @@ type recipes struct {
 	told []string
 }
 
-func (r *recipes) tell(format string, args ...any) { r.told = append(r.told, fmt.Sprintf(format, args...)) }
+func (r *recipes) tell(format string, args ...any) {
+	r.told = append(r.told, fmt.Sprintf(format, args...))
+}
 
 // ask makes one call, and writes down the fields of the answer, or the error.
 func (r *recipes) ask(path string, body fields) fields {
