@@ -71,12 +71,12 @@ func New(c Config) (http.Handler, error) {
 	return mux, nil
 }
 
-// overrides lets ?policy= and ?timeout= stand for the headers, which not every client can set.
+// overrides lets ?policy=, ?timeout= and ?after= stand for the headers, which not every client can set.
 func overrides(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.RawQuery != "" {
 			query := r.URL.Query()
-			for _, name := range [...]string{"policy", "timeout"} {
+			for _, name := range [...]string{"policy", "timeout", "after"} {
 				if query.Has(name) {
 					r.Header.Set(headerPrefix+name, query.Get(name))
 				}
