@@ -86,6 +86,10 @@ faults: ## break a cluster under load and check what clients saw, needs root; SE
 	$(GO) build -trimpath -tags faults -ldflags '$(LDFLAGS)' -o bin/geogate-faults ./cmd/geogate
 	$(GO) run ./test/faults --geogate bin/geogate-faults --seconds $(SECONDS) --seed $(SEED) $(ARGS)
 
+.PHONY: patroni
+patroni: build ## two PostgreSQL servers under Patroni with geogate as their etcd, needs root and Debian's patroni and postgresql
+	test/patroni/run.sh
+
 .PHONY: bench
 bench: build ## compare with etcd on this machine; ARGS="--help" lists the flags
 	$(GO) run ./test/bench $(ARGS)

@@ -1,6 +1,7 @@
 package dc
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -65,7 +66,8 @@ func TestFlippedBitsInTheDatabase(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rnd := rand.New(rand.NewPCG(seed, 1))
-	ctx := testContext(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute) // eight restarts
+	defer cancel()
 	g := newGroup(t, 3)
 	for i := range 60 {
 		g.put(ctx, fmt.Sprintf("k%02d", i), strings.Repeat("v", 500))

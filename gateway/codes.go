@@ -101,6 +101,7 @@ const (
 	errorDomain  = "geogate"
 	reasonNotMet = "POLICY_NOT_MET"
 	reasonClock  = "CLOCK_AHEAD"
+	reasonBehind = "NOT_APPLIED"
 	infoToken    = "token"
 	infoPolicy   = "policy"
 	infoAckedBy  = "acked_by"
@@ -121,6 +122,10 @@ func statusOf(err error) error {
 	var clock *clockError
 	if errors.As(err, &clock) {
 		return clock.status()
+	}
+	var behind *behindError
+	if errors.As(err, &behind) {
+		return behind.status()
 	}
 	for _, w := range wire {
 		if errors.Is(err, w.domain) {

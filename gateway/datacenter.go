@@ -44,6 +44,8 @@ type Reader interface {
 	Watch(store.WatchOptions) Watcher
 	// Revision is the newest one that is visible to reads and was queued to watchers.
 	Revision() int64
+	// Changed is closed after the next entry is applied here; take it before reading what may change.
+	Changed() <-chan struct{}
 }
 
 // Watcher is one watch. Next is called by one goroutine, Progress by the same one between two calls of Next.

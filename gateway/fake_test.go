@@ -43,6 +43,8 @@ type fakeData struct {
 	gate      chan struct{} // when set, a read waits for it
 	degraded  map[string]dc.Degradation
 
+	others map[string]int64 // how far the chains of other datacenters are applied
+
 	leases     map[int64]int64 // TTLs by id
 	renewCalls int
 }
@@ -81,9 +83,31 @@ func (n fakeNode) Position(origin string) event.Position {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if origin != n.name {
-		return event.Position{Origin: origin}
+		return event.Position{Origin: origin, Revision: n.others[origin]}
 	}
 	return event.Position{Origin: origin, Revision: n.own}
+}
+
+func (n fakeNode) Changed() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.committed
+}
+
+// apply is what arrives from another datacenter: its chain up to a revision, and a new key.
+func (d *fakeData) apply(origin string, revision int64, key, value string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.others == nil {
+		d.others = map[string]int64{}
+	}
+	d.others[origin] = revision
+	d.rev++
+	kv := &mvccpb.KeyValue{Key: []byte(key), Value: []byte(value), CreateRevision: d.rev, ModRevision: d.rev, Version: 1}
+	d.live[key] = kv
+	d.history = append(d.history, &mvccpb.Event{Kv: kv})
+	close(d.committed)
+	d.committed = make(chan struct{})
 }
 
 func (n fakeNode) Leading() (uint64, bool) {

@@ -90,7 +90,10 @@ func (s *Server) admit(ctx context.Context, checked error, req proto.Message, lo
 	if err := r.readRequestID(ctx); err != nil {
 		return rule{}, err
 	}
-	return r, checkSize(req, s.cfg.MaxRequestBytes)
+	if err := checkSize(req, s.cfg.MaxRequestBytes); err != nil {
+		return rule{}, err
+	}
+	return r, s.catchUp(ctx)
 }
 
 // finish makes the write unless it was refused, and turns the outcome into an answer.
@@ -119,6 +122,9 @@ func answerRead[R response](ctx context.Context, s *Server, m method, start time
 	err := check()
 	if err == nil && requiresLeader(ctx) && !s.leaders.known() {
 		err = ErrNoLeader
+	}
+	if err == nil {
+		err = s.catchUp(ctx)
 	}
 	if err == nil {
 		readCtx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)

@@ -18,6 +18,7 @@ const (
 	metaPolicy    = "geogate-policy"
 	metaTimeout   = "geogate-timeout"
 	metaRequestID = "geogate-request-id" // idempotency key of a write
+	metaAfter     = "geogate-after"      // tokens of writes that must be applied here first
 	metaForwarded = "geogate-forwarded"  // id of the member that forwarded: such a request is not forwarded again
 )
 

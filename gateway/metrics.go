@@ -67,6 +67,9 @@ type metrics struct {
 
 	fenceRefused prometheus.Counter
 
+	afterWait   prometheus.Histogram
+	afterFailed prometheus.Counter
+
 	rpoUsed    *prometheus.GaugeVec
 	rpoDelayed prometheus.Counter
 	rpoRefused prometheus.Counter
@@ -107,6 +110,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		forwarded: prometheus.NewCounter(counter("forwarded_total", "Requests that were handed to the leader's gateway.")),
 		fenceRefused: prometheus.NewCounter(counter("clock_refused_total",
 			"Writes that were refused because this node's clock was ahead of its peers'; nothing was written.")),
+		afterWait: prometheus.NewHistogram(histogram("after_wait_seconds",
+			"Time for which requests with geogate-after waited until this node had applied the tokens; those that did not have to wait do not count.")),
+		afterFailed: prometheus.NewCounter(counter("after_failures_total",
+			"Requests with geogate-after that were refused because this node did not apply the tokens in time.")),
 		rpoUsed: prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("rpo_used_ratio",
 			"Part of the keyspace's RPO budget (max_lag) that the peers' lag uses up, at the leader. +Inf when the lag is unknown.")), []string{"keyspace"}),
 		rpoDelayed: prometheus.NewCounter(counter("rpo_delayed_total", "ASYNC writes that were slowed because the RPO budget was nearly used up.")),
@@ -141,7 +148,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		return m, nil
 	}
 	for _, c := range []prometheus.Collector{
-		m.requests, seconds, m.failures, wait, m.forwarded, m.fenceRefused,
+		m.requests, seconds, m.failures, wait, m.forwarded, m.fenceRefused, m.afterWait, m.afterFailed,
 		m.rpoUsed, m.rpoDelayed, m.rpoRefused, m.rpoDelay, m.degraded, m.degradedSeconds, m.refused, m.keepAliveStreams, m.keepAlives, m.watchStreams, m.watches, m.watchEvents,
 	} {
 		if err := reg.Register(c); err != nil {

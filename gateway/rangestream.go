@@ -35,6 +35,9 @@ func (k kvServer) streamRange(ctx context.Context, r *pb.RangeRequest, stream gr
 	if requiresLeader(ctx) && !k.leaders.known() {
 		return ErrNoLeader
 	}
+	if err := k.catchUp(ctx); err != nil {
+		return err
+	}
 	if !r.Serializable {
 		if err := k.linearize(ctx); err != nil {
 			return err

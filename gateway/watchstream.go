@@ -58,6 +58,9 @@ func (w watchServer) Watch(stream pb.Watch_WatchServer) error {
 			return rpctypes.ErrGRPCNoLeader
 		}
 	}
+	if err := w.catchUp(stream.Context()); err != nil {
+		return statusOf(err)
+	}
 	ctx, end := context.WithCancelCause(stream.Context())
 	ws := &watchStream{Server: w.Server, stream: stream, ctx: ctx, end: end, watches: map[int64]*watch{}}
 	w.metrics.watchStreams.Inc()

@@ -203,7 +203,8 @@ func TestJSONStreamWithBadMessage(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = resp.Body.Close()
-			if !strings.Contains(string(raw), want) {
+			// Both grpc-gateway 1's names and grpc-gateway 2's.
+			if !strings.Contains(string(raw), want) || !strings.Contains(string(raw), `"grpc_code":3,"http_code":400,`) || !strings.Contains(string(raw), `"code":3,`) {
 				t.Errorf("%.40s: %d %.200q, want %q", body, resp.StatusCode, raw, want)
 			}
 		}

@@ -59,6 +59,10 @@ func TestFlippedBitsInTheStream(t *testing.T) {
 		c.dcs["a"].write(t, random(500))
 	}
 	flips := 0
+	for end := time.Now().Add(10 * time.Second); flips == 0 && time.Now().Before(end); { // until the server has written blocks
+		c.dcs["a"].write(t, random(500))
+		flips += flipBlocks(t, rnd, c.nodes["a"]["n1"].dir)
+	}
 	for range 5 {
 		flips += flipBlocks(t, rnd, c.nodes["a"]["n1"].dir)
 		for range 50 {

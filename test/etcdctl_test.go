@@ -92,6 +92,8 @@ func TestEtcdctlSaysTheSameAsOnEtcd(t *testing.T) {
 		}
 	}
 	compareLeases(t, c, run, theirs, ours)
+	compareRecipes(t, ours, theirs)
+	compareAdmin(t, c, run, theirs, ours)
 	expireElsewhere(t, c, "us-east", "eu-west")
 }
 

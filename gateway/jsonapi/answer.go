@@ -7,6 +7,7 @@ import (
 	"net/http"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -42,13 +43,19 @@ func writeError(ctx context.Context, _ *runtime.ServeMux, _ runtime.Marshaler, w
 		w.Header().Set("WWW-Authenticate", st.Message())
 	}
 	setReceipt(ctx, w)
-	body := failure{Error: st.Message(), Code: st.Code(), Message: st.Message()}
-	for _, d := range st.Proto().GetDetails() {
-		if raw, err := protojson.Marshal(d); err == nil { // a type that this build does not know can't be shown
-			body.Details = append(body.Details, raw)
+	writeJSON(w, code, failure{
+		Error: st.Message(), Code: st.Code(), Message: st.Message(), Details: shown(st.Proto()),
+	})
+}
+
+// shown are the details of a status; those of a type that this build does not know can't be shown.
+func shown(st *spb.Status) (out []json.RawMessage) {
+	for _, d := range st.GetDetails() {
+		if raw, err := protojson.Marshal(d); err == nil {
+			out = append(out, raw)
 		}
 	}
-	writeJSON(w, code, body)
+	return out
 }
 
 func writeJSON(w http.ResponseWriter, code int, body any) {

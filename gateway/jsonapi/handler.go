@@ -11,6 +11,9 @@ import (
 	"go.etcd.io/etcd/api/v3/etcdserverpb/gw"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/encoding/protojson"
+
+	"geogate/gateway/electionpb"
+	"geogate/gateway/lockpb"
 )
 
 // headerPrefix is that of geogate's own metadata, as an HTTP header and as a trailer.
@@ -30,10 +33,11 @@ type Config struct {
 	MaxRequestBytes int
 }
 
-// services are etcd's, as its own package maps them to paths.
+// services are etcd's: most as its own package maps them to paths, locks and elections by the same paths from here.
 var services = []func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error{
 	gw.RegisterKVHandler, gw.RegisterWatchHandler, gw.RegisterLeaseHandler,
 	gw.RegisterClusterHandler, gw.RegisterMaintenanceHandler, gw.RegisterAuthHandler,
+	lockpb.RegisterLockHandler, electionpb.RegisterElectionHandler,
 }
 
 // New builds the handler of everything that is not gRPC on the client port.
@@ -67,12 +71,12 @@ func New(c Config) (http.Handler, error) {
 	return mux, nil
 }
 
-// overrides lets ?policy= and ?timeout= stand for the headers, which not every client can set.
+// overrides lets ?policy=, ?timeout= and ?after= stand for the headers, which not every client can set.
 func overrides(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.RawQuery != "" {
 			query := r.URL.Query()
-			for _, name := range [...]string{"policy", "timeout"} {
+			for _, name := range [...]string{"policy", "timeout", "after"} {
 				if query.Has(name) {
 					r.Header.Set(headerPrefix+name, query.Get(name))
 				}

@@ -2,14 +2,17 @@ package jsonapi
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 // streams are the paths whose body is a stream of requests. It may go on for ever; a single message in it is
@@ -55,7 +58,8 @@ func limited(next http.Handler, limit int64) http.Handler {
 	})
 }
 
-// decoding tells the body where a message begins, and ends the stream when one can't be read.
+// decoding tells the body where a message begins, and ends the stream when one can't be read. What it encodes
+// differs in the error at the end of a stream alone.
 type decoding struct{ runtime.Marshaler }
 
 func (d decoding) NewDecoder(from io.Reader) runtime.Decoder {
@@ -72,6 +76,35 @@ func (d decoding) NewDecoder(from io.Reader) runtime.Decoder {
 		}
 		return err
 	})
+}
+
+// ended is the last message of a stream that failed: what grpc-gateway 2 and so etcd since 3.6 answers (code,
+// message, details), and the names that grpc-gateway 1 had (grpc_code, http_code, http_status), which Patroni reads.
+type ended struct {
+	GRPCCode   codes.Code        `json:"grpc_code"`
+	HTTPCode   int               `json:"http_code"`
+	HTTPStatus string            `json:"http_status"`
+	Code       codes.Code        `json:"code"`
+	Message    string            `json:"message"`
+	Details    []json.RawMessage `json:"details,omitempty"`
+}
+
+// Marshal gives the error of a stream all its names; everything else is the inner marshaler's.
+func (d decoding) Marshal(v any) ([]byte, error) {
+	chunk, ok := v.(map[string]proto.Message)
+	if !ok {
+		return d.Marshaler.Marshal(v)
+	}
+	st, ok := chunk["error"].(*spb.Status)
+	if !ok {
+		return d.Marshaler.Marshal(v)
+	}
+	code := codes.Code(st.GetCode()) //nolint:gosec // a gRPC code, made by this process
+	status := runtime.HTTPStatusFromCode(code)
+	return json.Marshal(map[string]ended{"error": {
+		GRPCCode: code, HTTPCode: status, HTTPStatus: http.StatusText(status),
+		Code: code, Message: st.GetMessage(), Details: shown(st),
+	}})
 }
 
 // streamError is the status with which a stream ends.
