@@ -23,7 +23,7 @@ const (
 	prefixPermission = Prefix + "permission/"
 )
 
-// MaxNameBytes bounds the name of a user or role. It is what etcd's database can take; a longer one ends etcd.
+// MaxNameBytes bounds the name of a user or role. It is the longest key that etcd's database, bbolt, takes.
 const MaxNameBytes = 32 << 10
 
 // Entry is a live entry of the system table.
