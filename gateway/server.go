@@ -21,6 +21,8 @@ import (
 	"geogate/gateway/geopb"
 	"geogate/gateway/lockpb"
 	"geogate/gateway/split"
+	"geogate/gateway/trunk"
+	"geogate/gateway/trunk/trunkpb"
 )
 
 // Server is one node's gateway.
@@ -34,6 +36,7 @@ type Server struct {
 	keyspaces   *keyspaces
 	metrics     *metrics
 	forward     *forwarder
+	trunks      *trunk.Server // of the other nodes
 	leaders     *leaderWatch
 	health      *health.Server
 	tokens      *tokens
@@ -96,6 +99,7 @@ func New(config Config) (*Server, error) {
 	})
 	s.split = split.New(split.Config{Listener: cfg.Listener, TLS: cfg.TLS})
 	s.grpc = grpc.NewServer(s.serverOptions()...)
+	s.trunks = trunk.NewServer(s.carried(), trunkBytes, s.stopping)
 	s.register()
 	if s.web, err = newWeb(s); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
@@ -133,6 +137,7 @@ func (s *Server) register() {
 	lockpb.RegisterLockServer(s.grpc, lockServer{Server: s})
 	electionpb.RegisterElectionServer(s.grpc, electionServer{Server: s})
 	geopb.RegisterGeoServer(s.grpc, geoServer{Server: s})
+	trunkpb.RegisterTrunkServer(s.grpc, s.trunks)
 	s.health.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING) // until a leader is known
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
@@ -181,6 +186,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Wait()
 	s.loop.close()
 	s.receivers.Wait()
+	s.trunks.Wait()
 	s.forward.close()
 	return err
 }

@@ -1,0 +1,29 @@
+package trunk
+
+import "google.golang.org/grpc/metadata"
+
+// trailers stands in for gRPC's stream of a call, which has none of its own; headers go with them. It is used by the call's
+// own goroutine.
+type trailers struct {
+	method string
+	md     metadata.MD
+}
+
+// Method is the full name of the called method.
+func (t *trailers) Method() string { return t.method }
+
+// SetHeader adds to the trailers.
+func (t *trailers) SetHeader(md metadata.MD) error { return t.SetTrailer(md) }
+
+// SendHeader adds to the trailers.
+func (t *trailers) SendHeader(md metadata.MD) error { return t.SetTrailer(md) }
+
+// SetTrailer adds to the trailers.
+func (t *trailers) SetTrailer(md metadata.MD) error {
+	if t.md == nil {
+		t.md = md
+		return nil
+	}
+	t.md = metadata.Join(t.md, md)
+	return nil
+}
