@@ -59,6 +59,7 @@ func newForwarder(c *Config) *forwarder {
 			MinConnectTimeout: 2 * time.Second,
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
+		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connWindow),
 		grpc.WithDisableServiceConfig(), // no retries but our own
 		grpc.WithDisableRetry(),
 		grpc.WithNoProxy(), // these are neighbours
