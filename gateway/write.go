@@ -13,6 +13,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"geogate/dc"
+	"geogate/gateway/trunk"
 	"geogate/replication/policy"
 )
 
@@ -67,7 +68,7 @@ var (
 // the leader's gateway. The error may be of the domain.
 func write[Q proto.Message, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule) (R, error) {
 	forwarded := isForwarded(ctx)
-	if forwarded {
+	if forwarded && !trunk.Carries(ctx) {
 		s.markServed(ctx)
 	}
 	if _, leading := s.dc.Leading(); leading { // the common case, without closures

@@ -1,6 +1,17 @@
 package trunk
 
-import "google.golang.org/grpc/metadata"
+import (
+	"context"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+)
+
+// Carries says whether a call came over a trunk.
+func Carries(ctx context.Context) bool {
+	_, ok := grpc.ServerTransportStreamFromContext(ctx).(*trailers)
+	return ok
+}
 
 // trailers stands in for gRPC's stream of a call, which has none of its own; headers go with them. It is used by the call's
 // own goroutine.

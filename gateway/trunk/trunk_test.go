@@ -195,6 +195,24 @@ func TestCancelReachesTheOtherEnd(t *testing.T) {
 	e.echo(t, "the stream goes on")
 }
 
+// A value that can't be encoded is left out, and spoils nothing for the other calls.
+func TestBinaryMetadata(t *testing.T) {
+	seen := make(chan metadata.MD, 1)
+	e := newEnds(t, map[string]Handler{"see": func(ctx context.Context, _ []byte) (proto.Message, error) {
+		md, _ := metadata.FromIncomingContext(ctx)
+		seen <- md
+		return &wrapperspb.BytesValue{}, grpc.SetTrailer(ctx, metadata.MD{"x-bin": {"\xff"}, "y": {"1"}})
+	}})
+	sent := metadata.MD{"a": {"1", "2"}, "b-bin": {"\xff\xfe"}, "c": {"\x80"}, "d": {""}}
+	trailer, err := e.line.Call(t.Context(), "see", sent, wrapperspb.Bytes(nil), new(wrapperspb.BytesValue))
+	if err != nil || len(trailer) != 1 || len(trailer["y"]) != 1 {
+		t.Errorf("trailers of %d keys, %v", len(trailer), err)
+	}
+	if md := <-seen; len(md) != 2 || fmt.Sprint(md["a"], md["d"]) != "[1 2] []" {
+		t.Errorf("%d keys, a %v, d %v", len(md), md["a"], md["d"])
+	}
+}
+
 func TestDeadlineTravels(t *testing.T) {
 	left := make(chan time.Duration, 1)
 	e := newEnds(t, map[string]Handler{"left": func(ctx context.Context, _ []byte) (proto.Message, error) {

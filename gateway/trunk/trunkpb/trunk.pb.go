@@ -79,7 +79,7 @@ type Call struct {
 	Method        string                 `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"` // full name, such as /etcdserverpb.KV/Put
 	Request       []byte                 `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"`
 	TimeoutNs     int64                  `protobuf:"varint,4,opt,name=timeout_ns,json=timeoutNs,proto3" json:"timeout_ns,omitempty"` // how long the caller waits; 0 is for ever
-	Metadata      []*Header              `protobuf:"bytes,5,rep,name=metadata,proto3" json:"metadata,omitempty"`
+	Metadata      []string               `protobuf:"bytes,5,rep,name=metadata,proto3" json:"metadata,omitempty"`                     // key, value, key, value; a key may come again
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -142,61 +142,9 @@ func (x *Call) GetTimeoutNs() int64 {
 	return 0
 }
 
-func (x *Call) GetMetadata() []*Header {
+func (x *Call) GetMetadata() []string {
 	if x != nil {
 		return x.Metadata
-	}
-	return nil
-}
-
-type Header struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	Values        []string               `protobuf:"bytes,2,rep,name=values,proto3" json:"values,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Header) Reset() {
-	*x = Header{}
-	mi := &file_trunk_proto_msgTypes[2]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Header) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Header) ProtoMessage() {}
-
-func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_trunk_proto_msgTypes[2]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Header.ProtoReflect.Descriptor instead.
-func (*Header) Descriptor() ([]byte, []int) {
-	return file_trunk_proto_rawDescGZIP(), []int{2}
-}
-
-func (x *Header) GetKey() string {
-	if x != nil {
-		return x.Key
-	}
-	return ""
-}
-
-func (x *Header) GetValues() []string {
-	if x != nil {
-		return x.Values
 	}
 	return nil
 }
@@ -210,7 +158,7 @@ type Replies struct {
 
 func (x *Replies) Reset() {
 	*x = Replies{}
-	mi := &file_trunk_proto_msgTypes[3]
+	mi := &file_trunk_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -222,7 +170,7 @@ func (x *Replies) String() string {
 func (*Replies) ProtoMessage() {}
 
 func (x *Replies) ProtoReflect() protoreflect.Message {
-	mi := &file_trunk_proto_msgTypes[3]
+	mi := &file_trunk_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -235,7 +183,7 @@ func (x *Replies) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Replies.ProtoReflect.Descriptor instead.
 func (*Replies) Descriptor() ([]byte, []int) {
-	return file_trunk_proto_rawDescGZIP(), []int{3}
+	return file_trunk_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Replies) GetReplies() []*Reply {
@@ -249,15 +197,15 @@ type Reply struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	Response      []byte                 `protobuf:"bytes,2,opt,name=response,proto3" json:"response,omitempty"`
-	Status        []byte                 `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"` // google.rpc.Status; empty when the call succeeded
-	Trailer       []*Header              `protobuf:"bytes,4,rep,name=trailer,proto3" json:"trailer,omitempty"`
+	Status        []byte                 `protobuf:"bytes,3,opt,name=status,proto3" json:"status,omitempty"`   // google.rpc.Status; empty when the call succeeded
+	Trailer       []string               `protobuf:"bytes,4,rep,name=trailer,proto3" json:"trailer,omitempty"` // as metadata
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Reply) Reset() {
 	*x = Reply{}
-	mi := &file_trunk_proto_msgTypes[4]
+	mi := &file_trunk_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -269,7 +217,7 @@ func (x *Reply) String() string {
 func (*Reply) ProtoMessage() {}
 
 func (x *Reply) ProtoReflect() protoreflect.Message {
-	mi := &file_trunk_proto_msgTypes[4]
+	mi := &file_trunk_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -282,7 +230,7 @@ func (x *Reply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reply.ProtoReflect.Descriptor instead.
 func (*Reply) Descriptor() ([]byte, []int) {
-	return file_trunk_proto_rawDescGZIP(), []int{4}
+	return file_trunk_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Reply) GetId() uint64 {
@@ -306,7 +254,7 @@ func (x *Reply) GetStatus() []byte {
 	return nil
 }
 
-func (x *Reply) GetTrailer() []*Header {
+func (x *Reply) GetTrailer() []string {
 	if x != nil {
 		return x.Trailer
 	}
@@ -321,24 +269,21 @@ const file_trunk_proto_rawDesc = "" +
 	"geogate.v1\"K\n" +
 	"\x05Calls\x12&\n" +
 	"\x05calls\x18\x01 \x03(\v2\x10.geogate.v1.CallR\x05calls\x12\x1a\n" +
-	"\bcanceled\x18\x02 \x03(\x04R\bcanceled\"\x97\x01\n" +
+	"\bcanceled\x18\x02 \x03(\x04R\bcanceled\"\x83\x01\n" +
 	"\x04Call\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12\x18\n" +
 	"\arequest\x18\x03 \x01(\fR\arequest\x12\x1d\n" +
 	"\n" +
-	"timeout_ns\x18\x04 \x01(\x03R\ttimeoutNs\x12.\n" +
-	"\bmetadata\x18\x05 \x03(\v2\x12.geogate.v1.HeaderR\bmetadata\"2\n" +
-	"\x06Header\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
-	"\x06values\x18\x02 \x03(\tR\x06values\"6\n" +
+	"timeout_ns\x18\x04 \x01(\x03R\ttimeoutNs\x12\x1a\n" +
+	"\bmetadata\x18\x05 \x03(\tR\bmetadata\"6\n" +
 	"\aReplies\x12+\n" +
-	"\areplies\x18\x01 \x03(\v2\x11.geogate.v1.ReplyR\areplies\"y\n" +
+	"\areplies\x18\x01 \x03(\v2\x11.geogate.v1.ReplyR\areplies\"e\n" +
 	"\x05Reply\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
 	"\bresponse\x18\x02 \x01(\fR\bresponse\x12\x16\n" +
-	"\x06status\x18\x03 \x01(\fR\x06status\x12,\n" +
-	"\atrailer\x18\x04 \x03(\v2\x12.geogate.v1.HeaderR\atrailer2<\n" +
+	"\x06status\x18\x03 \x01(\fR\x06status\x12\x18\n" +
+	"\atrailer\x18\x04 \x03(\tR\atrailer2<\n" +
 	"\x05Trunk\x123\n" +
 	"\x05Carry\x12\x11.geogate.v1.Calls\x1a\x13.geogate.v1.Replies(\x010\x01B\x1fZ\x1dgeogate/gateway/trunk/trunkpbb\x06proto3"
 
@@ -354,26 +299,23 @@ func file_trunk_proto_rawDescGZIP() []byte {
 	return file_trunk_proto_rawDescData
 }
 
-var file_trunk_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_trunk_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
 var file_trunk_proto_goTypes = []any{
 	(*Calls)(nil),   // 0: geogate.v1.Calls
 	(*Call)(nil),    // 1: geogate.v1.Call
-	(*Header)(nil),  // 2: geogate.v1.Header
-	(*Replies)(nil), // 3: geogate.v1.Replies
-	(*Reply)(nil),   // 4: geogate.v1.Reply
+	(*Replies)(nil), // 2: geogate.v1.Replies
+	(*Reply)(nil),   // 3: geogate.v1.Reply
 }
 var file_trunk_proto_depIdxs = []int32{
 	1, // 0: geogate.v1.Calls.calls:type_name -> geogate.v1.Call
-	2, // 1: geogate.v1.Call.metadata:type_name -> geogate.v1.Header
-	4, // 2: geogate.v1.Replies.replies:type_name -> geogate.v1.Reply
-	2, // 3: geogate.v1.Reply.trailer:type_name -> geogate.v1.Header
-	0, // 4: geogate.v1.Trunk.Carry:input_type -> geogate.v1.Calls
-	3, // 5: geogate.v1.Trunk.Carry:output_type -> geogate.v1.Replies
-	5, // [5:6] is the sub-list for method output_type
-	4, // [4:5] is the sub-list for method input_type
-	4, // [4:4] is the sub-list for extension type_name
-	4, // [4:4] is the sub-list for extension extendee
-	0, // [0:4] is the sub-list for field type_name
+	3, // 1: geogate.v1.Replies.replies:type_name -> geogate.v1.Reply
+	0, // 2: geogate.v1.Trunk.Carry:input_type -> geogate.v1.Calls
+	2, // 3: geogate.v1.Trunk.Carry:output_type -> geogate.v1.Replies
+	3, // [3:4] is the sub-list for method output_type
+	2, // [2:3] is the sub-list for method input_type
+	2, // [2:2] is the sub-list for extension type_name
+	2, // [2:2] is the sub-list for extension extendee
+	0, // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_trunk_proto_init() }
@@ -387,7 +329,7 @@ func file_trunk_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trunk_proto_rawDesc), len(file_trunk_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   4,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
