@@ -44,6 +44,9 @@ func write[R proto.Message](ctx context.Context, d *DC, k kind, req proto.Messag
 		return none, Commit{}, fmt.Errorf("encode request: %w", err)
 	}
 	it := item{kind: k, payload: payload, auth: d.authRevision(ctx)}
+	if k != kindCompact && k != kindAlarm {
+		it.keyspace = keyspaceOf(ctx)
+	}
 	// A repetition has its answer already, whatever room there is.
 	if requestID(ctx) == "" || k == kindCompact {
 		if err := d.room(k, req); err != nil {

@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"geogate/replication/event"
 )
@@ -122,13 +123,38 @@ func (b *Batch) Ascend(from []byte, fn func(key []byte, h Head) bool) {
 	})
 }
 
-// Floor is the revision up to which an origin's frames are not retained.
+// Floor is the revision up to which an origin's frames are not retained; without any, that is all.
 func (b *Batch) Floor(origin string) int64 {
-	if c := b.s.chains[origin]; c != nil {
-		if len(c.frames) == 0 {
-			return c.head
-		}
+	if c := b.s.chains[origin]; c != nil && len(c.frames) > 0 {
 		return c.floor
 	}
-	return 0
+	return math.MaxInt64
+}
+
+// Frames is [Store.Frames] within a batch. Behind a place whose next frame is not kept it begins with the oldest one.
+func (b *Batch) Frames(origin string, after int64, maxBytes int) ([]event.Sealed, error) {
+	c := b.s.chains[origin]
+	if c == nil {
+		return nil, nil
+	}
+	wanted := c.upTo(c.after(after), maxBytes)
+	out := make([]event.Sealed, len(wanted))
+	for i := range wanted {
+		if wanted[i].sealed != nil {
+			out[i] = *wanted[i].sealed
+			continue
+		}
+		r, err := b.reader()
+		if err != nil {
+			return nil, err
+		}
+		err = b.s.reading(func() (err error) {
+			out[i], err = readFrame(r.tx, origin, wanted[i].last, wanted[i].last <= c.plain)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
 }
