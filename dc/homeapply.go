@@ -117,19 +117,19 @@ func tails(old, next homes.Value, starts []tenureStart, applied func(homes.Life)
 	}
 	const all = int64(1)<<62 - 1
 	for _, t := range append(slices.Clip(old.Past), homes.Tenure{Epoch: old.Epoch, Home: old.Home, Cut: all}) {
-		counts := int64(0)
+		counts := int64(1) // no write has that revision, but a grave of nothing known: see graveBefore
 		same := func(x homes.Tenure) bool { return x.Epoch == t.Epoch && x.Home == t.Home }
 		switch i := slices.IndexFunc(next.Past, same); {
 		case next.Epoch == t.Epoch && next.Home == t.Home:
 			counts = all
 		case i >= 0:
-			counts = next.Past[i].Cut
+			counts = max(counts, next.Past[i].Cut)
 		case t.Epoch < first:
 			continue
 		default: // of a side that lost against an operator's --force
 			for _, s := range starts {
 				if s.epoch == t.Epoch && s.home == t.Home {
-					counts = s.revision
+					counts = max(counts, s.revision)
 				}
 			}
 		}

@@ -25,13 +25,16 @@ func (a *applier) beginToKeep() {
 	a.saveCheckpoints([]checkpoint{{Revision: a.batch.Revision(), Vector: a.dc.state.vector()}})
 }
 
-// keepHistory moves on to the newest checkpoint that the chains have been trimmed to, and adds one of now.
+// keepHistory adds a checkpoint of now, and moves on to the newest one that the chains have been trimmed to.
 func (a *applier) keepHistory() {
 	s := &a.dc.state
 	if len(s.homes.regs) == 0 {
 		return
 	}
 	cs := s.checkpoints
+	if n := len(cs); n == 0 || cs[n-1].Revision < a.batch.Revision() {
+		cs = append(append([]checkpoint(nil), cs...), checkpoint{Revision: a.batch.Revision(), Vector: s.vector()})
+	}
 	for i := len(cs) - 1; i > 0; i-- {
 		if a.trimmedTo(cs[i].Vector) {
 			cs = cs[i:]
@@ -41,9 +44,7 @@ func (a *applier) keepHistory() {
 	for origin := range s.positions {
 		a.batch.DropKept(origin, a.batch.Floor(origin))
 	}
-	if n := len(cs); n == 0 || cs[n-1].Revision < a.batch.Revision() {
-		cs = append(append([]checkpoint(nil), cs...), checkpoint{Revision: a.batch.Revision(), Vector: s.vector()})
-	} else if n == len(s.checkpoints) {
+	if len(cs) == len(s.checkpoints) && cs[0].Revision == s.checkpoints[0].Revision {
 		return
 	}
 	if len(cs) > maxCheckpoints {
