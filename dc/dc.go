@@ -190,8 +190,9 @@ type DC struct {
 	conf  []byte // marshaled membership, stored with the applied index
 
 	published atomic.Pointer[published]
-	asideFull atomic.Bool
-	users     atomic.Pointer[auth.State] // never nil once open
+	asideFull atomic.Bool                     // the last step of taking back found no room
+	heldAt    atomic.Pointer[map[string]held] // by origin; replaced by the apply goroutine, never changed
+	users     atomic.Pointer[auth.State]      // never nil once open
 	signal    signal
 }
 

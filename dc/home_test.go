@@ -311,3 +311,7 @@ func TestFencedFramesWaitAndOthersPass(t *testing.T) {
 		t.Errorf("b has %q", got)
 	}
 }
+
+func drain(v homes.Value) homes.Command {
+	return homes.Command{Kind: homes.Drain, Keyspace: locks, Known: v}
+}

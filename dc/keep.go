@@ -28,7 +28,7 @@ func (a *applier) beginToKeep() {
 // keepHistory adds a checkpoint of now, and moves on to the newest one that the chains have been trimmed to.
 func (a *applier) keepHistory() {
 	s := &a.dc.state
-	if len(s.homes.regs) == 0 {
+	if len(s.homes.regs) == 0 || len(s.homes.overruns) > 0 { // what is left to take back needs it
 		return
 	}
 	cs := s.checkpoints

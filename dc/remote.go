@@ -33,6 +33,7 @@ func (a *applier) receive(payload []byte) (refusal, err error) {
 	counts, lost, held := a.judged(f)
 	if held != nil {
 		a.dc.metrics.homes.held.WithLabelValues(f.Origin).Inc()
+		a.dc.hold(f.Origin, held)
 		return held, nil
 	}
 	if err := a.setAsideTxns(f, lost); err != nil {
@@ -43,6 +44,7 @@ func (a *applier) receive(payload []byte) (refusal, err error) {
 	if err != nil {
 		return nil, err
 	}
+	a.dc.release(f.Origin)
 	a.touched(f.Origin, touched)
 	a.batch.AppendFrame(sealed)
 	a.advance(&sealed)

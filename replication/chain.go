@@ -35,7 +35,8 @@ type Backlog struct {
 type Applier interface {
 	// Propose hands a frame to this DC's Raft group. It may block while too much is in flight, until ctx ends.
 	// The channel is buffered and gets exactly one value: nil once the frame is committed by a majority of
-	// this DC and applied here, or had been before, else why not. Frames of one origin are proposed in chain
+	// this DC and applied here, or had been before, else why not. With [event.ErrHeld] the frame must wait for
+	// something else that is applied here, and is proposed again after Changed. Frames of one origin are proposed in chain
 	// order, without waiting for the one before.
 	Propose(ctx context.Context, frame event.Sealed) (<-chan error, error)
 }
