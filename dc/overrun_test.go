@@ -381,3 +381,7 @@ func stateOfKey(r *replica, key string) (store.Head, bool) {
 	b.Commit(r.store.Applied())
 	return h, ok
 }
+
+func compactRequest(revision int64) *pb.CompactionRequest {
+	return &pb.CompactionRequest{Revision: revision}
+}

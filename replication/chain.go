@@ -55,6 +55,8 @@ type Snapshots interface {
 	// Marks is where this DC stands in each life of each origin, its own revision, and the highest stamp that
 	// it has applied, all of one moment. The marks are not changed by either side.
 	Marks() (marks []event.Mark, revision int64, high event.Stamp)
+	// SnapshotMarks is Marks for the beginning of a snapshot: how far what Export gives from then on goes at least.
+	SnapshotMarks() (marks []event.Mark, revision int64, high event.Stamp, err error)
 	// Export encodes the newest state of the keys behind `after` (all when empty), tombstones included, about
 	// maxBytes of it: opaque to replication. Live keys that had that state at this DC's revision `since` are
 	// left out. Behind `last` there is more unless done.

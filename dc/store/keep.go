@@ -61,9 +61,13 @@ func keptName(origin string, revision int64) string {
 
 // KeptGraves returns, for each key, the grave that the first write of an origin behind a revision replaced.
 func (b *Batch) KeptGraves(origin string, behind int64) (map[string]Geo, error) {
+	return b.s.keptGravesLocked(origin, behind)
+}
+
+func (s *Store) keptGravesLocked(origin string, behind int64) (map[string]Geo, error) {
 	out := map[string]Geo{}
 	var err error
-	b.EachRecord(keptGraves, keptName(origin, behind+1), func(name string, value []byte) bool {
+	s.eachRecordLocked(keptGraves, keptName(origin, behind+1), func(name string, value []byte) bool {
 		if len(name) <= len(origin) || name[:len(origin)+1] != origin+"\x00" {
 			return false
 		}
