@@ -132,6 +132,7 @@ func (a *applier) place(m event.Mark, from string, ended map[life]bool) error {
 func (a *applier) jump(p event.Position) {
 	a.setPosition(p)
 	a.batch.ResetChain(p.Origin, p.Incarnation, p.Revision)
+	a.dropsUnconfirmed(p.Origin, p.Revision)
 }
 
 // succeed makes a life the present one of its origin. What DCs were known to have of the one before says

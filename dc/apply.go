@@ -60,7 +60,7 @@ func (a *applier) apply() error {
 				err = a.countDegraded(it.note, a.results[i].commit)
 			}
 		case kindRequest:
-			if a.results[i], err = a.request(it.payload, a.entry.stamp+event.Stamp(i)); err == nil {
+			if a.results[i], err = a.request(&it, a.entry.stamp+event.Stamp(i)); err == nil {
 				err = a.countDegraded(it.note, a.results[i].commit)
 			}
 		case kindLease:
@@ -73,6 +73,8 @@ func (a *applier) apply() error {
 			a.results[i], err = a.auth(&it, a.entry.stamp+event.Stamp(i))
 		case kindFrame:
 			a.results[i].err, err = a.receive(it.payload)
+		case kindHome:
+			a.results[i], err = a.home(&it)
 		case kindConfirm:
 			err = a.confirm(it.payload, it.note)
 		case kindMerge:
@@ -96,6 +98,7 @@ func (a *applier) apply() error {
 		}
 	}
 	a.settle()
+	a.settleHomes()
 	if _, err := a.users(); err != nil { // what is published behind the batch
 		return err
 	}
@@ -133,6 +136,7 @@ func (a *applier) skipFrame() {
 	last := a.frame.Last()
 	a.setPosition(event.Position{Origin: own, Incarnation: a.frame.Incarnation, Revision: last})
 	a.batch.TrimFrames(own, last)
+	a.dropsUnconfirmed(own, last)
 	a.batch.DropGraves(event.Vector{own: last}, maxGravesPerEntry)
 	a.dc.metrics.writes.Add(float64(len(a.frame.Txns)))
 }

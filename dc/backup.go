@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"geogate/consensus"
 	"geogate/dc/store"
@@ -45,6 +46,11 @@ type RestoreConfig struct {
 	// Bump is added to the revision, and history before that is dropped: more than the datacenter has written
 	// since the backup, so that no client sees a revision go back. 0 leaves revision and history as they are.
 	Bump int64
+
+	// HomeLease is at least the lease of homes of single-writer keyspaces, as configured when the backup was taken or
+	// later: what this DC promised after the backup is forgotten, and another home may count on it for so long. 0
+	// means a minute.
+	HomeLease time.Duration
 
 	// Resurrect leaves out the comparison with the other datacenters: what they have deleted since the backup
 	// comes back everywhere when they have forgotten it. Only for when none of them has data that counts.
@@ -125,6 +131,9 @@ func beginLife(s *store.Store, cfg *RestoreConfig, at store.Applied) error {
 	if err != nil {
 		return err
 	}
+	if err := st.homes.load(s, 0); err != nil {
+		return err
+	}
 	b, err := s.Begin()
 	if err != nil {
 		return err
@@ -141,6 +150,7 @@ func beginLife(s *store.Store, cfg *RestoreConfig, at store.Applied) error {
 	if cfg.Bump > 0 {
 		b.Leap(cfg.Bump)
 	}
+	a.barHomes(cfg.HomeLease)
 	a.setRestored(nil) // of a backup that was restored itself
 	if !cfg.Resurrect {
 		a.setRestored(&restored{Revision: b.Revision()})
@@ -168,6 +178,7 @@ func (a *applier) endLife() {
 		a.batch.SetMeta(metaPosition+name, nil)
 		a.batch.SetMeta(metaOrigins, mustMarshal(slices.Sorted(maps.Keys(s.positions))))
 		a.batch.ResetChain(name, 0, 0)
+		a.dropsUnconfirmed(name, p.Revision)
 	}
 	s.incarnation = 0
 	a.batch.SetMeta(metaIncarnation, nil)

@@ -20,6 +20,7 @@ import (
 	"geogate/dc/auth"
 	"geogate/dc/store"
 	"geogate/replication/event"
+	"geogate/replication/homes"
 )
 
 // Defaults of [Config].
@@ -79,7 +80,11 @@ type Config struct {
 	Logger          *slog.Logger     // nil means off
 	Registerer      prometheus.Registerer
 
-	requests int // how many request ids are remembered; 0 means maxRequests. For tests: replicas must agree
+	// Witness says that this DC votes on homes of keyspaces and holds no data: its marks are nobody's.
+	Witness bool
+
+	aside    int64 // bound of what is set aside, in bytes; 0 means maxAsideBytes. For tests: replicas must agree
+	requests int   // how many request ids are remembered; 0 means maxRequests. For tests: replicas must agree
 }
 
 func (c *Config) validate() error {
@@ -185,7 +190,9 @@ type DC struct {
 	conf  []byte // marshaled membership, stored with the applied index
 
 	published atomic.Pointer[published]
-	users     atomic.Pointer[auth.State] // never nil once open
+	asideFull atomic.Bool                     // the last step of taking back found no room
+	heldAt    atomic.Pointer[map[string]held] // by origin; replaced by the apply goroutine, never changed
+	users     atomic.Pointer[auth.State]      // never nil once open
 	signal    signal
 }
 
@@ -204,6 +211,9 @@ type published struct {
 	degraded    map[string]Degradation
 	alarms      alarms
 	restored    *restored
+	registers   []homes.Register // by keyspace
+	homeMarks   []event.Mark     // of their decisions, for comparisons
+	overruns    []string         // keyspaces of which something is being taken back
 }
 
 // Open opens or creates the replica's data and reads the log. It starts nothing.
@@ -232,6 +242,9 @@ func Open(cfg Config) (*DC, error) {
 		return nil, errors.Join(err, d.store.Close())
 	}
 	if err := d.leases.load(d.store); err != nil {
+		return nil, errors.Join(err, d.store.Close())
+	}
+	if err := d.loadHomes(); err != nil {
 		return nil, errors.Join(err, d.store.Close())
 	}
 	if err := d.loadAuth(); err != nil {
@@ -264,7 +277,7 @@ func (d *DC) Run(ctx context.Context) error {
 		return d.node.Run(ctx)
 	})
 	g.Go(func() error { return d.store.Run(storeCtx) })
-	for _, care := range []func(context.Context){d.retain, d.compactAutomatically, d.runLessor, d.watchSpace} {
+	for _, care := range []func(context.Context){d.retain, d.compactAutomatically, d.runLessor, d.watchSpace, d.takeBackRest} {
 		g.Go(func() error {
 			care(careCtx)
 			return nil
@@ -293,6 +306,9 @@ func (d *DC) publish(index uint64) {
 		revision:    d.store.Revision(),
 		alarms:      d.state.alarms,
 		restored:    d.state.restored,
+		registers:   d.state.homes.list,
+		homeMarks:   d.state.homes.marks,
+		overruns:    d.state.homes.overruns,
 	}
 	for _, o := range d.origins {
 		p.positions[o] = event.Position{Origin: o}

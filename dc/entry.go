@@ -29,13 +29,14 @@ const (
 	kindAuth    kind = 12 // a change of users and roles: see auth.go
 	kindAlarm   kind = 13 // etcdserverpb.AlarmRequest
 	kindRepair  kind = 14 // a key that differs from the other DCs' is put right
+	kindHome    kind = 15 // a command to the register of a keyspace: see homeapply.go
 
-	lastKind = kindRepair
+	lastKind = kindHome
 )
 
 // afterWrites says whether items of this kind come after the local writes of their entry.
 func (k kind) afterWrites() bool {
-	return k == kindFrame || k == kindConfirm || k == kindMerge || k == kindAdopt || k == kindRepair
+	return k == kindFrame || k == kindConfirm || k == kindMerge || k == kindAdopt || k == kindRepair || k == kindHome
 }
 
 // item is one proposal inside an entry.
@@ -44,6 +45,9 @@ type item struct {
 	payload []byte
 	note    []byte // of a confirm: see note.go; of a write: see degraded.go. Older builds skip it
 	auth    uint64 // revision of the users and roles that permit a write; 0 while authentication is off
+	// keyspace is the prefix of the single-writer keyspace of a write, nil for none. Older builds skip it, but stop at
+	// the item of kind 15 before, without which it is refused.
+	keyspace []byte
 }
 
 // entry is what one Raft entry carries: the proposals that waited together. Local writes come before
@@ -68,6 +72,7 @@ const (
 	itemFieldPayload = 2
 	itemFieldNote    = 3
 	itemFieldAuth    = 4
+	itemFieldHome    = 5
 
 	itemOverhead = 36 // bytes of tags and lengths around a payload, at most
 )
@@ -95,6 +100,9 @@ func (e *entry) marshal(size int) []byte {
 		if it.auth != 0 {
 			size += 1 + protowire.SizeVarint(it.auth)
 		}
+		if it.keyspace != nil {
+			size += 1 + protowire.SizeBytes(len(it.keyspace))
+		}
 		b = protowire.AppendVarint(b, uint64(size))
 		b = protowire.AppendTag(b, itemFieldKind, protowire.VarintType)
 		b = protowire.AppendVarint(b, uint64(it.kind))
@@ -107,6 +115,10 @@ func (e *entry) marshal(size int) []byte {
 		if it.auth != 0 {
 			b = protowire.AppendTag(b, itemFieldAuth, protowire.VarintType)
 			b = protowire.AppendVarint(b, it.auth)
+		}
+		if it.keyspace != nil {
+			b = protowire.AppendTag(b, itemFieldHome, protowire.BytesType)
+			b = protowire.AppendBytes(b, it.keyspace)
 		}
 	}
 	return b
@@ -182,6 +194,11 @@ func unmarshalItem(b []byte) (item, error) {
 			it.note, n = protowire.ConsumeBytes(b)
 		case num == itemFieldAuth && typ == protowire.VarintType:
 			it.auth, n = protowire.ConsumeVarint(b)
+		case num == itemFieldHome && typ == protowire.BytesType:
+			var raw []byte
+			if raw, n = protowire.ConsumeBytes(b); n >= 0 {
+				it.keyspace = raw[:len(raw):len(raw)]
+			}
 		default:
 			n = protowire.ConsumeFieldValue(num, typ, b)
 		}

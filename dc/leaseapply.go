@@ -44,9 +44,14 @@ func (a *applier) grant(x lease.Lease) result {
 	return result{response: &pb.LeaseGrantResponse{Header: a.header(), ID: x.ID, TTL: x.TTL}}
 }
 
-// revoke deletes the lease's keys, in order, as one transaction of this DC. Without keys it takes no revision.
+// revoke deletes the lease's keys, in order, as one transaction of this DC, and one more for each single-writer
+// keyspace that it has keys in. Without keys it takes no revision.
 func (a *applier) revoke(c lease.Command, stamp event.Stamp) result {
 	id := c.Leases[0].ID
+	groups, err := a.attached(id)
+	if err != nil {
+		return result{err: err} // the lease stays until it is known who is the home of its keys
+	}
 	if !a.dc.leases.revoke(id, c.Leases[0].Granted) {
 		return result{err: ErrLeaseNotFound}
 	}
@@ -56,12 +61,20 @@ func (a *applier) revoke(c lease.Command, stamp event.Stamp) result {
 	} else {
 		a.dc.metrics.revoked.Inc()
 	}
-	a.batch.NextTxn()
-	m := a.mutation(stamp)
-	for _, key := range a.batch.Attached(a.dc.cfg.Name, id) {
-		m.delete(key)
+	var r result
+	for _, g := range groups {
+		a.batch.NextTxn()
+		m := a.mutation(stamp)
+		if g.register != nil {
+			m.home = g.register.home
+		}
+		for _, key := range g.keys {
+			m.delete(key)
+		}
+		if c := a.committed(&m); c.Revision != 0 {
+			r.commit = c
+		}
 	}
-	r := result{commit: a.committed(&m)}
 	r.response = &pb.LeaseRevokeResponse{Header: a.header()}
 	return r
 }

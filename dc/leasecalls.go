@@ -137,6 +137,3 @@ func (d *DC) LeaseLeases(ctx context.Context, _ *pb.LeaseLeasesRequest) (*pb.Lea
 	}
 	return resp, nil
 }
-
-// LeaseKeys are the keys that end with a lease, ascending, as of this node. They must not be changed.
-func (d *DC) LeaseKeys(id int64) [][]byte { return d.store.Attached(d.cfg.Name, id) }

@@ -16,7 +16,19 @@ import (
 func (a *applier) write(it item, stamp event.Stamp) (result, error) {
 	a.batch.NextTxn()
 	m := a.mutation(stamp)
+	if it.keyspace != nil {
+		r, err := a.writable(it.keyspace)
+		if err != nil {
+			a.dc.metrics.homes.refused.Inc()
+			return result{err: err}, nil
+		}
+		m.home = r.home
+		a.batch.KeepGraves(true)
+	}
 	resp, err := m.evaluate(it)
+	if it.keyspace != nil {
+		a.batch.KeepGraves(false)
+	}
 	if err != nil {
 		if refused(err) {
 			return result{err: err}, nil
@@ -39,8 +51,12 @@ func (a *applier) committed(m *mutation) Commit {
 		return Commit{}
 	}
 	a.dc.state.high = m.stamp
-	a.frame.Txns = append(a.frame.Txns, event.Txn{Revision: m.revision, Stamp: m.stamp, Ops: m.effects()})
-	return Commit{Revision: m.revision, Stamp: m.stamp}
+	a.frame.Txns = append(a.frame.Txns, event.Txn{Revision: m.revision, Stamp: m.stamp, Ops: m.effects(), Home: m.leaseTTLs()})
+	c := Commit{Revision: m.revision, Stamp: m.stamp}
+	if m.home != nil {
+		c.Keyspace, c.Epoch = m.home.Keyspace, m.home.Epoch
+	}
+	return c
 }
 
 func (m *mutation) evaluate(it item) (proto.Message, error) {
@@ -92,7 +108,9 @@ func refused(err error) bool {
 }
 
 // passing tells refusals that are not for good: a repetition of the request may be applied.
-func passing(err error) bool { return errors.Is(err, ErrNoSpace) || errors.Is(err, ErrCorrupt) }
+func passing(err error) bool {
+	return errors.Is(err, ErrNoSpace) || errors.Is(err, ErrCorrupt) || errors.Is(err, ErrNotHome)
+}
 
 func (a *applier) compact(payload []byte) (result, error) {
 	var r pb.CompactionRequest

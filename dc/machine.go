@@ -78,6 +78,9 @@ func (d *DC) Restore(at consensus.Applied, r io.Reader) error {
 	if err := d.leases.load(d.store); err != nil {
 		return err
 	}
+	if err := d.loadHomes(); err != nil {
+		return err
+	}
 	if err := d.loadAuth(); err != nil {
 		return err
 	}

@@ -52,9 +52,9 @@ func (s *state) marks() []event.Mark {
 }
 
 // holds is the vector, with an entry "origin~incarnation" for each ended life and "origin~incarnation+" for
-// what a snapshot brought beyond the position.
+// what a snapshot brought beyond the position, and one for the present decision on each single-writer keyspace.
 func (s *state) holds(vector event.Vector) event.Vector {
-	if len(s.past)+len(s.reach) == 0 {
+	if len(s.past)+len(s.reach)+len(s.homes.marks) == 0 {
 		return vector
 	}
 	v := vector.Clone()
@@ -63,6 +63,9 @@ func (s *state) holds(vector event.Vector) event.Vector {
 	}
 	for l, r := range s.reach {
 		v[l.String()+"+"] = r
+	}
+	for _, m := range s.homes.marks {
+		v[life{m.Origin, m.Incarnation}.String()] = m.Revision
 	}
 	return v
 }

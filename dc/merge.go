@@ -43,6 +43,7 @@ func merge(b *store.Batch, f *event.Frame, keep int) (conflicts int, touched []s
 	for i := range f.Txns {
 		t := &f.Txns[i]
 		b.NextTxn()
+		b.KeepGraves(t.Home != nil)
 		g := store.Geo{Origin: f.Origin, OriginRevision: t.Revision, Stamp: t.Stamp, Seen: encoded}
 		for j := range t.Ops {
 			op := &t.Ops[j]
@@ -67,6 +68,7 @@ func merge(b *store.Batch, f *event.Frame, keep int) (conflicts int, touched []s
 			}
 		}
 	}
+	b.KeepGraves(false)
 	return conflicts, touched, nil
 }
 

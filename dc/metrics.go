@@ -28,6 +28,7 @@ type metrics struct {
 	granted, revoked, expired, renewed, checkpoints prometheus.Counter
 
 	authRevision prometheus.Gauge
+	homes        *homeMetrics
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -87,7 +88,9 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.authRevision = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "geogate_dc_auth_revision", Help: "Revision of users and roles in force on this node; it grows with each change.",
 	})
+	m.homes = newHomeMetrics()
 	if r != nil {
+		r.MustRegister(m.homes.collectors()...)
 		r.MustRegister(m.writes, m.frames, m.txns, m.conflicts, m.requests, m.trims, m.merged, m.adopted, m.swept, m.restored, m.repairs, m.alarms, m.autoCompactions,
 			m.leases, m.granted, m.revoked, m.expired, m.renewed, m.checkpoints, m.authRevision)
 	}

@@ -20,6 +20,7 @@ type mutation struct {
 	seen   []byte // encoded vector, shared by the entry's writes
 	alarms alarms
 	leases *lease.Table
+	home   *event.Home // of the write's single-writer keyspace, nil for none; shared
 
 	revision int64 // of this write; 0 until it changes something
 	ops      []event.Op
@@ -76,8 +77,14 @@ func (m *mutation) put(r *pb.PutRequest) (*pb.PutResponse, error) {
 }
 
 // kept is the lease of a put that keeps the key's: none when another DC wrote the key, because its leases are
-// not ours, and one of ours may have the same id.
+// not ours, and one of ours may have the same id. In a single-writer keyspace they are the home's, as long as they last.
 func (m *mutation) kept(prev *store.Version) int64 {
+	if m.home != nil {
+		if _, ok := m.leases.Get(prev.Lease); !ok {
+			return 0
+		}
+		return prev.Lease
+	}
 	if prev.Geo.Origin != m.origin {
 		return 0
 	}

@@ -19,6 +19,11 @@ const (
 	metaRestored    = "restored"    // see restored.go
 	metaReach       = "reach"       // see marks.go
 	metaAlarms      = "alarms"      // see alarm.go
+	metaHomes       = "homes"       // JSON: marks of decisions on homes, see register.go
+	metaHomesLost   = "homes lost"  // the lease that a restored datacenter may have forgotten
+	metaAside       = "aside"       // 8 bytes, big endian: the number of the last write that was set aside
+	metaCheckpoints = "checkpoints" // JSON, see keep.go
+	metaDropped     = "dropped"     // JSON, see keep.go
 	metaAuth        = "auth"        // auth revision (8 bytes, big endian), then the secret of tokens (32 bytes), if there is one
 )
 

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"geogate/replication/event"
+	"geogate/replication/homes"
 )
 
 // Commit says what became of a write in this DC.
@@ -19,6 +20,9 @@ type Commit struct {
 	Repeated bool   // a write with the same request id was applied before; this is what became of that one
 	Origin   string // of a repeated one, where that was another DC; Revision and Stamp are of there
 	Reduced  bool   // of a repeated one: the first response had keys, values or responses that this one lacks
+
+	Keyspace string // prefix of the single-writer keyspace; "" also when there is none
+	Epoch    uint64 // of Keyspace, in which it was written; 0 when there is none
 }
 
 // result is what apply answers a waiting proposal.
@@ -26,6 +30,7 @@ type result struct {
 	response proto.Message
 	commit   Commit
 	err      error
+	reply    *homes.Reply // of a command to a register
 }
 
 // pending is one proposal from the moment it is queued until it is answered.
@@ -68,7 +73,7 @@ type queue struct {
 }
 
 // cost is at least what the item takes in an entry.
-func (it *item) cost() int { return len(it.payload) + len(it.note) + itemOverhead }
+func (it *item) cost() int { return len(it.payload) + len(it.note) + len(it.keyspace) + itemOverhead }
 
 func newQueue(proposer uint64, clock *event.Clock, maxBytes, maxItem int) *queue {
 	return &queue{
@@ -93,7 +98,7 @@ func (q *queue) add(it item) (*pending, error) {
 	}
 	q.bytes += it.cost()
 	switch it.kind {
-	case kindFrame, kindConfirm, kindMerge, kindAdopt, kindRepair:
+	case kindFrame, kindConfirm, kindMerge, kindAdopt, kindRepair, kindHome:
 		q.others = append(q.others, p)
 	case kindInit:
 		q.writes = append([]*pending{p}, q.writes...) // the incarnation goes before any write

@@ -30,10 +30,21 @@ func (a *applier) receive(payload []byte) (refusal, err error) {
 		a.dc.metrics.frameRepeated(f.Origin)
 		return nil, nil
 	}
-	conflicts, touched, err := merge(a.batch, f, a.dc.cfg.maxRequests())
+	counts, lost, held := a.judged(f)
+	if held != nil {
+		a.dc.metrics.homes.held.WithLabelValues(f.Origin).Inc()
+		a.dc.hold(f.Origin, held)
+		return held, nil
+	}
+	if err := a.setAsideTxns(f, lost); err != nil {
+		return nil, err
+	}
+	a.noteTTLs(counts)
+	conflicts, touched, err := merge(a.batch, counts, a.dc.cfg.maxRequests())
 	if err != nil {
 		return nil, err
 	}
+	a.dc.release(f.Origin)
 	a.touched(f.Origin, touched)
 	a.batch.AppendFrame(sealed)
 	a.advance(&sealed)
@@ -58,12 +69,14 @@ func (a *applier) confirm(payload, rawNote []byte) error {
 		return err
 	}
 	if len(m) == 0 || !a.dc.state.alive(n.Lives) {
+		a.keepHistory()
 		return nil
 	}
 	low := m.lowest()
 	for origin, upTo := range low {
-		a.batch.TrimFrames(origin, upTo)
+		a.batch.TrimFrames(origin, a.dc.state.untilTaken(origin, upTo))
 	}
+	a.keepHistory()
 	stable, moved := a.dc.state.barrier.advance(low, m.heads())
 	if !moved {
 		return nil

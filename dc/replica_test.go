@@ -65,6 +65,9 @@ func openReplica(t testing.TB, cfg Config) *replica {
 	if r.state, err = loadState(s.Meta); err != nil {
 		t.Fatal(err)
 	}
+	if err := r.loadHomes(); err != nil {
+		t.Fatal(err)
+	}
 	if err := r.loadAuth(); err != nil {
 		t.Fatal(err)
 	}

@@ -70,7 +70,7 @@ func (it item) withID(id string) (item, error) {
 	b = protowire.AppendVarint(b, uint64(it.kind))
 	b = protowire.AppendTag(b, requestFieldPayload, protowire.BytesType)
 	b = protowire.AppendBytes(b, it.payload)
-	return item{kind: kindRequest, payload: b, auth: it.auth}, nil
+	return item{kind: kindRequest, payload: b, auth: it.auth, keyspace: it.keyspace}, nil
 }
 
 // decodeRequest reads what withID wrote; everything in it is a slice of b.
@@ -129,17 +129,24 @@ func eachField(b []byte, fn func(num protowire.Number, v uint64, raw []byte)) er
 }
 
 // request applies a write with an id, unless one with that id was applied before.
-func (a *applier) request(payload []byte, stamp event.Stamp) (result, error) {
-	q, err := decodeRequest(payload)
+func (a *applier) request(it *item, stamp event.Stamp) (result, error) {
+	q, err := decodeRequest(it.payload)
 	if err != nil {
 		return result{}, err
 	}
+	q.item.keyspace = it.keyspace
 	raw, err := a.batch.Request(q.id)
 	if err != nil {
 		return result{}, err
 	}
 	if raw != nil {
-		return a.repeat(&q, raw)
+		lost, err := a.forgotten(&q, raw)
+		if err != nil {
+			return result{}, err
+		}
+		if !lost {
+			return a.repeat(&q, raw)
+		}
 	}
 	before := len(a.frame.Txns)
 	r, err := a.write(q.item, stamp)
@@ -155,11 +162,25 @@ func (a *applier) request(payload []byte, stamp event.Stamp) (result, error) {
 	} else {
 		rec.keep(r.response)
 	}
-	a.batch.Remember(q.id, rec.marshal(), a.dc.cfg.maxRequests())
+	a.batch.RememberAnew(q.id, rec.marshal(), a.dc.cfg.maxRequests())
 	if len(a.frame.Txns) > before {
 		a.frame.Txns[before].Request = frameRequest(&q, r.response)
 	}
 	return r, nil
+}
+
+// forgotten says whether what is remembered of a request was set aside since: then it counts as one that was never
+// applied.
+func (a *applier) forgotten(q *request, raw []byte) (bool, error) {
+	if q.item.keyspace == nil {
+		return false, nil
+	}
+	r := a.dc.state.homes.regs[string(q.item.keyspace)]
+	if r == nil || len(r.lost) == 0 {
+		return false, nil
+	}
+	rec, err := decodeRecord(raw)
+	return err == nil && r.lostRequest(rec), err
 }
 
 // repeat answers a request whose id is known, and changes nothing.

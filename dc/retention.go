@@ -67,7 +67,9 @@ func (a *applier) trim(trim map[string]excess) {
 		if a.dc.state.positions[origin].Incarnation != e.Incarnation {
 			continue // the chain has begun anew meanwhile
 		}
-		a.batch.TrimFrames(origin, e.Revision)
+		upTo := a.dc.state.untilTaken(origin, e.Revision)
+		a.batch.TrimFrames(origin, upTo)
+		a.dropsUnconfirmed(origin, upTo)
 		a.dc.metrics.trims.WithLabelValues(origin).Inc()
 	}
 }

@@ -25,7 +25,16 @@ func (d *DC) Export(ctx context.Context, after []byte, since int64, maxBytes int
 		return nil, nil, false, err
 	}
 	before := d.published.Load() // nothing that is read is older
-	e, err := d.exportPart(after, since, maxBytes)
+	if len(before.overruns) > 0 {
+		return nil, nil, false, fmt.Errorf("%w: writes to %q that don't count are being taken back", event.ErrHeld, before.overruns)
+	}
+	held := before.marks
+	var e part
+	if len(before.registers) > 0 {
+		e, held, err = d.exportSettled(after, maxBytes)
+	} else {
+		e, err = d.exportPart(after, since, maxBytes)
+	}
 	if err != nil {
 		return nil, nil, false, err
 	}
@@ -37,7 +46,7 @@ func (d *DC) Export(ctx context.Context, after []byte, since int64, maxBytes int
 	if len(e.system) > 0 {
 		chunk = appendSystem(chunk, e.system)
 	}
-	if w := d.newSweep(after, since, &e, before); w != nil {
+	if w := d.newSweep(after, since, &e, before, held); w != nil {
 		chunk = appendSweep(chunk, w)
 	}
 	if len(e.requests) > 0 {

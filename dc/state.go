@@ -20,6 +20,10 @@ type state struct {
 	alarms      alarms                  // replaced, never changed: readers have it
 	restored    *restored               // nil unless the data comes from a backup; see restored.go
 	auth        authState               // see auth.go; read by loadAuth
+	homes       homeTable               // see register.go; read by its load
+	homeMarks   []event.Mark            // of the registers, as the small values have them
+	checkpoints []checkpoint            // see keep.go; replaced, never changed
+	dropped     map[string]int64        // likewise
 }
 
 func loadState(get func(string) []byte) (state, error) {
@@ -57,6 +61,18 @@ func loadState(get func(string) []byte) (state, error) {
 		return s, err
 	}
 	if s.restored, err = decodeRestored(get(metaRestored)); err != nil {
+		return s, err
+	}
+	if s.homeMarks, err = decodeMarks(get(metaHomes)); err != nil {
+		return s, fmt.Errorf("marks of homes: %w: the store is damaged", err)
+	}
+	if s.checkpoints, err = decodeCheckpoints(get(metaCheckpoints)); err != nil {
+		return s, err
+	}
+	if s.dropped, err = decodeDropped(get(metaDropped)); err != nil {
+		return s, err
+	}
+	if _, err = decodeUint64(metaAside, get(metaAside)); err != nil {
 		return s, err
 	}
 	s.barrier, err = decodeBarrier(get(metaBarrier))

@@ -36,15 +36,15 @@ const (
 	sweepHeld   = 7
 )
 
-// newSweep describes what was read from a place on, given what had been applied before that. It is nil where
+// newSweep describes what was read from a place on, given what had been applied and settled before that. It is nil where
 // something was left out.
-func (d *DC) newSweep(after []byte, since int64, e *part, before *published) *sweep {
+func (d *DC) newSweep(after []byte, since int64, e *part, before *published, held []event.Mark) *sweep {
 	at := parseCursor(after)
 	if since != 0 || at.phase == cursorRequest || before.incarnation == 0 {
 		return nil
 	}
 	w := &sweep{dc: d.cfg.Name, life: before.incarnation, held: map[life]int64{}, after: at.key}
-	for _, m := range before.marks {
+	for _, m := range held {
 		w.held[life{m.Origin, m.Incarnation}] = m.Revision
 	}
 	to := parseCursor(e.last)

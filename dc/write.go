@@ -44,6 +44,9 @@ func write[R proto.Message](ctx context.Context, d *DC, k kind, req proto.Messag
 		return none, Commit{}, fmt.Errorf("encode request: %w", err)
 	}
 	it := item{kind: k, payload: payload, auth: d.authRevision(ctx)}
+	if k != kindCompact && k != kindAlarm {
+		it.keyspace = keyspaceOf(ctx)
+	}
 	// A repetition has its answer already, whatever room there is.
 	if requestID(ctx) == "" || k == kindCompact {
 		if err := d.room(k, req); err != nil {
@@ -73,14 +76,18 @@ func write[R proto.Message](ctx context.Context, d *DC, k kind, req proto.Messag
 
 // Propose hands a received frame to the group. The channel gets one value: nil once the frame's effects
 // are committed and applied here, or were before; [event.ErrGap] or [event.ErrIncarnation] when it does not
-// continue the chain; else one of the errors of a write. Frames are applied in the order of their Propose,
+// continue the chain; [event.ErrHeld] when it must wait for a move of a keyspace; else one of the errors of a write. Frames are applied in the order of their Propose,
 // which waits, until ctx ends, while the queue is full.
 func (d *DC) Propose(ctx context.Context, s event.Sealed) (<-chan error, error) {
+	done := make(chan error, 1)
+	if err := d.heldBack(&s); err != nil {
+		done <- err
+		return done, nil
+	}
 	p, err := d.queue.addPatiently(ctx, item{kind: kindFrame, payload: s.Bytes})
 	if err != nil {
 		return nil, err
 	}
-	done := make(chan error, 1)
 	go func() { done <- d.queue.wait(ctx, p).err }()
 	return done, nil
 }

@@ -35,7 +35,8 @@ type Backlog struct {
 type Applier interface {
 	// Propose hands a frame to this DC's Raft group. It may block while too much is in flight, until ctx ends.
 	// The channel is buffered and gets exactly one value: nil once the frame is committed by a majority of
-	// this DC and applied here, or had been before, else why not. Frames of one origin are proposed in chain
+	// this DC and applied here, or had been before, else why not. With [event.ErrHeld] the frame must wait for
+	// something else that is applied here, and is proposed again after Changed. Frames of one origin are proposed in chain
 	// order, without waiting for the one before.
 	Propose(ctx context.Context, frame event.Sealed) (<-chan error, error)
 }
@@ -54,6 +55,8 @@ type Snapshots interface {
 	// Marks is where this DC stands in each life of each origin, its own revision, and the highest stamp that
 	// it has applied, all of one moment. The marks are not changed by either side.
 	Marks() (marks []event.Mark, revision int64, high event.Stamp)
+	// SnapshotMarks is Marks for the beginning of a snapshot: how far what Export gives from then on goes at least.
+	SnapshotMarks() (marks []event.Mark, revision int64, high event.Stamp, err error)
 	// Export encodes the newest state of the keys behind `after` (all when empty), tombstones included, about
 	// maxBytes of it: opaque to replication. Live keys that had that state at this DC's revision `since` are
 	// left out. Behind `last` there is more unless done.

@@ -99,7 +99,10 @@ func (l *lead) serveSnapshot(ctx context.Context, w *window, at *wire.SnapshotCu
 	if at.Incarnation != 0 && at.Incarnation != life {
 		return errNewLife
 	}
-	marks, revision, high := l.cfg.Snapshots.Marks() // before the first key is read
+	marks, revision, high, err := l.cfg.Snapshots.SnapshotMarks() // before the first key is read
+	if err != nil {
+		return fmt.Errorf("begin a snapshot: %w", err)
+	}
 	w.first = &wire.FetchReply{Incarnation: life, Revision: revision, High: uint64(high), Vector: wire.FromMarks(marks, true)}
 	after := at.After
 	for ctx.Err() == nil {

@@ -32,6 +32,8 @@ type model struct {
 	confirms    int
 	trim        bool // whether confirmations trim the chains
 	revision    int64
+	held        map[string]bool // origins whose frames must wait
+	heldFrames  int
 }
 
 func newModel(name string) *model {
@@ -167,6 +169,10 @@ func (m *model) apply(s event.Sealed) error {
 	p := m.positions[s.Origin]
 	p.Origin = s.Origin
 	step, err := p.Next(&s)
+	if m.held[s.Origin] {
+		m.heldFrames++
+		return fmt.Errorf("%w: for a test", event.ErrHeld)
+	}
 	if err != nil {
 		m.refused++
 		return err
@@ -256,4 +262,31 @@ func eventually(t testing.TB, within time.Duration, what string, ok func() bool)
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
+}
+
+// hold makes the frames of an origin wait, or lets them go.
+func (m *model) hold(origin string, on bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.held = map[string]bool{origin: on}
+}
+
+func (m *model) holds() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.heldFrames
+}
+
+func (m *model) gaps() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.refused
+}
+
+// touch is an entry that changes nothing.
+func (m *model) touch() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	close(m.changed)
+	m.changed = make(chan struct{})
 }

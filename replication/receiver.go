@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"geogate/replication/event"
 	"geogate/replication/wire"
 )
 
@@ -23,6 +24,8 @@ type receiver struct {
 	gap    bool   // the last pull ended with a gap
 	merge  *merge // nil while no snapshot is being merged
 	base   base
+	// heldSaid is why a frame had to wait, as it was last logged.
+	heldSaid string
 
 	link  atomic.Pointer[link]   // nil while there is none to the node that leads the origin
 	lacks atomic.Pointer[string] // set by pings: why a snapshot is needed although the pull goes well
@@ -119,6 +122,9 @@ func (r *receiver) follow(ctx context.Context, k *link) (moved bool, err error) 
 			switch {
 			case errors.Is(err, errDifference):
 				continue
+			case errors.Is(err, event.ErrHeld):
+				r.waitHeld(ctx, k)
+				continue
 			case errors.Is(err, errHeartbeat):
 				return moved, err // to wait on a connection that may be dead takes longer than to dial
 			}
@@ -149,6 +155,12 @@ func (r *receiver) ended(err error) {
 		return
 	}
 	r.set(ReceiverWaiting, err.Error())
+	if errors.Is(err, event.ErrHeld) {
+		if r.heldSaid == err.Error() {
+			return // once, and not after each attempt
+		}
+		r.heldSaid = err.Error()
+	}
 	r.cfg.Logger.Info("pull ended", "origin", r.peer.Name, "error", err)
 }
 
@@ -236,7 +248,7 @@ func (r *receiver) heard() {
 func endReason(err error) string {
 	for reason, e := range map[string]error{
 		"gap": errGap, "heartbeat": errHeartbeat, "stalled": errStalled, "ended": errEnded, "difference": errDifference,
-		"apply": errApplySlow, "snapshot": errNeedsData, "disconnect": errDisconnect, "stopped": context.Canceled,
+		"apply": errApplySlow, "held": event.ErrHeld, "snapshot": errNeedsData, "disconnect": errDisconnect, "stopped": context.Canceled,
 	} {
 		if errors.Is(err, e) {
 			return reason

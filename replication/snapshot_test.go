@@ -28,6 +28,11 @@ type snapshots struct {
 	awaits   bool // until it has adopted
 }
 
+func (s *snapshots) SnapshotMarks() ([]event.Mark, int64, event.Stamp, error) {
+	marks, revision, high := s.Marks()
+	return marks, revision, high, nil
+}
+
 func (s *snapshots) Marks() ([]event.Mark, int64, event.Stamp) {
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()

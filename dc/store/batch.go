@@ -14,6 +14,9 @@ type Batch struct {
 	open  bool     // the transaction has taken its revision
 	sub   int64    // of the next change in it
 	tx    *bolt.Tx // for reads from disk; nil until the first
+
+	keepGraves bool   // see KeepGraves
+	kept       uint32 // notes of graves in this batch
 }
 
 // Begin starts a batch and keeps readers out until it ends. It waits while too much is pending for the
@@ -100,6 +103,9 @@ func (b *Batch) Put(key, value []byte, lease int64, g Geo) int64 {
 		it.create, it.version = r.main, 1
 		s.index.live++
 		if it.grave {
+			if b.keepGraves {
+				b.keepGrave(it, key, &g)
+			}
 			s.index.unbury(it)
 			s.active.bury(key, &grave{none: true})
 		}
@@ -158,6 +164,9 @@ func (b *Batch) Bury(key []byte, g Geo) {
 		panic(fmt.Sprintf("store: grave for %q, which is live at revision %d", key, it.mod))
 	}
 	origin := s.internLocked(g.Origin)
+	if b.keepGraves && it.grave {
+		b.keepGrave(it, key, &g)
+	}
 	s.index.unbury(it)
 	it.setGeo(&g, origin)
 	s.index.bury(it)

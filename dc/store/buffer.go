@@ -14,6 +14,7 @@ type buffer struct {
 	leases    map[int64][]byte        // nil: removed
 	requests  []request               // numbers ascending without a gap
 	system    map[string]*SystemEntry // nil: forgotten
+	tables    map[string][]byte       // by table and key; nil: removed, or until the first
 	chains    map[string]*chain       // with frames to write or to delete
 
 	bytes   int64

@@ -43,6 +43,7 @@ func TestGoldenRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines = append(lines, "frame "+hex.EncodeToString(encodeSealed(&s)))
+	lines = append(lines, "record "+hex.EncodeToString(encodeTableRecord("xkey", []byte("value"))))
 	lines = append(lines, "conflict "+hex.EncodeToString(appendConflict(nil, &conflict{seq: 4, bytes: []byte("c")})))
 	got := strings.Join(lines, "\n") + "\n"
 	path := filepath.Join("testdata", "records.golden")

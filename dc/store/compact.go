@@ -78,7 +78,7 @@ func (b *Batch) Compact(revision int64) error {
 // there are more.
 func (s *Store) sweepLocked(limit int) (more bool) {
 	for range limit {
-		it, ok := s.garbage.next(s.compacted)
+		it, ok := s.garbage.next(s.droppableLocked())
 		if !ok {
 			return false
 		}
@@ -90,5 +90,5 @@ func (s *Store) sweepLocked(limit int) (more bool) {
 		s.active.touched = true
 		s.index.drop(it)
 	}
-	return s.garbage.due(s.compacted)
+	return s.garbage.due(s.droppableLocked())
 }

@@ -17,11 +17,14 @@ import (
 
 // formatVersion is the version of the file's format that this build writes; it reads those from oldestFormat on.
 // A file becomes one of this version with the first flush, and one of formatSystem with the first entry in its
-// system table: a build that does not know the table would serve without its users. See README.md.
+// system table: a build that does not know the table would serve without its users. The first of the records
+// (homes of keyspaces) makes it one of formatRecords likewise. See README.md.
 const (
 	formatVersion = 2
 	formatSystem  = 3
+	formatRecords = 4
 	oldestFormat  = 1
+	lastFormat    = formatRecords
 )
 
 const (
@@ -44,6 +47,7 @@ var (
 	bucketRequests  = []byte("requests") // made when the first is remembered
 	bucketLeases    = []byte("leases")   // made when the first is granted
 	bucketSystem    = []byte("system")   // made with the first entry
+	bucketRecords   = []byte("records")  // likewise
 
 	metaFormat    = []byte("format")
 	metaApplied   = []byte("applied")
@@ -58,6 +62,7 @@ var (
 	metaPlain     = []byte("plain conflicts")
 	metaDigest    = []byte("digest")
 	metaSystem    = []byte("system")
+	metaRecords   = []byte("records")
 	metaSum       = []byte("sum")
 
 	// chainHeadKey is shorter than a frame's key and greater than any: it stays behind them.

@@ -84,6 +84,9 @@ func (s *Store) lookForRequests(after, upTo uint64) (out ExportedRequests, tx *b
 			out.Last, out.Done = n-1, false
 			break
 		}
+		if l.seqs[l.ids[n-l.first()]] != n {
+			continue // a newer one has taken its place
+		}
 		e := ExportedRequest{Number: n}
 		for _, buf := range []*buffer{s.active, s.flushing} {
 			if r := buf.request(n); r != nil {

@@ -31,8 +31,9 @@ type flight struct {
 	digest              uint64
 
 	// What the file will hold; Open compares, so that lost records are noticed.
-	totalVersions, totalGraves, totalChains, totalLeases, totalSystem int
-	originIDs                                                         map[string]uint16 // of the entries of the system table
+	totalVersions, totalGraves, totalChains, totalLeases, totalSystem, totalRecords int
+
+	originIDs map[string]uint16 // of the entries of the system table
 }
 
 // chainFlight is the part of a flush that belongs to one chain.
@@ -93,7 +94,7 @@ func (s *Store) takeFlight() (f *flight, more bool, err error) {
 		// Every version is the live one of its key or listed as garbage to be.
 		totalVersions: s.index.live + s.garbage.len(), totalGraves: s.index.buried, totalChains: len(s.chains),
 		totalLeases: len(s.leases),
-		totalSystem: len(s.system.entries),
+		totalSystem: len(s.system.entries), totalRecords: s.records.Len(),
 	}
 	if len(b.system) > 0 {
 		f.originIDs = maps.Clone(s.originIDs)
@@ -187,6 +188,9 @@ func (s *Store) fill(tx *bolt.Tx, f *flight) (left []*chain, err error) {
 	}
 	if err := writeSystem(tx, f); err != nil {
 		return nil, fmt.Errorf("system: %w", err)
+	}
+	if err := writeRecords(tx, f); err != nil {
+		return nil, fmt.Errorf("records: %w", err)
 	}
 	if err := writeState(tx, f); err != nil {
 		return nil, fmt.Errorf("state: %w", err)
@@ -340,6 +344,9 @@ func writeState(tx *bolt.Tx, f *flight) error {
 	format := uint64(formatVersion)
 	if tx.Bucket(bucketSystem) != nil {
 		format = formatSystem
+	}
+	if tx.Bucket(bucketRecords) != nil {
+		format = formatRecords
 	}
 	for _, kv := range []struct{ key, value []byte }{
 		{metaFormat, encodeSeq(format)},

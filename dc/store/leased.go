@@ -84,6 +84,60 @@ func (b *Batch) LeasesInUse(origin string) []int64 {
 	return out
 }
 
+// LeasedKey is a live key with a lease, and the origin of its newest version.
+type LeasedKey struct {
+	Origin string
+	Key    []byte
+}
+
+// AttachedAnywhere are the live keys whose newest version names a lease, whatever datacenter has written it, by
+// key. They must not be changed.
+func (b *Batch) AttachedAnywhere(lease int64) []LeasedKey { return b.s.attachedAnywhereLocked(lease) }
+
+// AttachedAnywhere is that of a batch, of the present state.
+func (s *Store) AttachedAnywhere(lease int64) []LeasedKey {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.attachedAnywhereLocked(lease)
+}
+
+func (s *Store) attachedAnywhereLocked(lease int64) (out []LeasedKey) {
+	for id, name := range s.originNames() {
+		for it := range s.index.leased[leaseRef{uint16(id), lease}] {
+			out = append(out, LeasedKey{Origin: name, Key: asBytes(it.key)})
+		}
+	}
+	slices.SortFunc(out, func(a, b LeasedKey) int { return slices.Compare(a.Key, b.Key) })
+	return out
+}
+
+// LeasesOf are the leases that keys name for which match holds, ascending.
+func (b *Batch) LeasesOf(match func(key []byte) bool) (out []int64) {
+	for ref, items := range b.s.index.leased {
+		for it := range items {
+			if match(asBytes(it.key)) {
+				out = append(out, ref.id)
+				break
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// LeaseNames is how many leases keys name, counted by origin.
+func (b *Batch) LeaseNames() int { return len(b.s.index.leased) }
+
+// IsLeased says whether any key names the lease.
+func (b *Batch) IsLeased(lease int64) bool {
+	for id := range b.s.originNames() {
+		if len(b.s.index.leased[leaseRef{uint16(id), lease}]) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // leased compares what is attached with the items themselves.
 func (c *check) leased() error {
 	want := 0

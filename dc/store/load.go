@@ -26,6 +26,7 @@ type disk struct {
 	requests  requestLog
 	leases    map[int64][]byte
 	system    systemTable
+	records   records
 	garbage   garbage
 
 	revision, compacted int64
@@ -51,9 +52,9 @@ func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
 	if err != nil {
 		return err
 	}
-	if format < oldestFormat || format > formatSystem {
+	if format < oldestFormat || format > lastFormat {
 		return fmt.Errorf("%w: the file has %d, this build reads %d to %d; if no other build has used it the file is damaged: move it away and start this node with --rebuild",
-			ErrFormat, format, oldestFormat, formatSystem)
+			ErrFormat, format, oldestFormat, lastFormat)
 	}
 	d.format = format
 	for _, name := range buckets() {
@@ -82,6 +83,7 @@ func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
 		{"requests", func() error { return d.loadRequests(tx.Bucket(bucketRequests), m.Get(metaRequests)) }},
 		{"leases", func() error { return d.loadLeases(tx.Bucket(bucketLeases), m.Get(metaLeases)) }},
 		{"system", func() error { return d.loadSystem(tx.Bucket(bucketSystem), format, m.Get(metaSystem)) }},
+		{"records", func() error { return d.loadRecords(tx.Bucket(bucketRecords), format, m.Get(metaRecords)) }},
 	}
 	for _, s := range steps {
 		if err := s.run(); err != nil {

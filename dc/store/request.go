@@ -38,7 +38,9 @@ func (l *requestLog) add(id string) {
 // shrink drops the oldest ones until at most `keep` are left.
 func (l *requestLog) shrink(keep int) {
 	for len(l.ids) > keep {
-		delete(l.seqs, l.ids[0])
+		if id := l.ids[0]; l.seqs[id] == l.first() {
+			delete(l.seqs, id)
+		}
 		l.ids[0] = "" // the array stays for a while
 		l.ids = l.ids[1:]
 	}
@@ -51,6 +53,12 @@ func (b *Batch) Remember(id, record []byte, keep int) {
 	if _, ok := s.requests.seqs[asString(id)]; ok {
 		panic(fmt.Sprintf("store: request %q is remembered already", id))
 	}
+	b.RememberAnew(id, record, keep)
+}
+
+// RememberAnew is Remember where a record may be kept already under the id: the newest counts.
+func (b *Batch) RememberAnew(id, record []byte, keep int) {
+	s := b.s
 	s.requests.add(string(id))
 	s.requests.shrink(keep)
 	s.active.requests = append(s.active.requests, request{seq: s.requests.total, id: id, record: record})
@@ -191,9 +199,6 @@ func (d *disk) loadRequests(b *bolt.Bucket, bounds []byte) error {
 		id, _, err := decodeRequest(l.total+1, v)
 		if err != nil {
 			return err
-		}
-		if _, twice := l.seqs[asString(id)]; twice {
-			return fmt.Errorf("%q is there twice", id)
 		}
 		l.add(string(id))
 	}

@@ -64,7 +64,7 @@ func (s *Store) Scrub(ctx context.Context) error {
 	for _, b := range []struct {
 		name  []byte
 		check func(tx *bolt.Tx, k, v []byte) error
-	}{{bucketVersions, scrubVersion}, {bucketGraves, scrubGrave}, {bucketConflicts, scrubConflict}, {bucketRequests, scrubRequest}} {
+	}{{bucketVersions, scrubVersion}, {bucketGraves, scrubGrave}, {bucketConflicts, scrubConflict}, {bucketRequests, scrubRequest}, {bucketRecords, scrubTableRecord}} {
 		if err := c.walk(ctx, func(tx *bolt.Tx) *bolt.Bucket { return tx.Bucket(b.name) }, b.check); err != nil {
 			return err
 		}

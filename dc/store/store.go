@@ -53,12 +53,14 @@ type Store struct {
 	requests  requestLog
 	leases    map[int64][]byte // records of the caller by id
 	system    systemTable
+	records   records
 	garbage   garbage
 	hasher    hasher
 	buckets   bucketSums
 
 	revision  int64
 	compacted int64
+	keep      int64 // see KeepHistory; 0 for none
 	applied   Applied
 	digest    uint64
 
@@ -114,7 +116,7 @@ func (s *Store) adopt(d *disk) {
 	s.db, s.index, s.state, s.chains = d.db, d.index, d.state, d.chains
 	s.conflicts, s.requests, s.system, s.garbage = d.conflicts, d.requests, d.system, d.garbage
 	s.originIDs, s.buckets = d.originIDs, d.buckets
-	s.leases = d.leases
+	s.leases, s.records, s.keep = d.leases, d.records, keptFrom(d.state)
 	s.origins.Store(&d.origins)
 	s.revision, s.compacted, s.applied, s.digest = d.revision, d.compacted, d.applied, d.digest
 	s.active, s.flushing = newBuffer(), nil

@@ -299,6 +299,9 @@ func (d *disk) loadSystem(b *bolt.Bucket, format uint64, want []byte) error {
 		}
 		return nil
 	}
+	if format > formatSystem && b == nil && want == nil {
+		return nil
+	}
 	if b == nil || len(want) != seqBytes {
 		return fmt.Errorf("bucket is there: %t, its count has %d bytes", b != nil, len(want))
 	}

@@ -29,6 +29,7 @@ const (
 	txnStamp    = 2
 	txnOp       = 3
 	txnRequest  = 4
+	txnHome     = 5
 
 	requestID      = 1
 	requestHash    = 2
@@ -75,6 +76,9 @@ func appendFrame(b []byte, f *Frame) []byte {
 			b = protowire.AppendTag(b, txnRequest, protowire.BytesType)
 			b = protowire.AppendVarint(b, uint64(requestSize(t.Request)))
 			b = appendRequest(b, t.Request)
+		}
+		if t.Home != nil {
+			b = appendHome(b, t.Home)
 		}
 	}
 	return b
@@ -133,6 +137,9 @@ func txnSize(t *Txn) int {
 	}
 	if t.Request != nil {
 		n += 1 + protowire.SizeBytes(requestSize(t.Request))
+	}
+	if t.Home != nil {
+		n += 1 + protowire.SizeBytes(homeSize(t.Home))
 	}
 	return n
 }
@@ -283,6 +290,10 @@ func decodeTxn(x field) (Txn, error) {
 		case txnRequest:
 			r, err := decodeRequest(y)
 			t.Request = r
+			return err
+		case txnHome:
+			h, err := decodeHome(y)
+			t.Home = h
 			return err
 		}
 		return nil

@@ -10,11 +10,12 @@ import (
 
 // FrameVersion is the greatest version of the frame format that this build reads. A frame is written in the
 // lowest version that can say what it holds. See README.md for the table.
-const FrameVersion = systemVersion
+const FrameVersion = homeVersion
 
 const (
 	plainVersion  = 1
 	systemVersion = 2 // has operations on the system table
+	homeVersion   = 3 // has transactions of single-writer keyspaces
 )
 
 // Sentinels of decoding and of the chain.
@@ -67,6 +68,7 @@ type Txn struct {
 	Stamp    Stamp
 	Ops      []Op
 	Request  *Request // nil when the client gave no id
+	Home     *Home    // nil unless it is of a single-writer keyspace
 }
 
 // Request is the idempotency key of a transaction, and what its origin answered: enough to recognise a
@@ -203,14 +205,18 @@ func (f *Frame) check() error {
 
 // version is the lowest one that can say what the frame holds.
 func (f *Frame) version() uint64 {
+	version := uint64(plainVersion)
 	for i := range f.Txns {
+		if f.Txns[i].Home != nil {
+			return homeVersion
+		}
 		for j := range f.Txns[i].Ops {
 			if f.Txns[i].Ops[j].Kind.System() {
-				return systemVersion
+				version = systemVersion
 			}
 		}
 	}
-	return plainVersion
+	return version
 }
 
 // Step is what a chain reader at some position must do with a frame.

@@ -175,8 +175,28 @@ func TestSystemOperationsNeedTheirVersion(t *testing.T) {
 	if s.Bytes[0] != 0x08 || s.Bytes[1] != systemVersion {
 		t.Fatalf("the frame begins with %x, want version %d", s.Bytes[:2], systemVersion)
 	}
-	for version, readable := range map[byte]bool{0: false, 1: false, 2: true, 3: false} {
+	for version, readable := range map[byte]bool{0: false, 1: false, 2: true, 3: true, 4: false} {
 		b := append([]byte(nil), s.Bytes...)
+		b[1] = version
+		if _, _, err := Open(b); (err == nil) != readable {
+			t.Errorf("as version %d: %v", version, err)
+		}
+	}
+}
+
+// A transaction of a single-writer keyspace must be judged before it is applied, so no reader may take it for one
+// that needn't be.
+func TestHomesNeedTheirVersion(t *testing.T) {
+	s, err := Seal(goldens()["home"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, _, err := Open(s.Bytes)
+	if err != nil || f.Txns[0].Home.Epoch != 7 || f.Txns[0].Home.Leases[0].TTL != 30 || f.Txns[1].Home.Epoch != 1<<32 || f.Txns[2].Home != nil {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	for version, readable := range map[byte]bool{1: false, 2: false, 3: true, 4: false} {
+		b := append([]byte{}, s.Bytes...)
 		b[1] = version
 		if _, _, err := Open(b); (err == nil) != readable {
 			t.Errorf("as version %d: %v", version, err)

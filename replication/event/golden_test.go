@@ -44,6 +44,18 @@ func goldens() map[string]*Frame {
 				{Revision: 43, Stamp: at + 2, Ops: []Op{{Kind: OpPut, Key: []byte("k"), Value: []byte("v")}}},
 			},
 		},
+		"home": {
+			Origin: "fra", Incarnation: 1, PrevRevision: 41, PrevHash: hash,
+			Txns: []Txn{
+				{Revision: 42, Stamp: at + 1, Home: &Home{Keyspace: "/locks/", Epoch: 7, Leases: []LeaseTTL{{ID: 77, TTL: 30}}}, Ops: []Op{
+					{Kind: OpPut, Key: []byte("/locks/a"), Value: []byte("1"), Lease: 77},
+					{Kind: OpDelete, Key: []byte("/locks/b")},
+				}},
+				{Revision: 43, Stamp: at + 2, Home: &Home{Epoch: 1 << 32}, Ops: []Op{{Kind: OpPut, Key: []byte("k"), Value: []byte("v")}},
+					Request: &Request{ID: []byte("order-7"), Hash: hash[:], Outcome: []byte{0x12, 0x00}}},
+				{Revision: 44, Stamp: at + 3, Ops: []Op{{Kind: OpSystemPut, Key: []byte("auth/role/reader")}}},
+			},
+		},
 		"request": {
 			Origin: "fra", Incarnation: 1, PrevRevision: 41, PrevHash: hash,
 			Txns: []Txn{
