@@ -10,6 +10,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"geogate/replication/homes"
@@ -94,6 +95,7 @@ func (s *site) lead() {
 		defer close(done)
 		reg.Run(ctx)
 	}()
+	synctest.Wait()
 	s.stop = func() {
 		cancel()
 		<-done
