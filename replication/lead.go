@@ -35,6 +35,7 @@ type lead struct {
 	outbox   *outbox
 	peers    map[string]*peer
 	order    []string // peers' names, sorted
+	data     []string // those that frames are exchanged with
 	running  sync.WaitGroup
 	merging  chan struct{}                   // held while a snapshot is merged: one at a time
 	pace     *pace                           // of what is sent of snapshots
@@ -63,6 +64,7 @@ type lead struct {
 // peer is what the leader knows of another DC.
 type peer struct {
 	name       string
+	witness    bool // one of the two holds no data: commands and heartbeats are all that is exchanged
 	source     *source
 	receiver   *receiver
 	acks       chan []byte    // capacity 1: the newest that has not been looked at
@@ -107,9 +109,13 @@ func newLead(e *Engine, term uint64) (*lead, error) {
 		p.receiver = newReceiver(l, cfg)
 		l.peers[cfg.Name] = p
 		l.order = append(l.order, cfg.Name)
+		if p.witness = cfg.Witness || e.cfg.Witness; !p.witness {
+			l.data = append(l.data, cfg.Name)
+		}
 	}
 	slices.Sort(l.order)
-	l.tracker = progress.New(e.cfg.Local, l.order)
+	slices.Sort(l.data)
+	l.tracker = progress.New(e.cfg.Local, l.data)
 	l.outbox = newOutbox(l)
 	l.session, l.wants = rand.Uint64()|1, map[string]wanted{}
 	l.callCtx, l.callEnd = context.WithCancel(context.Background())
@@ -143,16 +149,21 @@ func (l *lead) run(ctx context.Context) {
 		log.Error("subscribe to acks", "error", err)
 		pause(ctx, l.cfg.RetryMax)
 	}
-	l.spawn(ctx, l.outbox.run)
+	if len(l.data) > 0 {
+		l.spawn(ctx, l.outbox.run)
+		l.spawn(ctx, l.confirm)
+	}
 	for _, p := range l.peers {
-		l.spawn(ctx, p.source.run)
 		l.spawn(ctx, p.receiver.run)
 		l.spawn(ctx, func(ctx context.Context) { l.countAcks(ctx, p) })
+		if p.witness {
+			continue
+		}
+		l.spawn(ctx, p.source.run)
 		l.spawn(ctx, func(ctx context.Context) { l.serveFetches(ctx, p) })
 		l.spawn(ctx, func(ctx context.Context) { l.serveVerifies(ctx, p) })
 	}
 	l.spawn(ctx, l.judge)
-	l.spawn(ctx, l.confirm)
 	if l.registrar != nil {
 		l.spawn(ctx, l.watchHomes)
 	}

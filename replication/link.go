@@ -175,9 +175,12 @@ func (k *link) lead() {
 	k.r.next = 0 // after a loss, begin with the primary again
 	k.running.Go(func() { k.acknowledge(k.lost) })
 	k.running.Go(func() { k.measure(k.lost) })
+	k.r.link.Store(k)
+	if k.r.peers[k.r.peer.Name].witness {
+		return
+	}
 	k.running.Go(func() { k.relay(k.lost) })
 	k.running.Go(func() { k.compare(k.lost) })
-	k.r.link.Store(k)
 }
 
 // request asks the origin and verifies its answer.
