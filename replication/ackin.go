@@ -121,7 +121,7 @@ func (l *lead) takeAck(p *peer, ack *wire.Ack) error {
 	p.noteEpochs(epochs)
 	l.settle()
 	p.mu.Lock()
-	p.marks, p.warned = ack.Vector, ""
+	p.marks, p.warned, p.counted = ack.Vector, "", true
 	p.mu.Unlock()
 	l.tracker.Ack(p.name, at.Revision)
 	l.hear(p.name, ack.Opinions)
@@ -141,7 +141,7 @@ func (l *lead) orderAck(p *peer, o ackOrder) error {
 		if !p.contact.IsZero() {
 			p.past = append(p.past, last.incarnation)
 			p.past = p.past[max(0, len(p.past)-pastIncarnations):]
-			p.marks = nil
+			p.marks, p.counted = nil, false
 			l.tracker.Forget(p.name)
 			l.cfg.Logger.Warn("peer has begun a new incarnation", "peer", p.name)
 		}

@@ -18,20 +18,17 @@ import (
 // echo answers calls by their method.
 type echo struct {
 	served atomic.Int64
-	slow   chan struct{} // "slow" waits for it
+	slow   chan struct{} // "slow" waits for its end
+	end    func()
 	begun  chan struct{} // gets one value per "slow" that was begun
 }
 
-func (e *echo) Serve(ctx context.Context, from string, r Request) Reply {
+func (e *echo) Serve(_ context.Context, from string, r Request) Reply {
 	e.served.Add(1)
 	switch r.Method {
 	case "slow":
 		e.begun <- struct{}{}
-		select {
-		case <-e.slow:
-		case <-ctx.Done():
-			return Reply{Code: 4, Message: "the asker has gone"}
-		}
+		<-e.slow
 	case "large":
 		return Reply{Body: make([]byte, 3<<20)}
 	case "fail":
@@ -49,6 +46,8 @@ func newCallCluster(t *testing.T, tune func(*Config)) (*cluster, *echo) {
 			tune(cfg)
 		}
 	}, "a", "b")
+	e.end = sync.OnceFunc(func() { close(e.slow) })
+	t.Cleanup(e.end)
 	eventually(t, 10*time.Second, "a reaches b", func() bool { return c.engine("a").current.Load().peers["b"].receiver.link.Load() != nil })
 	return c, e
 }
@@ -104,7 +103,7 @@ func TestCallNotDelivered(t *testing.T) {
 		<-e.begun
 	}
 	check("too many", "b", Request{Method: "echo"}, "as many as may be")
-	close(e.slow)
+	e.end()
 	served := e.served.Load()
 	c.nodes["b"]["n1"].endLead()
 	eventually(t, 5*time.Second, "slots are free", func() bool {
@@ -148,7 +147,7 @@ func TestCallUnknownOutcome(t *testing.T) {
 	if err := <-failed; !errors.Is(err, ErrUnknownOutcome) {
 		t.Fatalf("the link broke: %v", err)
 	}
-	close(e.slow)
+	e.end()
 }
 
 // TestCallIsAnsweredOnce sends the bytes of a call again, as a broker could that has kept them.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -97,8 +98,6 @@ func (e *Engine) onCall(m *nats.Msg) {
 	case l == nil && e.embedded == nil: // the leader hears it too
 	case l == nil:
 		refuse(wire.CallStatus_CALL_NOT_LEADER, "this node does not lead")
-	case e.cfg.Calls == nil:
-		refuse(wire.CallStatus_CALL_REFUSED, "this datacenter answers no calls")
 	case req.Session != l.session:
 		refuse(wire.CallStatus_CALL_SESSION, "another session")
 	default:
@@ -140,6 +139,10 @@ func (l *lead) takeCall(p *peer, m *nats.Msg, req *wire.CallRequest, refuse func
 		refuse(wire.CallStatus_CALL_REFUSED, "it can't be read: %v", err)
 		return
 	}
+	if l.cfg.Calls == nil && !strings.HasPrefix(call.Method, internalMethods) {
+		refuse(wire.CallStatus_CALL_REFUSED, "%s answers no calls of clients", l.cfg.Local)
+		return
+	}
 	select {
 	case c.slots <- struct{}{}:
 	default:
@@ -161,7 +164,13 @@ func (l *lead) takeCall(p *peer, m *nats.Msg, req *wire.CallRequest, refuse func
 func (l *lead) serveCall(p *peer, m *nats.Msg, req *wire.CallRequest, call *wire.Call) {
 	ctx, cancel := context.WithTimeout(l.callCtx, min(time.Duration(max(req.TimeoutNanos, 0)), l.cfg.CallTimeout))
 	defer cancel()
-	r := l.cfg.Calls.Serve(ctx, p.name, Request{Method: call.Method, Header: fromHeaders(call.Headers), Body: call.Body})
+	asked := Request{Method: call.Method, Header: fromHeaders(call.Headers), Body: call.Body}
+	var r Reply
+	if strings.HasPrefix(asked.Method, internalMethods) {
+		r = l.serveInternal(ctx, asked)
+	} else {
+		r = l.cfg.Calls.Serve(ctx, p.name, asked)
+	}
 	answer := &wire.Answer{Trailers: toHeaders(r.Header), Body: r.Body, Code: r.Code, Message: r.Message, Details: r.Details}
 	body, err := proto.Marshal(answer)
 	if err == nil && len(body) > l.cfg.MaxCallBytes {

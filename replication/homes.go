@@ -72,13 +72,15 @@ func (l *lead) AppliedAt(dc string, life homes.Life) (int64, bool) {
 	if p == nil {
 		return 0, false
 	}
-	marks := l.marksOf(p)
+	p.mu.Lock()
+	marks, known := p.marks, p.counted
+	p.mu.Unlock()
 	for _, w := range marks {
 		if w.Origin == life.DC && w.Incarnation == life.Incarnation {
 			return w.Revision, true
 		}
 	}
-	return 0, marks != nil
+	return 0, known
 }
 
 // LifeOf is the life of another DC that its acks are of.

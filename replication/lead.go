@@ -84,6 +84,7 @@ type peer struct {
 	ack     ackOrder
 	past    []uint64          // incarnations of the peer that have ended, newest last
 	marks   []*wire.Watermark // nil while unknown
+	counted bool              // an ack of the present incarnation has counted
 	epochs  map[string]uint64 // of keyspaces, as it has learnt them
 	warned  string            // what was last said about its acks, to say it once
 	lost    string            // why it needs a snapshot; empty while it does not
