@@ -111,7 +111,7 @@ func servingStatus(ok bool) grpc_health_v1.HealthCheckResponse_ServingStatus {
 }
 
 func (s *Server) serverOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{
+	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(s.cfg.MaxRequestBytes + grpcOverheadBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.MaxConcurrentStreams(s.cfg.MaxConcurrentStreams),
@@ -121,6 +121,10 @@ func (s *Server) serverOptions() []grpc.ServerOption {
 		grpc.NumStreamWorkers(s.cfg.StreamWorkers),
 		grpc.Creds(s.split.Credentials()),
 	}
+	if s.cfg.Witness {
+		options = append(options, s.witnessOptions()...)
+	}
+	return options
 }
 
 func (s *Server) register() {

@@ -61,6 +61,8 @@ func (a *acceptors) AppliedOf(l homes.Life) int64 {
 	return 0
 }
 
+func (a *acceptors) Overrunning() []string { return nil }
+
 // newHomes is a cluster with one single-writer keyspace whose first home is a.
 func newHomes(t *testing.T, tune func(*Config), names ...string) (*cluster, map[string]*acceptors) {
 	all := map[string]*acceptors{}

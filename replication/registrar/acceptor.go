@@ -23,6 +23,9 @@ type Acceptor interface {
 	// AppliedOf is up to which origin revision this replica has applied a life's writes with nothing missing; of
 	// its own life, its head.
 	AppliedOf(life homes.Life) int64
+	// Overrunning names the keyspaces of which writes that don't count are still being taken back here: neither reads
+	// nor writes may be served of them.
+	Overrunning() []string
 }
 
 // Carrier reaches the other datacenters. All methods are safe for concurrent use.

@@ -54,6 +54,9 @@ func (k *keeper) standing() Standing {
 	case k.diverged != "":
 		s.Why = "two homes were decided in one epoch: " + k.diverged
 		return s
+	case slices.Contains(k.r.cfg.Acceptor.Overrunning(), k.cfg.Prefix):
+		s.Why = "writes that the decision leaves out are still being taken back"
+		return s
 	case k.covered != v.Epoch:
 		s.Why = "writes of earlier homes are still being fetched: " + k.missing(v.Past)
 		return s

@@ -164,6 +164,8 @@ func (s *site) AppliedOf(l homes.Life) int64 {
 	return s.applied[l]
 }
 
+func (s *site) Overrunning() []string { return nil }
+
 func (s *site) Exchange(ctx context.Context, dc string, c homes.Command) (homes.Reply, error) {
 	time.Sleep(5 * time.Millisecond) // of the bubble: a round trip
 	to := s.w.dcs[dc]
