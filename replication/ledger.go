@@ -90,8 +90,8 @@ func (l *lead) addHead(ctx context.Context, out *Ledger, home homes.Life, now ti
 	head, heard := p.receiver.status.head, p.receiver.status.heard
 	p.receiver.mu.Unlock()
 	if head != nil {
-		out.Head, out.HeadAge = head, seconds(now.Sub(heard))
-		out.AtMost = new(max(0, *head-out.Kept))
+		out.Head, out.HeadAge = new(max(*head, out.Kept)), seconds(now.Sub(heard)) // frames may tell more than pings
+		out.AtMost = new(*out.Head - out.Kept)
 	}
 	b, err := l.backlogThere(ctx, home.DC, backlogQuery{Keyspace: out.Keyspace, After: out.Kept})
 	if err != nil {

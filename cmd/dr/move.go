@@ -100,6 +100,9 @@ func (c Client) follow(ctx context.Context, s replication.Started, progress func
 		switch {
 		case last.Result == "moved":
 			return last, nil
+		case last.Decided > 0 && last.Home == last.To: // the others hear of it without this command
+			last.Result = "moved"
+			return last, nil
 		case last.Result != "":
 			return last, fmt.Errorf("%w: %s: %s", ErrNotMoved, last.Result, last.Error)
 		case err == nil && !found:

@@ -51,8 +51,8 @@ func StatusRows(r *admin.HomesReport) [][]string {
 // MoveRows is the table of a move that has ended.
 func MoveRows(m registrar.MoveStatus) [][]string {
 	took := unknown
-	if !m.Ended.IsZero() {
-		took = m.Ended.Sub(m.Began).Round(1e6).String()
+	if !m.DecidedAt.IsZero() {
+		took = m.DecidedAt.Sub(m.Began).Round(1e6).String()
 	}
 	return [][]string{
 		{"KEYSPACE", "KIND", "FROM", "TO", "HOME", "EPOCH", "RESULT", "TOOK"},

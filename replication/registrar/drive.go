@@ -102,10 +102,11 @@ func (d *drive) enter(p homes.Phase) error {
 	if p == homes.Conceding {
 		k.concede(d.a.status.Epoch) // before the command is proposed
 	}
-	if p == homes.Announcing {
-		d.decided = d.cfg.Clock()
-	}
 	k.mu.Lock()
+	if v, ok := d.m.Decided(); ok && p == homes.Announcing {
+		d.decided = d.cfg.Clock()
+		d.a.status.Home, d.a.status.Decided, d.a.status.DecidedAt = v.Home.DC, v.Epoch, d.decided
+	}
 	d.a.status.Phase, d.a.status.Waiting, d.a.status.Lacks = p.String(), nil, nil
 	k.mu.Unlock()
 	k.r.cfg.Logger.Info("move of a home", "keyspace", k.cfg.Prefix, "kind", string(d.a.kind), "phase", p.String())

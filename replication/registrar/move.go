@@ -37,12 +37,13 @@ type MoveStatus struct {
 	Ended    time.Time `json:"ended,omitzero"`
 	// Waiting is who has not answered the present commands, and what they said last; Lacks what the next home
 	// still needs.
-	Waiting []Waiting `json:"waiting,omitempty"`
-	Lacks   []Lack    `json:"lacks,omitempty"`
-	Home    string    `json:"home,omitempty"`    // decided
-	Decided uint64    `json:"decided,omitempty"` // its epoch
-	Result  string    `json:"result,omitempty"`  // moved, lost, aborted, open, failed; empty while it is under way
-	Error   string    `json:"error,omitempty"`
+	Waiting   []Waiting `json:"waiting,omitempty"`
+	Lacks     []Lack    `json:"lacks,omitempty"`
+	Home      string    `json:"home,omitempty"`    // decided
+	Decided   uint64    `json:"decided,omitempty"` // its epoch
+	DecidedAt time.Time `json:"decided_at,omitzero"`
+	Result    string    `json:"result,omitempty"` // moved, lost, aborted, open, failed; empty while it is under way
+	Error     string    `json:"error,omitempty"`
 }
 
 // Waiting is an acceptor that has not answered.
@@ -201,13 +202,16 @@ func (a *attempt) run(ctx context.Context) {
 	s := &a.status
 	s.Ended, s.Result, s.Waiting, s.Lacks = now, result, nil, nil
 	s.Home, s.Decided = v.Home.DC, v.Epoch
+	if s.DecidedAt.IsZero() && v.Epoch > 0 {
+		s.DecidedAt = now
+	}
 	if err != nil {
 		s.Error = err.Error()
 	}
 	k.ended = append(k.ended, *s)
 	k.ended = k.ended[max(0, len(k.ended)-k.r.cfg.MaxMoves):]
 	k.moving = nil
-	took := now.Sub(s.Began)
+	took := s.DecidedAt.Sub(s.Began)
 	k.mu.Unlock()
 	k.r.cfg.Metrics.moving.WithLabelValues(k.cfg.Prefix).Set(0)
 	k.r.cfg.Metrics.moves.WithLabelValues(string(a.kind), result).Inc()
