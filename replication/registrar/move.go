@@ -211,7 +211,10 @@ func (a *attempt) run(ctx context.Context) {
 	k.ended = append(k.ended, *s)
 	k.ended = k.ended[max(0, len(k.ended)-k.r.cfg.MaxMoves):]
 	k.moving = nil
-	took := s.DecidedAt.Sub(s.Began)
+	took := now.Sub(s.Began)
+	if !s.DecidedAt.IsZero() {
+		took = s.DecidedAt.Sub(s.Began)
+	}
 	k.mu.Unlock()
 	k.r.cfg.Metrics.moving.WithLabelValues(k.cfg.Prefix).Set(0)
 	k.r.cfg.Metrics.moves.WithLabelValues(string(a.kind), result).Inc()
