@@ -100,7 +100,7 @@ func TestSwitchoverBetweenDCs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.Switch(t.Context(), locks, "b", 0); err != nil {
+	if _, err := r.Switch(locks, "b", 0); err != nil {
 		t.Fatal(err)
 	}
 	c.open("b", 10*time.Second)
@@ -135,7 +135,7 @@ func TestFailoverRelays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.FailOver(t.Context(), locks, 0); err != nil {
+	if _, err := r.FailOver(locks, 0); err != nil {
 		t.Fatal(err)
 	}
 	c.open("b", 20*time.Second)

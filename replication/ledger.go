@@ -187,8 +187,8 @@ func (l *lead) ask(ctx context.Context, dc, method string, q, into any) error {
 }
 
 // serveInternal answers a call that is the engine's own.
-func (l *lead) serveInternal(ctx context.Context, r Request) Reply {
-	answer, err := l.internal(ctx, r)
+func (l *lead) serveInternal(r Request) Reply {
+	answer, err := l.internal(r)
 	if err != nil {
 		return Reply{Code: codeFailedPrecondition, Message: err.Error()}
 	}
@@ -202,7 +202,7 @@ func (l *lead) serveInternal(ctx context.Context, r Request) Reply {
 // codeFailedPrecondition is gRPC's.
 const codeFailedPrecondition = 9
 
-func (l *lead) internal(ctx context.Context, r Request) (any, error) {
+func (l *lead) internal(r Request) (any, error) {
 	switch r.Method {
 	case methodBacklog:
 		var q backlogQuery
@@ -221,7 +221,7 @@ func (l *lead) internal(ctx context.Context, r Request) (any, error) {
 			}
 			return l.registrar.Moves(q.Keyspace), nil
 		}
-		return l.switchHere(ctx, q)
+		return l.switchHere(q)
 	}
 	return nil, fmt.Errorf("%s does not know what is asked for: it is of an older version", l.cfg.Local)
 }

@@ -34,7 +34,7 @@ func (e *Engine) Switchover(ctx context.Context, q SwitchoverRequest) (Started, 
 	}
 	home := l.registrar.Standing(q.Keyspace).Home.DC
 	if home == "" || home == e.cfg.Local {
-		return l.switchHere(ctx, q)
+		return l.switchHere(q)
 	}
 	var s Started
 	if err := l.ask(ctx, home, methodSwitchover, q, &s); err != nil {
@@ -43,11 +43,11 @@ func (e *Engine) Switchover(ctx context.Context, q SwitchoverRequest) (Started, 
 	return s, nil
 }
 
-func (l *lead) switchHere(ctx context.Context, q SwitchoverRequest) (Started, error) {
+func (l *lead) switchHere(q SwitchoverRequest) (Started, error) {
 	if l.registrar == nil {
 		return Started{}, fmt.Errorf("%w: %q", registrar.ErrKeyspace, q.Keyspace)
 	}
-	m, err := l.registrar.Switch(ctx, q.Keyspace, q.To, q.Deadline)
+	m, err := l.registrar.Switch(q.Keyspace, q.To, q.Deadline)
 	return Started{DC: l.cfg.Local, Move: m}, err
 }
 
@@ -114,12 +114,12 @@ func (e *Engine) HomesStatus() ([]HomeStatus, error) {
 }
 
 // Failover begins a failover of a keyspace to this DC.
-func (e *Engine) Failover(ctx context.Context, keyspace string, deadline time.Duration) (Started, error) {
+func (e *Engine) Failover(keyspace string, deadline time.Duration) (Started, error) {
 	r, err := e.Homes()
 	if err != nil {
 		return Started{}, err
 	}
-	m, err := r.FailOver(ctx, keyspace, deadline)
+	m, err := r.FailOver(keyspace, deadline)
 	return Started{DC: e.cfg.Local, Move: m}, err
 }
 

@@ -43,7 +43,7 @@ func TestWitness(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := r.FailOver(t.Context(), locks, 0); err != nil {
+	if _, err := r.FailOver(locks, 0); err != nil {
 		t.Fatal(err)
 	}
 	c.open("b", 20*time.Second)

@@ -24,7 +24,7 @@ type Homes interface {
 	// Moves are those that a datacenter drives or drove; "" is this one.
 	Moves(ctx context.Context, dc, keyspace string) ([]registrar.MoveStatus, error)
 	Switchover(ctx context.Context, q replication.SwitchoverRequest) (replication.Started, error)
-	Failover(ctx context.Context, keyspace string, deadline time.Duration) (replication.Started, error)
+	Failover(keyspace string, deadline time.Duration) (replication.Started, error)
 	ForceHome(ctx context.Context, keyspace string) (epoch uint64, err error)
 	AbortMove(keyspace string) error
 }
@@ -149,7 +149,7 @@ func (s *Server) drFailover(r *http.Request, body []byte) (any, error) {
 		return nil, fmt.Errorf("%w: %w", errBadRequest, err)
 	}
 	if !q.Force {
-		started, err := s.cfg.Homes.Failover(r.Context(), q.Keyspace, q.Deadline)
+		started, err := s.cfg.Homes.Failover(q.Keyspace, q.Deadline)
 		return Failover{Started: started}, err
 	}
 	if q.Confirm != q.Keyspace {

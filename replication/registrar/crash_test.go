@@ -58,10 +58,10 @@ func crashAt(t *testing.T, kind MoveKind, phase homes.Phase) {
 	var err error
 	if kind == Switchover {
 		w.ship("a", "b")
-		_, err = w.dcs["a"].registrar().Switch(t.Context(), prefix, "b", 0)
+		_, err = w.dcs["a"].registrar().Switch(prefix, "b", 0)
 	} else {
 		w.dcs["a"].crash()
-		_, err = w.dcs["b"].registrar().FailOver(t.Context(), prefix, 0)
+		_, err = w.dcs["b"].registrar().FailOver(prefix, 0)
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +79,7 @@ func crashAt(t *testing.T, kind MoveKind, phase homes.Phase) {
 		w.dcs["a"].crash() // it stays away
 	}
 	if kind == Failover && phase == homes.Claiming { // nothing was durable yet: the operator begins again
-		if _, err := w.dcs["b"].registrar().FailOver(t.Context(), prefix, 0); err != nil {
+		if _, err := w.dcs["b"].registrar().FailOver(prefix, 0); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -24,17 +24,17 @@ func (k *keeper) look(ctx context.Context) {
 		k.readmit(ctx, state)
 	case k.busy(now):
 	case state.Decided.Epoch == 0 && k.cfg.Home == life.DC && !state.Fenced():
-		k.begin(ctx, now, Founding, life)
+		k.begin(now, Founding, life)
 	case state.Fenced() || home && k.refusedElsewhere():
-		if !k.reclaim(ctx, reg, home, now) && !home {
-			k.failOver(ctx, state, now) // who fenced it may be down as well
+		if !k.reclaim(reg, home, now) && !home {
+			k.failOver(state, now) // who fenced it may be down as well
 		}
 	case state.Draining:
 		k.resume(ctx)
 	case home && state.Decided.Forced && k.standing().Until != (time.Time{}):
-		k.begin(ctx, now, Confirming, life) // a majority has granted, so it can be reached
+		k.begin(now, Confirming, life) // a majority has granted, so it can be reached
 	case !home:
-		k.failOver(ctx, state, now)
+		k.failOver(state, now)
 	}
 }
 
@@ -92,18 +92,18 @@ func (k *keeper) refusedElsewhere() bool {
 
 // begin starts a move of the keeper's own. It spaces them, so that two datacenters that do the same do not go on
 // outbidding each other.
-func (k *keeper) begin(ctx context.Context, now time.Time, kind MoveKind, target homes.Life) {
+func (k *keeper) begin(now time.Time, kind MoveKind, target homes.Life) {
 	k.mu.Lock()
 	k.next = now.Add(k.r.cfg.RivalWait + k.r.cfg.Random(k.r.cfg.RivalWait))
 	k.mu.Unlock()
-	if _, err := k.start(ctx, kind, target, 0); err != nil {
+	if _, err := k.start(kind, target, 0); err != nil {
 		k.r.cfg.Logger.Warn("move of a home", "keyspace", k.cfg.Prefix, "kind", string(kind), "error", err)
 	}
 }
 
 // reclaim ends an instance that stands open for too long: the home takes itself as the target, and so loses
 // nothing; the datacenter whose own move was interrupted goes on with it. What others began, they or the home end.
-func (k *keeper) reclaim(ctx context.Context, reg homes.Register, home bool, now time.Time) bool {
+func (k *keeper) reclaim(reg homes.Register, home bool, now time.Time) bool {
 	life := k.r.cfg.Acceptor.Life()
 	k.mu.Lock()
 	if k.fence.wait == 0 {
@@ -117,7 +117,7 @@ func (k *keeper) reclaim(ctx context.Context, reg homes.Register, home bool, now
 	interrupted := reg.State.Promised.DC == life.DC && k.r.cfg.holdsData(life.DC)
 	first := reg.State.Decided.Epoch == 0 && k.cfg.Home == life.DC
 	if due = due && (home || interrupted || first); due {
-		k.begin(ctx, now, Reclaiming, life)
+		k.begin(now, Reclaiming, life)
 	}
 	return due
 }
@@ -158,7 +158,7 @@ func (k *keeper) readmit(ctx context.Context, s homes.State) {
 }
 
 // failOver starts a failover when the home is down and this datacenter is to do so.
-func (k *keeper) failOver(ctx context.Context, s homes.State, now time.Time) {
+func (k *keeper) failOver(s homes.State, now time.Time) {
 	cfg := &k.r.cfg
 	life := cfg.Acceptor.Life()
 	if !k.cfg.Automatic || !cfg.holdsData(life.DC) || s.Decided.Epoch == 0 {
@@ -182,7 +182,7 @@ func (k *keeper) failOver(ctx context.Context, s homes.State, now time.Time) {
 	}
 	cfg.Metrics.automatic.WithLabelValues(k.cfg.Prefix).Inc()
 	cfg.Logger.Error("automatic failover begins", "keyspace", k.cfg.Prefix, "home", s.Decided.Home.DC, "down_say", who, "to", life.DC)
-	k.begin(ctx, now, Automatic, life)
+	k.begin(now, Automatic, life)
 }
 
 // rank counts the datacenters that should become home before this one: those that are up and have more of the

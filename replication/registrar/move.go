@@ -71,7 +71,7 @@ type attempt struct {
 
 // Switch begins a switchover to another datacenter, at the home. It returns at once; [Registrar.Moves] has the
 // progress. A deadline of 0 is the configured one.
-func (r *Registrar) Switch(ctx context.Context, keyspace, to string, deadline time.Duration) (MoveStatus, error) {
+func (r *Registrar) Switch(keyspace, to string, deadline time.Duration) (MoveStatus, error) {
 	k := r.keepers[keyspace]
 	if k == nil {
 		return MoveStatus{}, fmt.Errorf("%w: %q", ErrKeyspace, keyspace)
@@ -93,11 +93,11 @@ func (r *Registrar) Switch(ctx context.Context, keyspace, to string, deadline ti
 	if !ok {
 		return MoveStatus{}, fmt.Errorf("%w: %s has not been heard from yet; see `geogate status`", ErrTarget, to)
 	}
-	return k.start(ctx, Switchover, target, deadline)
+	return k.start(Switchover, target, deadline)
 }
 
 // FailOver begins a failover to this datacenter, as [Registrar.Switch] does a switchover.
-func (r *Registrar) FailOver(ctx context.Context, keyspace string, deadline time.Duration) (MoveStatus, error) {
+func (r *Registrar) FailOver(keyspace string, deadline time.Duration) (MoveStatus, error) {
 	k := r.keepers[keyspace]
 	if k == nil {
 		return MoveStatus{}, fmt.Errorf("%w: %q", ErrKeyspace, keyspace)
@@ -109,7 +109,7 @@ func (r *Registrar) FailOver(ctx context.Context, keyspace string, deadline time
 	if !r.cfg.holdsData(life.DC) {
 		return MoveStatus{}, fmt.Errorf("%w: %s is a witness and holds no data", ErrTarget, life.DC)
 	}
-	return k.start(ctx, Failover, life, deadline)
+	return k.start(Failover, life, deadline)
 }
 
 // Abort gives up the move of a keyspace that is under way here, if it is not proposed yet.
@@ -148,7 +148,7 @@ func (r *Registrar) Moves(keyspace string) []MoveStatus {
 
 // start begins a move on a goroutine of its own, which ends with ctx of Run: a request that asked for it may end
 // before.
-func (k *keeper) start(ctx context.Context, kind MoveKind, target homes.Life, deadline time.Duration) (MoveStatus, error) {
+func (k *keeper) start(kind MoveKind, target homes.Life, deadline time.Duration) (MoveStatus, error) {
 	if deadline == 0 {
 		deadline = k.r.cfg.MoveTimeout
 	}

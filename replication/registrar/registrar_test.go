@@ -67,7 +67,7 @@ func TestSwitchoverThereAndBack(t *testing.T) {
 		}
 		from, to := "a", "b"
 		for range 2 {
-			m, err := w.dcs[from].registrar().Switch(t.Context(), prefix, to, 0)
+			m, err := w.dcs[from].registrar().Switch(prefix, to, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -98,11 +98,11 @@ func TestSwitchoverIsGivenUpAtItsDeadline(t *testing.T) {
 		w := newWorld(t, nil, "a", "b", "c")
 		w.open("a", 10*time.Second)
 		w.write("a")
-		m, err := w.dcs["a"].registrar().Switch(t.Context(), prefix, "b", 3*time.Second)
+		m, err := w.dcs["a"].registrar().Switch(prefix, "b", 3*time.Second)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.dcs["a"].registrar().Switch(t.Context(), prefix, "c", 0); !errors.Is(err, ErrMoving) || !strings.Contains(err.Error(), "to b") {
+		if _, err := w.dcs["a"].registrar().Switch(prefix, "c", 0); !errors.Is(err, ErrMoving) || !strings.Contains(err.Error(), "to b") {
 			t.Errorf("a second operator: %v", err)
 		}
 		if m = w.ended("a", m.ID, 10*time.Second); m.Result != "aborted" || !strings.Contains(m.Error, "revisions 0 to 1 of a at b") {
@@ -123,7 +123,7 @@ func TestSwitchoverIsAborted(t *testing.T) {
 		if err := a.Abort(prefix); !errors.Is(err, ErrNoMove) {
 			t.Errorf("nothing to abort: %v", err)
 		}
-		m, err := a.Switch(t.Context(), prefix, "b", 0)
+		m, err := a.Switch(prefix, "b", 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -149,7 +149,7 @@ func TestFailoverFetchesWhatAMajorityHas(t *testing.T) {
 		life := w.dcs["a"].Life()
 		w.write("a") // known to a alone
 		w.dcs["a"].crash()
-		m, err := w.dcs["b"].registrar().FailOver(t.Context(), prefix, 0)
+		m, err := w.dcs["b"].registrar().FailOver(prefix, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,8 +176,8 @@ func TestTwoOperatorsAtOnce(t *testing.T) {
 		w := newWorld(t, nil, "a", "b", "c")
 		w.open("a", 10*time.Second)
 		w.dcs["a"].crash()
-		b, err := w.dcs["b"].registrar().FailOver(t.Context(), prefix, 0)
-		c, cerr := w.dcs["c"].registrar().FailOver(t.Context(), prefix, 0)
+		b, err := w.dcs["b"].registrar().FailOver(prefix, 0)
+		c, cerr := w.dcs["c"].registrar().FailOver(prefix, 0)
 		if err := errors.Join(err, cerr); err != nil {
 			t.Fatal(err)
 		}
@@ -286,14 +286,14 @@ func TestWitnessDecidesAndHoldsNothing(t *testing.T) {
 		w.write("a")
 		w.ship("a", "b")
 		w.dcs["a"].crash()
-		if _, err := w.dcs["w"].registrar().FailOver(t.Context(), prefix, 0); !errors.Is(err, ErrTarget) {
+		if _, err := w.dcs["w"].registrar().FailOver(prefix, 0); !errors.Is(err, ErrTarget) {
 			t.Errorf("failover to a witness: %v", err)
 		}
-		if _, err := w.dcs["b"].registrar().FailOver(t.Context(), prefix, 0); err != nil {
+		if _, err := w.dcs["b"].registrar().FailOver(prefix, 0); err != nil {
 			t.Fatal(err)
 		}
 		w.open("b", 20*time.Second)
-		if _, err := w.dcs["b"].registrar().Switch(t.Context(), prefix, "w", 0); !errors.Is(err, ErrTarget) {
+		if _, err := w.dcs["b"].registrar().Switch(prefix, "w", 0); !errors.Is(err, ErrTarget) {
 			t.Errorf("switchover to a witness: %v", err)
 		}
 	})
