@@ -93,21 +93,19 @@ func (t *Tracker) Settle() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for p := range t.waiting {
-		q := &t.waiting[p]
-		for i := 0; i < len(*q); {
-			w := (*q)[i]
-			var err error
-			if w.judge != nil {
-				err = w.judge()
-			}
-			if err == nil {
-				i++
+		settled := map[*wait]error{}
+		for _, w := range t.waiting[p] {
+			if w.judge == nil {
 				continue
 			}
-			heap.Remove(q, i) // which may bring another one here
+			if err := w.judge(); err != nil {
+				settled[w] = err
+			}
+		}
+		for w, err := range settled {
+			heap.Remove(&t.waiting[p], w.index)
 			w.err, w.ackedBy = err, t.ackedByLocked(w.revision)
 			close(w.done)
-			i = 0
 		}
 	}
 }
@@ -137,7 +135,6 @@ func (t *Tracker) Wait(ctx context.Context, revision int64, p policy.Policy) ([]
 // that says one, at once or at the next [Tracker.Settle]. The judge is called with the tracker locked: it must not
 // call it. nil is none.
 func (t *Tracker) WaitUnless(ctx context.Context, revision int64, p policy.Policy, judge func() error) ([]string, error) {
-	w := &wait{revision: revision, judge: judge, done: make(chan struct{})}
 	t.mu.Lock()
 	if judge != nil {
 		if err := judge(); err != nil {
@@ -152,6 +149,7 @@ func (t *Tracker) WaitUnless(ctx context.Context, revision int64, p policy.Polic
 		}
 		return t.ackedByLocked(revision), t.closed
 	}
+	w := &wait{revision: revision, judge: judge, done: make(chan struct{})}
 	heap.Push(&t.waiting[p], w)
 	t.mu.Unlock()
 
