@@ -68,6 +68,9 @@ func New(config Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
+	if spaces.anySingle && (cfg.Homes == nil || cfg.Origins == nil) {
+		return nil, fmt.Errorf("%w: there are single-writer keyspaces, so homes and origins are required", ErrConfig)
+	}
 	m, err := newMetrics(cfg.Registerer)
 	if err != nil {
 		return nil, fmt.Errorf("%w: metrics: %w", ErrConfig, err)
