@@ -58,6 +58,10 @@ func (s *Server) serve(ctx context.Context, r *replication.Request) (proto.Messa
 		return serveWrite(ctx, s, &opTxn, &pb.TxnRequest{}, r, func(q *pb.TxnRequest) error { return checkTxn(q, s.cfg.MaxTxnOps) })
 	case callReadPoint:
 		return nil, s.serveReadPoint(ctx, first(r.Header[callKeyspace]))
+	case callRenew:
+		return s.serveRenew(ctx, r.Body)
+	case callRevoke:
+		return s.serveRevoke(ctx, r.Body)
 	}
 	return nil, status.Errorf(codes.Unimplemented, "geogate: %s does not know the call %q: upgrade it", s.name, r.Method)
 }
@@ -78,6 +82,9 @@ func serveWrite[Q proto.Message, R response](ctx context.Context, s *Server, op 
 		return s.keyspaces.ruleOf(k), op.check(s, ctx, req)
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := s.bringLeases(ctx, first(r.Header[callLeases])); err != nil {
 		return nil, err
 	}
 	var made proto.Message = req

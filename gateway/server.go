@@ -41,6 +41,7 @@ type Server struct {
 	standing    atomic.Pointer[standing] // what is known of the peers; never nil
 	events      policyEvents
 	renewals    renewals
+	homeLeases  homeLeases
 	loop        *loopback     // set by Run, before it serves
 	held        atomic.Int64  // writes that the RPO budget holds back now
 	work        chan struct{} // one place for each request that may read the whole database at a time

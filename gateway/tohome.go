@@ -37,7 +37,7 @@ const (
 	callPoints   = "geogate-points" // DC/incarnation/revision, comma separated: what an answer rests on
 )
 
-var knownCalls = map[string]bool{callPut: true, callDeleteRange: true, callTxn: true, callReadPoint: true}
+var knownCalls = map[string]bool{callPut: true, callDeleteRange: true, callTxn: true, callReadPoint: true, callRenew: true, callRevoke: true}
 
 var callMethods = map[method]string{methodPut: callPut, methodDeleteRange: callDeleteRange, methodTxn: callTxn}
 
@@ -61,6 +61,7 @@ func toHome[Q proto.Message, R response](ctx context.Context, s *Server, op *ope
 	trailers := ourTrailers(reply.Header)
 	points := trailers[callPoints]
 	delete(trailers, callPoints)
+	s.broughtLeases(st.Home.DC, trailers, start)
 	if err := replyStatus(&reply); err != nil {
 		if behind := catchUpRevision(err); behind > 0 {
 			return none, true, s.awaitPoints(ctx, []point{{st.Home, behind}})
@@ -103,6 +104,9 @@ func (s *Server) homeRequest(ctx context.Context, m method, req proto.Message, r
 		header[metaAfter] = after
 	}
 	if err := s.setUser(ctx, header); err != nil {
+		return replication.Request{}, err
+	}
+	if err := s.nameLeases(ctx, req, header); err != nil {
 		return replication.Request{}, err
 	}
 	if txn, ok := req.(*pb.TxnRequest); ok {
