@@ -109,6 +109,7 @@ const (
 	reasonNoHome       = "NO_HOME"
 	reasonNotForwarded = "NOT_FORWARDED"
 	reasonElsewhere    = "COMMITTED_AT_HOME"
+	reasonSetAside     = "SET_ASIDE"
 	reasonCatchUp      = "CATCH_UP" // between gateways only
 
 	infoKeyspace  = "keyspace"

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"golang.org/x/crypto/bcrypt"
 
@@ -23,7 +21,7 @@ import (
 	"geogate/replication/policy"
 )
 
-// federation is several real datacenters of one node each, with real gateways. Frames go from one to another, and
+// federation is several real datacenters of one replica each, with two real gateways: one that leads and one that follows. Frames go from one to another, and
 // calls between gateways, as in a network without faults, except where a test cuts it. The register of homes is one that all
 // read; what the datacenter refuses at apply is refused just before.
 type federation struct {
@@ -62,11 +60,11 @@ func newFederation(t testing.TB, change func(*Config), names ...string) *federat
 	}
 	for i, name := range names {
 		d := dcs[name]
-		s := newSite(t, 1, func(c *Config) {
-			here := fedNode{Local: Local{d}, f: f}
+		s := newSite(t, 2, func(c *Config) {
+			here := fedNode{Local: Local{d}, f: f, follower: c.MemberID == 2}
 			c.ClusterID = uint64(100 + i)
 			c.Datacenter, c.Inspector, c.Users, c.BcryptCost = here, here, here, bcrypt.MinCost
-			c.Replication, c.Homes, c.Origins = fedPeers{f, d}, fedHomes{f, name}, here
+			c.Replication, c.Homes, c.Origins = fedPeers{f, d}, fedHomes{f, name, here.follower}, here
 			c.Keyspaces = []Keyspace{{Prefix: fedSpace, Mode: SingleWriter, Home: names[0]}, {Prefix: "/other/", Mode: SingleWriter, Home: names[0]}}
 			if change != nil {
 				change(c)
@@ -167,7 +165,21 @@ func (f *federation) client(name string) *clientv3.Client { return f.sites[name]
 // fedNode is the replica, which knows the registers.
 type fedNode struct {
 	Local
-	f *federation
+	f        *federation
+	follower bool
+}
+
+// Leading, and what follows from it, is the only difference between the two nodes: both see one replica.
+func (n fedNode) Leading() (uint64, bool) {
+	term, leading := n.Local.Leading()
+	return term, leading && !n.follower
+}
+
+func (n fedNode) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
+	if n.follower {
+		return nil, dc.ErrNotLeader
+	}
+	return n.Local.LeaseGrant(ctx, r)
 }
 
 var (
@@ -186,6 +198,10 @@ func (n fedNode) AppliedOf(l homes.Life) int64 { return n.Position(l.DC).Revisio
 
 // homeWrite does what the datacenter does at apply.
 func homeWrite[R any](ctx context.Context, n fedNode, write func() (R, dc.Commit, error)) (R, dc.Commit, error) {
+	var none R
+	if n.follower {
+		return none, dc.Commit{}, dc.ErrNotLeader
+	}
 	prefix, single := dc.KeyspaceOf(ctx)
 	if !single {
 		return write()
@@ -193,7 +209,6 @@ func homeWrite[R any](ctx context.Context, n fedNode, write func() (R, dc.Commit
 	n.f.mu.Lock()
 	v := n.f.homes[prefix]
 	n.f.mu.Unlock()
-	var none R
 	if v.Home.DC != n.Name() {
 		return none, dc.Commit{}, &dc.NotHomeError{Keyspace: prefix, State: homes.State{Decided: v}}
 	}
@@ -218,8 +233,9 @@ func (n fedNode) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, dc
 
 // fedHomes is one datacenter's view of the homes.
 type fedHomes struct {
-	f    *federation
-	name string
+	f        *federation
+	name     string
+	follower bool
 }
 
 func (h fedHomes) Standing(keyspace string) replication.Standing {
@@ -233,15 +249,21 @@ func (h fedHomes) Standing(keyspace string) replication.Standing {
 		return st
 	}
 	reading, set := h.f.reading[keyspace]
-	st.Here = v.Home.DC == h.name && st.Why == ""
+	st.Here = v.Home.DC == h.name && st.Why == "" && !h.follower
 	st.Reading = st.Here && (!set || reading)
 	return st
 }
+
+var errPastCut = errors.New("beyond the cut")
 
 var errAway = errors.New("no route")
 
 func (h fedHomes) Call(ctx context.Context, to string, r replication.Request) (replication.Reply, error) {
 	h.f.mu.Lock()
+	if h.follower {
+		h.f.mu.Unlock()
+		return replication.Reply{}, replication.ErrNotLeading
+	}
 	silent, onCall := h.f.silent[to], h.f.onCall
 	h.f.calls = append(h.f.calls, h.name+" "+to+" "+r.Method)
 	h.f.mu.Unlock()
@@ -281,13 +303,13 @@ func (p fedPeers) Wait(ctx context.Context, revision int64, want policy.Policy) 
 		if want.Met(len(p.f.sites), len(names)) {
 			return names, nil
 		}
+		for _, past := range p.f.value(fedSpace).Past {
+			if past.Home.DC == p.dc.Name() && revision > past.Cut { // the engine hears of the decision, too
+				return names, errPastCut
+			}
+		}
 		if !sleep(ctx, nil, time.Millisecond) {
 			return names, ctx.Err()
 		}
 	}
 }
-
-var (
-	_ = prometheus.NewRegistry
-	_ = rpctypes.ErrNoLeader
-)

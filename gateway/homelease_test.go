@@ -26,7 +26,7 @@ func TestMutexOverDatacenters(t *testing.T) {
 	var mu sync.Mutex
 	var clients sync.WaitGroup
 	for _, name := range names {
-		c := f.client(name)
+		c := f.sites[name].client(1) // a follower
 		clients.Go(func() {
 			session, err := concurrency.NewSession(c, concurrency.WithTTL(30), concurrency.WithContext(ctx))
 			if err != nil {

@@ -199,7 +199,7 @@ func TestSeveralWriters(t *testing.T) {
 
 // A linearizable read elsewhere sees what the home has acknowledged, or fails; never an older state.
 func TestReadElsewhereIsLinearizable(t *testing.T) {
-	f := newFederation(t, func(c *Config) { c.RequestTimeout = 300 * time.Millisecond }, "dc-a", "dc-b")
+	f := newFederation(t, func(c *Config) { c.RequestTimeout = 1500 * time.Millisecond }, "dc-a", "dc-b")
 	ctx := testContext(t)
 	a, b := f.sites["dc-a"].kv(0), f.sites["dc-b"].kv(0)
 	must(t)(a.Put(ctx, singlePut("k", "1")))
@@ -229,9 +229,19 @@ func TestReadElsewhereIsLinearizable(t *testing.T) {
 		string(r.Responses[0].GetResponseRange().Kvs[0].Value) != "2" {
 		t.Errorf("a transaction that reads: %v, %v", r, err)
 	}
+	followers := map[string]pb.KVClient{"dc-a's follower": f.sites["dc-a"].kv(1), "dc-b's follower": f.sites["dc-b"].kv(1)}
+	for name, kv := range followers {
+		if r, err := kv.Range(ctx, &pb.RangeRequest{Key: []byte(fedSpace + "k")}); err != nil || string(r.Kvs[0].Value) != "2" {
+			t.Errorf("%s reads %v, %v", name, r, err)
+		}
+		if r, err := clientv3.NewKVFromKVClient(kv, nil).Txn(ctx).Then(clientv3.OpGet(fedSpace + "k")).Commit(); err != nil || len(r.Responses) != 1 {
+			t.Errorf("%s: a transaction that reads: %v, %v", name, r, err)
+		}
+	}
 	// A home that may not serve reads does not, nor does anybody else.
 	f.update(func() { f.reading[fedSpace] = false })
-	for name, kv := range map[string]pb.KVClient{"dc-a": a, "dc-b": b} {
+	followers["dc-a"], followers["dc-b"] = a, b
+	for name, kv := range followers {
 		if r, err := kv.Range(ctx, &pb.RangeRequest{Key: []byte(fedSpace + "k")}); status.Code(err) != codes.Unavailable || infoOf(err, reasonNoHome) == nil {
 			t.Errorf("%s reads %v, %v", name, r, err)
 		}
@@ -256,7 +266,7 @@ func (l *losing) Standing(keyspace string) replication.Standing {
 func TestReadOfALateHome(t *testing.T) {
 	home := &losing{looks: 1 << 30}
 	f := newFederation(t, func(c *Config) {
-		if h := c.Homes.(fedHomes); h.name == "dc-a" {
+		if h := c.Homes.(fedHomes); h.name == "dc-a" && !h.follower {
 			home.fedHomes = h
 			c.Homes = home
 		}

@@ -165,7 +165,7 @@ func TestCompareAndSwapEverywhere(t *testing.T) {
 			const each, key = 25, fedSpace + "counter"
 			var clients sync.WaitGroup
 			for _, name := range names {
-				c := f.client(name)
+				c := f.sites[name].client(rand.IntN(2))
 				clients.Go(func() {
 					for range each {
 						if err := countUp(ctx, c, key, how); err != nil {

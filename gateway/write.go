@@ -277,6 +277,11 @@ func (s *Server) settle(ctx context.Context, made dc.Commit, r rule) error {
 	if err == nil {
 		return nil
 	}
+	if r.single != nil {
+		if aside := s.setAsideIn(r.single.prefix, receipt.Token); aside != nil {
+			return aside
+		}
+	}
 	return s.notMet(ctx, receipt, r, err)
 }
 
