@@ -49,9 +49,9 @@ func changeAuth[R authResponse](ctx context.Context, s *Server, req *pb.Internal
 			}
 			return resp.(R), made, nil
 		},
-		remote: func(conn grpc.ClientConnInterface, ctx context.Context, _ *pb.InternalRaftRequest, o ...grpc.CallOption) (R, error) {
+		remote: alone(func(ctx context.Context, conn grpc.ClientConnInterface, _ *pb.InternalRaftRequest, o ...grpc.CallOption) (R, error) {
 			return remote(pb.NewAuthClient(conn), ctx, o...)
-		},
+		}),
 		check: func(s *Server, ctx context.Context, _ *pb.InternalRaftRequest) error {
 			return s.authorize(ctx, ActionAdmin, nil, nil)
 		},

@@ -68,10 +68,10 @@ func (s *Server) linearizeHomes(ctx context.Context, sc *scope, probes []*pb.Ran
 	err := s.route(ctx, forwarded, func() (err error) {
 		lin, err = s.linearizeAsLeader(ctx, sc)
 		return err
-	}, func(conn *grpc.ClientConn) (fate, error) {
+	}, func(to *neighbor) (fate, error) {
 		lin = &linearized{applied: true}
 		for _, probe := range probes {
-			if f, err := s.linearizeByLeader(ctx, conn, probe); f != fateAnswered || err != nil {
+			if f, err := s.linearizeByLeader(ctx, to, probe); f != fateAnswered || err != nil {
 				return f, err
 			}
 		}
@@ -81,12 +81,12 @@ func (s *Server) linearizeHomes(ctx context.Context, sc *scope, probes []*pb.Ran
 }
 
 // linearizeByLeader reads a little at the leader and waits until this node has applied what that read saw.
-func (s *Server) linearizeByLeader(ctx context.Context, conn *grpc.ClientConn, probe *pb.RangeRequest) (fate, error) {
+func (s *Server) linearizeByLeader(ctx context.Context, to *neighbor, probe *pb.RangeRequest) (fate, error) {
 	fctx, cancel := context.WithTimeout(s.forward.outgoing(ctx), s.cfg.RouteTimeout+s.cfg.RequestTimeout+time.Second)
 	defer cancel()
 	var trailer metadata.MD
 	var reached peer.Peer
-	resp, err := pb.NewKVClient(conn).Range(fctx, probe, grpc.Trailer(&trailer), grpc.Peer(&reached))
+	resp, err := pb.NewKVClient(to).Range(fctx, probe, grpc.Trailer(&trailer), grpc.Peer(&reached))
 	if err != nil {
 		f := fateOf(err, trailer, &reached)
 		if f == fateUnknown && ctx.Err() == nil {

@@ -87,13 +87,13 @@ func leaseCall[Q proto.Message, R response](ctx context.Context, s *Server, op *
 				s.fill(resp.GetHeader())
 			}
 			return err
-		}, func(conn *grpc.ClientConn) (f fate, err error) {
+		}, func(to *neighbor) (f fate, err error) {
 			s.metrics.forwarded.Inc()
 			fctx, cancel := context.WithTimeout(s.forward.outgoing(ctx), s.cfg.RequestTimeout+time.Second)
 			defer cancel()
 			var trailer metadata.MD
 			var reached peer.Peer
-			resp, err = op.remote(pb.NewLeaseClient(conn), fctx, req, grpc.Trailer(&trailer), grpc.Peer(&reached))
+			resp, err = op.remote(pb.NewLeaseClient(to), fctx, req, grpc.Trailer(&trailer), grpc.Peer(&reached))
 			return fateOf(err, trailer, &reached), err
 		})
 	}

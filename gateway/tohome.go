@@ -73,13 +73,13 @@ func toHome[Q proto.Message, R response](ctx context.Context, s *Server, op *ope
 		return none, false, err
 	}
 	resp = newResponse[R]()
-	if err := proto.Unmarshal(reply.Body, any(resp).(proto.Message)); err != nil {
+	if err := proto.Unmarshal(reply.Body, resp); err != nil {
 		return none, false, fmt.Errorf("%w: answer of %s: %w", ErrConnectionLost, st.Home.DC, err)
 	}
 	_ = grpc.SetTrailer(ctx, trailers)
 	l, err := s.newLocalizer(trailers, points, since)
 	if err == nil {
-		err = l.localize(ctx, any(resp).(proto.Message))
+		err = l.localize(ctx, resp)
 	}
 	if err != nil {
 		return none, false, &elsewhereError{here: s.name, receipt: trailers, token: first(trailers[trailerToken]), cause: err}
@@ -90,7 +90,7 @@ func toHome[Q proto.Message, R response](ctx context.Context, s *Server, op *ope
 // newResponse makes an empty response.
 func newResponse[R response]() R {
 	var none R
-	return any(none).(proto.Message).ProtoReflect().New().Interface().(R)
+	return none.ProtoReflect().New().Interface().(R)
 }
 
 // homeRequest is a write as the home is asked for it.
