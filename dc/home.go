@@ -38,9 +38,15 @@ func WithKeyspace(ctx context.Context, prefix string) context.Context {
 	return context.WithValue(ctx, keyspaceKey{}, prefix)
 }
 
+// KeyspaceOf is what [WithKeyspace] set; false for a write of a multi-writer keyspace.
+func KeyspaceOf(ctx context.Context) (prefix string, ok bool) {
+	prefix, ok = ctx.Value(keyspaceKey{}).(string)
+	return prefix, ok
+}
+
 // keyspaceOf is nil when the write is of no single-writer keyspace.
 func keyspaceOf(ctx context.Context) []byte {
-	prefix, ok := ctx.Value(keyspaceKey{}).(string)
+	prefix, ok := KeyspaceOf(ctx)
 	if !ok {
 		return nil
 	}

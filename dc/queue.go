@@ -17,12 +17,12 @@ type Commit struct {
 	Revision int64       // origin revision; 0 when the write changed nothing
 	Stamp    event.Stamp // of the transaction; 0 when nothing changed
 
+	Keyspace string // prefix of the single-writer keyspace of [WithKeyspace]; empty for a multi-writer one, and for ""
+	Epoch    uint64 // in which that keyspace's home made the write; 0 in a multi-writer keyspace
+
 	Repeated bool   // a write with the same request id was applied before; this is what became of that one
 	Origin   string // of a repeated one, where that was another DC; Revision and Stamp are of there
 	Reduced  bool   // of a repeated one: the first response had keys, values or responses that this one lacks
-
-	Keyspace string // prefix of the single-writer keyspace; "" also when there is none
-	Epoch    uint64 // of Keyspace, in which it was written; 0 when there is none
 }
 
 // result is what apply answers a waiting proposal.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
 	"geogate/dc/store"
 	"geogate/replication/event"
@@ -56,8 +57,33 @@ func hashRequest(it item) []byte {
 	return h.Sum(nil)
 }
 
-// withID wraps a write. The hash is computed here, and not by every replica at apply.
-func (it item) withID(id string) (item, error) {
+type translatedKey struct{}
+
+// WithTranslated says that writes with the returned context are a translation of a client's request, which may
+// differ from one repetition to the next. Repetitions are told by what the client asked for.
+func WithTranslated(ctx context.Context, from proto.Message) context.Context {
+	return context.WithValue(ctx, translatedKey{}, from)
+}
+
+// asked is the payload by which a repetition of the write is told.
+func asked(ctx context.Context, payload []byte) ([]byte, error) {
+	from, ok := ctx.Value(translatedKey{}).(proto.Message)
+	if !ok {
+		return payload, nil
+	}
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(from)
+	if err != nil {
+		return nil, fmt.Errorf("encode request: %w", err)
+	}
+	return b, nil
+}
+
+// withID wraps a write.
+func (it item) withID(id string) (item, error) { return it.withIDOf(id, it.payload) }
+
+// withIDOf wraps a write whose repetitions have the same kind and asked payload. The hash is computed here, and not
+// by every replica at apply.
+func (it item) withIDOf(id string, asked []byte) (item, error) {
 	if len(id) > MaxRequestID {
 		return item{}, fmt.Errorf("%w: request id of %d bytes, the limit is %d", ErrTooLarge, len(id), MaxRequestID)
 	}
@@ -65,7 +91,7 @@ func (it item) withID(id string) (item, error) {
 	b = protowire.AppendTag(b, requestFieldID, protowire.BytesType)
 	b = protowire.AppendString(b, id)
 	b = protowire.AppendTag(b, requestFieldHash, protowire.BytesType)
-	b = protowire.AppendBytes(b, hashRequest(it))
+	b = protowire.AppendBytes(b, hashRequest(item{kind: it.kind, payload: asked}))
 	b = protowire.AppendTag(b, requestFieldKind, protowire.VarintType)
 	b = protowire.AppendVarint(b, uint64(it.kind))
 	b = protowire.AppendTag(b, requestFieldPayload, protowire.BytesType)

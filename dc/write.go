@@ -54,7 +54,11 @@ func write[R proto.Message](ctx context.Context, d *DC, k kind, req proto.Messag
 		}
 	}
 	if id := requestID(ctx); id != "" && k != kindCompact && k != kindAlarm {
-		if it, err = it.withID(id); err != nil {
+		told, err := asked(ctx, payload)
+		if err != nil {
+			return none, Commit{}, err
+		}
+		if it, err = it.withIDOf(id, told); err != nil {
 			return none, Commit{}, err
 		}
 	}

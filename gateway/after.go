@@ -27,6 +27,9 @@ func (s *Server) catchUp(ctx context.Context) error {
 		return nil
 	}
 	tokens, err := readAfter(values)
+	if err == nil {
+		err = s.anyAside(tokens)
+	}
 	if err != nil || s.behind(tokens) == nil {
 		return err
 	}
@@ -38,7 +41,7 @@ func (s *Server) catchUp(ctx context.Context) error {
 		changed := s.dc.Changed()
 		missing := s.behind(tokens)
 		if missing == nil {
-			return nil
+			return s.anyAside(tokens)
 		}
 		var cause error
 		select {

@@ -43,6 +43,9 @@ func (s *Server) await(caller context.Context, t policy.Token, p policy.Policy, 
 		if err == nil {
 			return ackedBy, nil
 		}
+		if aside := s.setAside(t); aside != nil {
+			return ackedBy, aside
+		}
 		if ctx.Err() != nil || !sleep(ctx, changed, pause) {
 			if retryable(err) {
 				err = ErrNoLeader

@@ -51,6 +51,9 @@ func (s *Server) caller(ctx context.Context) (caller, error) {
 	if st == nil {
 		return caller{}, nil
 	}
+	if name, ok := userOf(ctx); ok {
+		return caller{st, name}, nil
+	}
 	if token, ok := tokenOf(ctx); ok {
 		name, err := s.tokens.user(st, token)
 		return caller{st, name}, err

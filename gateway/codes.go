@@ -83,8 +83,11 @@ var worded = []struct {
 	code   codes.Code
 }{
 	{ErrMetadata, codes.InvalidArgument},
+	{ErrSeveralWriters, codes.InvalidArgument},
+	{ErrTranslated, codes.InvalidArgument},
 	{dc.ErrRequestReused, codes.InvalidArgument},
 	{dc.ErrTooManyLeases, codes.ResourceExhausted},
+	{errNotApplied, codes.Unavailable},
 	{ErrUnreachable, codes.Unavailable},
 	{ErrOverBudget, codes.Unavailable},
 	{dc.ErrTransfer, codes.Unavailable},
@@ -102,9 +105,23 @@ const (
 	reasonNotMet = "POLICY_NOT_MET"
 	reasonClock  = "CLOCK_AHEAD"
 	reasonBehind = "NOT_APPLIED"
-	infoToken    = "token"
-	infoPolicy   = "policy"
-	infoAckedBy  = "acked_by"
+
+	reasonNoHome       = "NO_HOME"
+	reasonNotForwarded = "NOT_FORWARDED"
+	reasonElsewhere    = "COMMITTED_AT_HOME"
+	reasonSetAside     = "SET_ASIDE"
+	reasonCatchUp      = "CATCH_UP" // between gateways only
+
+	infoKeyspace  = "keyspace"
+	infoHome      = "home"
+	infoRevision  = "revision"
+	infoEpoch     = "epoch"
+	infoWhy       = "why"
+	infoEndpoints = "endpoints"
+
+	infoToken   = "token"
+	infoPolicy  = "policy"
+	infoAckedBy = "acked_by"
 )
 
 // statusOf is the gRPC error of a domain error; one that is a gRPC status already is left alone.
@@ -115,17 +132,12 @@ func statusOf(err error) error {
 	if _, ok := err.(interface{ GRPCStatus() *status.Status }); ok { // not wrapped: the text is the client's
 		return err
 	}
-	var notMet *notMetError
-	if errors.As(err, &notMet) {
-		return notMet.status()
+	var own interface {
+		error
+		status() error
 	}
-	var clock *clockError
-	if errors.As(err, &clock) {
-		return clock.status()
-	}
-	var behind *behindError
-	if errors.As(err, &behind) {
-		return behind.status()
+	if errors.As(err, &own) {
+		return own.status()
 	}
 	for _, w := range wire {
 		if errors.Is(err, w.domain) {

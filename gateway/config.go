@@ -62,6 +62,10 @@ type Config struct {
 
 	Metrics http.Handler // of /metrics on the client port, where etcd's tools look for it; nil: not found
 
+	Homes         Homes               // nil when no keyspace is single-writer, else required
+	Origins       Origins             // required with Homes
+	HomeEndpoints map[string][]string // client URLs of other datacenters, by name, for the refusal of a write that is not forwarded; may be nil
+
 	Keyspaces []Keyspace // "" is the cluster's default and exists even when it is not listed
 
 	QuotaBytes       int64         // of this node's database; past it the alarm NOSPACE is raised. 0 means none

@@ -32,6 +32,10 @@ var (
 	ErrForwardedAstray = errors.New("forwarded to a node that does not lead")
 	// ErrForeignToken means that a token was issued by another datacenter.
 	ErrForeignToken = errors.New("token of another datacenter")
+	// ErrSeveralWriters means that a request touches keyspaces that different datacenters may order.
+	ErrSeveralWriters = errors.New("one request can't be ordered by several writers")
+	// ErrTranslated means that a transaction asks for revisions in a way that has no meaning at the home of its keyspace.
+	ErrTranslated = errors.New("revisions of this datacenter mean nothing at the home of the keyspace")
 	// ErrFutureToken means that a token names a write that this datacenter has not made.
 	ErrFutureToken = errors.New("token is ahead of this datacenter")
 )

@@ -60,6 +60,9 @@ func (s *Server) readWait(req *geopb.WaitRequest) (policy.Token, rule, error) {
 			return token, r, fmt.Errorf("%w: timeout %s is not above 0 and up to %s", ErrMetadata, r.timeout, s.cfg.MaxPolicyTimeout)
 		}
 	}
+	if err := s.setAside(token); err != nil {
+		return token, r, err
+	}
 	if token.Origin != s.name {
 		return token, r, fmt.Errorf("%w: %s was issued by %s and this is %s: ask there", ErrForeignToken, token, token.Origin, s.name)
 	}
@@ -79,6 +82,8 @@ func (s *Server) wait(ctx context.Context, token policy.Token, r rule) (*geopb.R
 	receipt := policy.Receipt{Token: token, Policy: r.policy, AckedBy: acked(s.name, names), Elapsed: time.Since(start)}
 	switch {
 	case errors.Is(err, ErrForwardedAstray):
+		return nil, err
+	case isAside(err):
 		return nil, err
 	case err != nil:
 		s.metrics.policyFailed(r.policy, failTimeout)

@@ -40,7 +40,9 @@ const TimeoutError OnTimeout = "error"
 // zero value is inherited from the keyspace "", which always exists: it is the cluster's default.
 type Keyspace struct {
 	Prefix        string
-	Mode          Mode           // multi-writer; single-writer is not served yet and refused
+	Mode          Mode           // the default of "" is multi-writer
+	Home          string         // of a single-writer keyspace: the datacenter that is home until the first move; for errors only
+	Forward       *bool          // of a single-writer keyspace: elsewhere writes go to the home; else they are refused. The default of "" is true
 	Policy        *policy.Policy // nil inherits; the default of "" is ASYNC
 	Timeout       time.Duration  // for the peers, from the local commit on; the default of "" is 5 s
 	OnUnreachable OnUnreachable  // the default of "" is fail
@@ -59,6 +61,7 @@ type rule struct {
 	degrade     *degradations // where unreachable is degrade; else not used
 	auth        uint64        // revision of users and roles that permit the write; 0 while authentication is off
 	asked       policy.Policy // once a write is under way: policy before any degradation
+	single      *single       // the single-writer keyspace that the write is in; nil in multi-writer ones
 }
 
 // patience is how long a write may wait beside its commit: for the peers, and for the RPO budget before.
@@ -91,11 +94,13 @@ type space struct {
 
 // keyspaces finds the rules of a key or a range. It is immutable.
 type keyspaces struct {
-	root   rule
-	nested []space // prefixes that are not empty, longest first
+	root      rule
+	nested    []space // prefixes that are not empty, longest first
+	anySingle bool    // some keyspace has one writer
 }
 
-// newKeyspaces checks the configured keyspaces and fills in what they inherit.
+// newKeyspaces checks the configured keyspaces and fills in what they inherit. single.go says which of them have
+// one writer.
 func newKeyspaces(config []Keyspace, maxTimeout time.Duration) (*keyspaces, error) {
 	limits := defaultDegrade
 	root := rule{
@@ -118,10 +123,16 @@ func newKeyspaces(config []Keyspace, maxTimeout time.Duration) (*keyspaces, erro
 	if root.unreachable == UnreachableDegrade {
 		root.degrade = newDegradation("", limits)
 	}
-	ks := &keyspaces{root: root}
+	singles, err := newSingles(config)
+	if err != nil {
+		return nil, err
+	}
+	root.single = singles[""]
+	ks := &keyspaces{root: root, anySingle: len(singles) > 0}
 	for _, k := range config {
 		if k.Prefix != "" {
 			r := k.over(root)
+			r.single = singles[k.Prefix]
 			if r.degrade = nil; r.unreachable == UnreachableDegrade {
 				r.degrade = newDegradation(k.Prefix, k.Degrade.over(limits))
 			}
@@ -136,11 +147,9 @@ func newKeyspaces(config []Keyspace, maxTimeout time.Duration) (*keyspaces, erro
 
 func (k Keyspace) validate(maxTimeout time.Duration) error {
 	switch k.Mode {
-	case "", MultiWriter:
-	case SingleWriter:
-		return fmt.Errorf("keyspace %q: mode %s is not supported by this version; use %s", k.Prefix, k.Mode, MultiWriter)
+	case "", MultiWriter, SingleWriter:
 	default:
-		return fmt.Errorf("keyspace %q: mode %q is unknown; use %s", k.Prefix, k.Mode, MultiWriter)
+		return fmt.Errorf("keyspace %q: mode %q is unknown; use %s or %s", k.Prefix, k.Mode, MultiWriter, SingleWriter)
 	}
 	if k.Policy != nil && *k.Policy > policy.All {
 		return fmt.Errorf("keyspace %q: policy %s is unknown; use ALL, QUORUM, ANY or ASYNC", k.Prefix, *k.Policy)
@@ -206,36 +215,39 @@ func (ks *keyspaces) ofKey(key []byte) rule {
 	return ks.root
 }
 
-// ofRange is the strictest of the keyspaces that a range can touch: the one that holds the whole range, and
-// all that begin inside it. (A keyspace whose part of the range is covered by nested ones altogether counts
-// too; that errs on the strict side.) End is as in etcd.
+// ofRange is the strictest of the keyspaces that a range can touch. End is as in etcd.
 func (ks *keyspaces) ofRange(key, end []byte) rule {
 	if len(end) == 0 || len(ks.nested) == 0 {
 		return ks.ofKey(key)
 	}
+	r := weakest
+	ks.touched(key, end, func(_ string, o *rule) { r.add(*o) })
+	return r
+}
+
+// touched calls fn for the keyspaces that a range can touch: the one that holds the whole range, and all that
+// begin inside it. (A keyspace whose part of the range is covered by nested ones altogether counts too; that errs
+// on the strict side.)
+func (ks *keyspaces) touched(key, end []byte, fn func(prefix string, r *rule)) {
 	from, to := string(key), string(end)
-	if to == "\x00" {
+	switch {
+	case to == "\x00":
 		to = "" // no end
+	case to == "" || to <= from:
+		to = from + "\x00"
 	}
-	if to != "" && to <= from {
-		return ks.ofKey(key)
-	}
-	r, whole := weakest, false
-	for _, s := range ks.nested { // longest first: the first that holds the range is the innermost
+	for i := range ks.nested { // longest first: the first that holds the range is the innermost
+		s := &ks.nested[i]
 		last := prefixEnd(s.prefix)
 		switch {
 		case strings.HasPrefix(from, s.prefix) && (last == "" || to != "" && to <= last):
-			r.add(s.rule)
-			whole = true
+			fn(s.prefix, &s.rule)
+			return
 		case (to == "" || s.prefix < to) && (last == "" || from < last):
-			r.add(s.rule)
-		}
-		if whole {
-			return r
+			fn(s.prefix, &s.rule)
 		}
 	}
-	r.add(ks.root)
-	return r
+	fn("", &ks.root)
 }
 
 // prefixEnd is the first key behind all that have the prefix; "" when there is none.

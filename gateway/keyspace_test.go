@@ -101,7 +101,7 @@ func TestKeyspaceRefused(t *testing.T) {
 		space Keyspace
 		want  string
 	}{
-		{"single-writer", Keyspace{Prefix: "a/", Mode: SingleWriter}, "single-writer is not supported by this version; use multi-writer"},
+		{"single-writer", Keyspace{Prefix: "a/", Mode: SingleWriter}, "mode single-writer needs a home"},
 		{"mode", Keyspace{Prefix: "a/", Mode: "x"}, "use multi-writer"},
 		{"degrade", Keyspace{Prefix: "a/", OnUnreachable: "ignore"}, "use fail, wait or degrade"},
 		{"on timeout", Keyspace{OnTimeout: "ok"}, "use error"},

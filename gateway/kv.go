@@ -28,7 +28,11 @@ func (k kvServer) Put(ctx context.Context, req *pb.PutRequest) (*pb.PutResponse,
 func (k kvServer) DeleteRange(ctx context.Context, req *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, error) {
 	start := time.Now()
 	r, err := k.admit(ctx, checkDeleteRange(req), req, func() (rule, error) {
-		return k.keyspaces.ofRange(req.Key, req.RangeEnd), k.authorizeWrite(ctx, req.Key, req.RangeEnd, req.PrevKv)
+		r, err := k.keyspaces.ofRange(req.Key, req.RangeEnd), k.authorizeWrite(ctx, req.Key, req.RangeEnd, req.PrevKv)
+		if err == nil {
+			r.single, err = k.writer(req)
+		}
+		return r, err
 	})
 	return finish(ctx, k.Server, &opDeleteRange, req, r, start, err)
 }
@@ -40,7 +44,11 @@ func (k kvServer) Txn(ctx context.Context, req *pb.TxnRequest) (*pb.TxnResponse,
 		return k.readTxn(ctx, req, start)
 	}
 	r, err := k.admit(ctx, err, req, func() (rule, error) {
-		return k.ruleOfTxn(req), k.authorizeTxn(ctx, req)
+		r, err := k.ruleOfTxn(req), k.authorizeTxn(ctx, req)
+		if err == nil {
+			r.single, err = k.writer(req)
+		}
+		return r, err
 	})
 	return finish(ctx, k.Server, &opTxn, req, r, start, err)
 }
@@ -60,13 +68,25 @@ func (k kvServer) Range(ctx context.Context, req *pb.RangeRequest) (*pb.RangeRes
 			return err
 		}
 		return k.authorize(ctx, ActionRead, req.Key, req.RangeEnd)
-	}, func(ctx context.Context) (*pb.RangeResponse, error) { return k.dc.Range(ctx, req) })
+	}, func(ctx context.Context) (*pb.RangeResponse, error) {
+		if req.Serializable || !k.keyspaces.anySingle {
+			return k.dc.Range(ctx, req)
+		}
+		return k.homeRange(ctx, req)
+	})
 }
 
 func (k kvServer) readTxn(ctx context.Context, req *pb.TxnRequest, start time.Time) (*pb.TxnResponse, error) {
 	return answerRead(ctx, k.Server, methodReadTxn, start,
 		func() error { return k.authorizeTxn(ctx, req) },
-		func(ctx context.Context) (*pb.TxnResponse, error) { return k.dc.ReadTxn(ctx, req) })
+		func(ctx context.Context) (*pb.TxnResponse, error) {
+			if !k.keyspaces.anySingle {
+				return k.dc.ReadTxn(ctx, req)
+			}
+			return homeRead(ctx, k.Server, k.keyspaces.scopeOf(req), k.probesOfTxn(req), func(ctx context.Context, _ bool) (*pb.TxnResponse, error) {
+				return k.dc.ReadTxn(ctx, req)
+			})
+		})
 }
 
 // admit makes the checks of a write that need no state, in the order in which etcd makes them, and finds

@@ -24,17 +24,19 @@ type leaseOp[Q proto.Message, R response] struct {
 	method method
 	local  func(Lessor, context.Context, Q) (R, error)
 	remote func(pb.LeaseClient, context.Context, Q, ...grpc.CallOption) (R, error)
+	// homes, where keyspaces are single-writer, runs local as the leader with what the homes have of the lease; nil: as it is.
+	homes func(s *Server, ctx context.Context, req Q, local func() (R, error)) (R, error)
 }
 
 var (
 	opLeaseGrant = leaseOp[*pb.LeaseGrantRequest, *pb.LeaseGrantResponse]{
-		methodLeaseGrant, Lessor.LeaseGrant, pb.LeaseClient.LeaseGrant,
+		methodLeaseGrant, Lessor.LeaseGrant, pb.LeaseClient.LeaseGrant, nil,
 	}
 	opLeaseRevoke = leaseOp[*pb.LeaseRevokeRequest, *pb.LeaseRevokeResponse]{
-		methodLeaseRevoke, Lessor.LeaseRevoke, pb.LeaseClient.LeaseRevoke,
+		methodLeaseRevoke, Lessor.LeaseRevoke, pb.LeaseClient.LeaseRevoke, (*Server).revokeLease,
 	}
 	opLeaseTimeToLive = leaseOp[*pb.LeaseTimeToLiveRequest, *pb.LeaseTimeToLiveResponse]{
-		methodLeaseTimeToLive, Lessor.LeaseTimeToLive, pb.LeaseClient.LeaseTimeToLive,
+		methodLeaseTimeToLive, Lessor.LeaseTimeToLive, pb.LeaseClient.LeaseTimeToLive, (*Server).leaseTimeToLive,
 	}
 )
 
@@ -43,13 +45,13 @@ func (l leaseServer) LeaseGrant(ctx context.Context, req *pb.LeaseGrantRequest) 
 }
 
 func (l leaseServer) LeaseRevoke(ctx context.Context, req *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, error) {
-	return leaseCall(ctx, l.Server, &opLeaseRevoke, req, l.authorizeKeys(ctx, ActionWrite, l.dc.LeaseKeys(req.ID)))
+	return leaseCall(ctx, l.Server, &opLeaseRevoke, req, l.authorizeKeys(ctx, ActionWrite, l.keysOf(req.ID)))
 }
 
 func (l leaseServer) LeaseTimeToLive(ctx context.Context, req *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
 	var refused error
 	if req.Keys {
-		refused = l.authorizeKeys(ctx, ActionRead, l.dc.LeaseKeys(req.ID))
+		refused = l.authorizeKeys(ctx, ActionRead, l.keysOf(req.ID))
 	}
 	return leaseCall(ctx, l.Server, &opLeaseTimeToLive, req, refused)
 }
@@ -75,7 +77,13 @@ func leaseCall[Q proto.Message, R response](ctx context.Context, s *Server, op *
 		err = s.route(ctx, forwarded, func() (err error) {
 			lctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
 			defer cancel()
-			if resp, err = op.local(s.dc, lctx, req); err == nil {
+			local := func() (R, error) { return op.local(s.dc, lctx, req) }
+			if op.homes != nil && s.keyspaces.anySingle {
+				resp, err = op.homes(s, ctx, req, local)
+			} else {
+				resp, err = local()
+			}
+			if err == nil {
 				s.fill(resp.GetHeader())
 			}
 			return err

@@ -22,6 +22,19 @@ var (
 // Watch makes the store's watcher a [Watcher].
 func (l Local) Watch(o store.WatchOptions) Watcher { return l.DC.Watch(o) }
 
+// Latest is the newest version of a key.
+func (l Local) Latest(key []byte) (*store.Version, error) { return l.Store().Latest(key) }
+
+// Attached are the keys of a lease of an origin.
+func (l Local) Attached(origin string, lease int64) [][]byte {
+	return l.Store().Attached(origin, lease)
+}
+
+// Locate finds where a transaction of an origin was applied.
+func (l Local) Locate(origin string, revision, since int64) (at, last int64, err error) {
+	return l.Store().Locate(origin, revision, since)
+}
+
 // State gathers what the datacenter, its consensus and its store say. Digest and vector belong together; the
 // rest is as of moments close to each other.
 func (l Local) State() State {

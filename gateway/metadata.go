@@ -31,6 +31,9 @@ const (
 	trailerDegraded = "geogate-degraded"
 	trailerChanged  = "geogate-changed" // "false" when the write changed nothing
 
+	// trailerHome is the datacenter that made a write of a single-writer keyspace.
+	trailerHome = "geogate-home"
+
 	trailerReplayed = "geogate-replayed" // "true" when a write with this request id was made before
 	trailerReduced  = "geogate-reduced"  // "true" when a replayed response lacks something of the first one
 

@@ -82,6 +82,8 @@ type metrics struct {
 	keepAlives       prometheus.Counter
 	refused          *prometheus.CounterVec
 
+	homeMetrics
+
 	watchStreams prometheus.Gauge
 	watches      prometheus.Gauge
 	watchEvents  prometheus.Counter
@@ -128,6 +130,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			"Requests refused while authentication was enabled, by reason: denied, token (not valid), user (none given), other."), []string{"reason"}),
 		keepAliveStreams: prometheus.NewGauge(gauge("keepalive_streams", "Open streams of lease keepalives.")),
 		keepAlives:       prometheus.NewCounter(counter("keepalives_total", "Lease keepalives of clients that were answered.")),
+		homeMetrics:      newHomeMetrics(),
 		watchStreams:     prometheus.NewGauge(gauge("watch_streams", "Open watch streams.")),
 		watches:          prometheus.NewGauge(gauge("watches", "Open watches.")),
 		watchEvents:      prometheus.NewCounter(counter("watch_events_total", "Events sent to watches.")),
@@ -147,10 +150,10 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{
+	for _, c := range append(m.collectors(),
 		m.requests, seconds, m.failures, wait, m.forwarded, m.fenceRefused, m.afterWait, m.afterFailed,
 		m.rpoUsed, m.rpoDelayed, m.rpoRefused, m.rpoDelay, m.degraded, m.degradedSeconds, m.refused, m.keepAliveStreams, m.keepAlives, m.watchStreams, m.watches, m.watchEvents,
-	} {
+	) {
 		if err := reg.Register(c); err != nil {
 			return nil, err
 		}

@@ -39,7 +39,14 @@ func (k kvServer) streamRange(ctx context.Context, r *pb.RangeRequest, stream gr
 		return err
 	}
 	if !r.Serializable {
-		if err := k.linearize(ctx); err != nil {
+		_, err := homeRead(ctx, k.Server, k.keyspaces.scopeOf(r), []*pb.RangeRequest{probeOf(r.Key, r.RangeEnd)},
+			func(ctx context.Context, applied bool) (struct{}, error) {
+				if applied {
+					return struct{}{}, nil
+				}
+				return struct{}{}, k.linearize(ctx)
+			})
+		if err != nil {
 			return err
 		}
 	}

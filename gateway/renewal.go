@@ -91,7 +91,9 @@ func (s *Server) renewAtLeader(ctx context.Context, ids []int64, forwarded bool)
 	err = s.route(ctx, forwarded, func() (err error) {
 		lctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
 		defer cancel()
-		ttls, err = s.dc.LeaseRenew(lctx, ids)
+		if ttls, err = s.dc.LeaseRenew(lctx, ids); err == nil && s.keyspaces.anySingle {
+			s.keepAliveElsewhere(ids, ttls)
+		}
 		return err
 	}, func(to *neighbor) (fate, error) {
 		fctx, cancel := context.WithTimeout(s.forward.outgoing(ctx), s.cfg.RequestTimeout+time.Second)

@@ -44,6 +44,7 @@ type Server struct {
 	standing    atomic.Pointer[standing] // what is known of the peers; never nil
 	events      policyEvents
 	renewals    renewals
+	homeLeases  homeLeases
 	loop        *loopback     // set by Run, before it serves
 	held        atomic.Int64  // writes that the RPO budget holds back now
 	work        chan struct{} // one place for each request that may read the whole database at a time
@@ -70,6 +71,9 @@ func New(config Config) (*Server, error) {
 	spaces, err := newKeyspaces(cfg.Keyspaces, cfg.MaxPolicyTimeout)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
+	if spaces.anySingle && (cfg.Homes == nil || cfg.Origins == nil) {
+		return nil, fmt.Errorf("%w: there are single-writer keyspaces, so homes and origins are required", ErrConfig)
 	}
 	m, err := newMetrics(cfg.Registerer)
 	if err != nil {

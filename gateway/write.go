@@ -72,7 +72,7 @@ func write[Q proto.Message, R response](ctx context.Context, s *Server, op *oper
 		s.markServed(ctx)
 	}
 	if _, leading := s.dc.Leading(); leading { // the common case, without closures
-		resp, err := commit(ctx, s, op, req, r)
+		resp, err := lead(ctx, s, op, req, r)
 		if !retryable(err) {
 			return resp, err
 		}
@@ -84,12 +84,12 @@ func writeRouted[Q proto.Message, R response](ctx context.Context, s *Server, op
 	var resp R
 	err := s.route(ctx, forwarded,
 		func() (err error) {
-			resp, err = commit(ctx, s, op, req, r)
+			resp, err = lead(ctx, s, op, req, r)
 			return err
 		},
 		func(to *neighbor) (fate, error) {
 			s.metrics.forwarded.Inc()
-			fctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout+r.patience()+time.Second)
+			fctx, cancel := context.WithTimeout(ctx, s.patience(&r))
 			defer cancel()
 			var trailer metadata.MD
 			var f fate
@@ -107,6 +107,23 @@ func writeRouted[Q proto.Message, R response](ctx context.Context, s *Server, op
 	return resp, nil
 }
 
+// patience is how long the leader's gateway may take to answer a write.
+func (s *Server) patience(r *rule) time.Duration {
+	d := s.cfg.RequestTimeout + r.patience() + time.Second
+	if r.single != nil { // a home is looked for, answers, and its write arrives here
+		d += s.cfg.RouteTimeout + s.cfg.RequestTimeout
+	}
+	return d
+}
+
+// lead makes the write as the leader: in this datacenter, or at the home of its keyspace.
+func lead[Q proto.Message, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule) (R, error) {
+	if r.single != nil {
+		return atHome(ctx, s, op, req, r)
+	}
+	return commit(ctx, s, op, req, r)
+}
+
 // commit makes the write in this datacenter and waits until its policy is met. An error that is not
 // retryable is final; [ErrNotMet] is the only one after which the write is known to be committed.
 func commit[Q proto.Message, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule) (R, error) {
@@ -116,7 +133,7 @@ func commit[Q proto.Message, R response](ctx context.Context, s *Server, op *ope
 	}
 	r.asked = r.policy
 	var err error
-	if !op.exempt {
+	if !op.exempt && r.single == nil { // no stamp decides in a single-writer keyspace
 		if err := s.fenced(ctx, r); err != nil {
 			return none, err
 		}
@@ -227,7 +244,7 @@ func (s *Server) unreachable(ctx context.Context, r rule, err error) error {
 // settle waits for the peers as the policy asks and sends the receipt.
 func (s *Server) settle(ctx context.Context, made dc.Commit, r rule) error {
 	receipt := policy.Receipt{
-		Token:   policy.Token{Origin: s.name, Revision: made.Revision},
+		Token:   policy.Token{Origin: s.name, Epoch: made.Epoch, Revision: made.Revision},
 		Policy:  r.asked,
 		AckedBy: s.onlyHere,
 	}
@@ -256,6 +273,11 @@ func (s *Server) settle(ctx context.Context, made dc.Commit, r rule) error {
 	setReceipt(ctx, receipt, true)
 	if err == nil {
 		return nil
+	}
+	if r.single != nil {
+		if aside := s.setAsideIn(r.single.prefix, receipt.Token); aside != nil {
+			return aside
+		}
 	}
 	return s.notMet(ctx, receipt, r, err)
 }
