@@ -45,8 +45,11 @@ func WithTenure(ctx context.Context, keyspace string, epoch uint64) context.Cont
 
 // settledFor says whether a decision leaves a write out; nil for writes of other keyspaces.
 func (e *Engine) settledFor(ctx context.Context, revision int64) func() error {
+	if e.cfg.Homes == nil {
+		return nil
+	}
 	t, ok := ctx.Value(tenureKey{}).(tenureOf)
-	if !ok || e.cfg.Homes == nil {
+	if !ok {
 		return nil
 	}
 	return func() error {

@@ -114,6 +114,52 @@ func TestCloseFailsWaits(t *testing.T) {
 	})
 }
 
+func TestSettledWaitsFail(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := New("a", []string{"b"})
+		var cut atomic.Int64
+		cut.Store(1 << 60)
+		wait := func(revision int64) <-chan outcome {
+			c := make(chan outcome, 1)
+			go func() {
+				names, err := tr.WaitUnless(t.Context(), revision, policy.All, func() error {
+					if revision > cut.Load() {
+						return errClosed
+					}
+					return nil
+				})
+				c <- outcome{names, err}
+			}()
+			return c
+		}
+		var kept, lost []<-chan outcome
+		for i := range int64(50) {
+			kept, lost = append(kept, wait(1+i)), append(lost, wait(100+i))
+		}
+		other := waiter(tr, t.Context(), 120, policy.All)
+		synctest.Wait()
+		cut.Store(99)
+		tr.Settle()
+		for _, c := range lost {
+			if o := <-c; !errors.Is(o.err, errClosed) || !slices.Equal(o.ackedBy, []string{"a"}) {
+				t.Fatalf("beyond the cut: %+v", o)
+			}
+		}
+		if n := tr.Waiting(); n != 51 {
+			t.Errorf("%d wait, want 51", n)
+		}
+		if o := <-wait(100); !errors.Is(o.err, errClosed) {
+			t.Errorf("a wait that begins beyond the cut: %+v", o)
+		}
+		tr.Ack("b", 200)
+		for _, c := range append(kept, other) {
+			if o := <-c; o.err != nil {
+				t.Errorf("up to the cut, and without a judge: %+v", o)
+			}
+		}
+	})
+}
+
 func TestForget(t *testing.T) {
 	tr := New("a", []string{"b"})
 	tr.Ack("b", 7)

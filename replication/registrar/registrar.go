@@ -2,6 +2,7 @@ package registrar
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -193,12 +194,22 @@ func (r *Registrar) Learn(ctx context.Context, dc, keyspace string, epoch uint64
 	if known.Epoch >= epoch {
 		return nil
 	}
-	// Whoever knows a later decision answers `behind`, with the value, which command learns.
-	if _, err := k.command(ctx, dc, homes.Command{Kind: homes.Learn, Keyspace: keyspace, Known: known}); err != nil {
-		return err
+	// Whoever knows a later decision answers `behind`, with the value, which command learns. The one that told of it
+	// may be out of reach in this direction: others may know it too.
+	ask := []string{dc}
+	for _, v := range r.cfg.Voters {
+		if v.DC != dc && v.DC != r.cfg.Local {
+			ask = append(ask, v.DC)
+		}
 	}
-	if now := k.register().State.Decided.Epoch; now < epoch {
-		return fmt.Errorf("%s told of epoch %d of keyspace %q, its acceptor only of %d", dc, epoch, keyspace, now)
+	var failed []error
+	for _, from := range ask {
+		if _, err := k.command(ctx, from, homes.Command{Kind: homes.Learn, Keyspace: keyspace, Known: known}); err != nil {
+			failed = append(failed, err)
+		}
+		if k.register().State.Decided.Epoch >= epoch {
+			return nil
+		}
 	}
-	return nil
+	return fmt.Errorf("%s told of epoch %d of keyspace %q, and nobody of its value: %w", dc, epoch, keyspace, errors.Join(failed...))
 }
