@@ -84,6 +84,7 @@ type Config struct {
 	Witness bool
 
 	aside    int64 // bound of what is set aside, in bytes; 0 means maxAsideBytes. For tests: replicas must agree
+	step     int   // keys that a step of taking back writes; 0 means stepKeys. Likewise
 	requests int   // how many request ids are remembered; 0 means maxRequests. For tests: replicas must agree
 }
 

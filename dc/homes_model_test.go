@@ -54,6 +54,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 			}
 		}
 		r := newReplica(t, name, peers...)
+		r.cfg.step = 1 + i
 		r.now = r.now.Add(time.Duration(i) * time.Hour) // clocks are far apart
 		w.dcs = append(w.dcs, r)
 	}

@@ -2,6 +2,7 @@ package dc
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"slices"
@@ -93,7 +94,7 @@ func (a *applier) takeBackSome(r *register) error {
 		return nil
 	}
 	a.batch.NextTxn()
-	s := step{applier: a, r: r, budget: stepKeys, kept: map[string]map[string]store.Geo{}}
+	s := step{applier: a, r: r, budget: cmp.Or(a.dc.cfg.step, stepKeys), kept: map[string]map[string]store.Geo{}}
 	for o.at < len(o.tails) && !s.over() {
 		t := &o.tails[o.at]
 		var done bool
