@@ -40,6 +40,7 @@ func (n *Node) openGateway() error {
 		ClusterID: clusterID(t, n.cfg.DC), MemberID: n.id, Membership: n.roster,
 		Datacenter: gateway.Local{DC: n.dc}, Inspector: gateway.Local{DC: n.dc}, Replication: n.engine,
 		Users: gateway.Local{DC: n.dc}, TokenTTL: t.Auth.TokenTTL, BcryptCost: t.Auth.BcryptCost, MaxWaitingLogins: t.Auth.MaxWaitingLogins,
+		Homes: n.homes(), Origins: gateway.Local{DC: n.dc}, Witness: n.site.Witness,
 		Keyspaces: spaces, MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxTxnOps: t.Limits.MaxTxnOps,
 		Metrics:    promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}),
 		QuotaBytes: int64(t.Storage.QuotaBytes), ProgressInterval: t.Timing.WatchProgress,
@@ -56,6 +57,7 @@ func (n *Node) openAdmin() error {
 	n.admin, err = admin.New(admin.Config{
 		Listener: l, DC: n.cfg.DC, MemberID: n.id, Members: n.roster.Members,
 		Inspector: gateway.Local{DC: n.dc}, Leadership: n.dc, Peers: n.engine, Verification: n.engine, Conflicts: n.dc, Keyspaces: n.gateway, Clock: n.engine,
+		Homes: n.engine, Quarantine: quarantine{n.dc},
 		Ready: n.dc.Linearize, Gatherer: n.registry, Logger: n.log,
 	})
 	return closeOnError(l, err)
@@ -76,6 +78,14 @@ func scheme(t configs.TLS) string {
 	return "http://"
 }
 
+// homes is nil when no keyspace has a home.
+func (n *Node) homes() gateway.Homes {
+	if len(n.cfg.Topology.SingleWriters()) == 0 {
+		return nil
+	}
+	return n.engine
+}
+
 // keyspaces translates the topology's words.
 func keyspaces(t *configs.Topology) (out []gateway.Keyspace, err error) {
 	for _, k := range t.AllKeyspaces() {
@@ -92,7 +102,7 @@ func keyspaces(t *configs.Topology) (out []gateway.Keyspace, err error) {
 				To: &to, MaxTime: time.Duration(k.Degrade.MaxSeconds) * time.Second, MaxBytes: int64(k.Degrade.MaxBytes),
 				RecoverAfter: k.Degrade.RecoverAfter, RecoverLag: k.Degrade.RecoverLag,
 			},
-			Prefix: k.Prefix, Mode: gateway.Mode(k.Mode), Policy: &p, Timeout: k.Timeout,
+			Prefix: k.Prefix, Mode: gateway.Mode(k.Mode), Home: k.Home, Forward: k.Forward, Policy: &p, Timeout: k.Timeout,
 			MaxLag: gateway.MaxLag{
 				Age: k.MaxLag.Age, Transactions: int64(k.MaxLag.Transactions), Bytes: int64(k.MaxLag.Bytes),
 				OnExceed: gateway.OnExceed(k.MaxLag.OnExceed),

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -141,7 +142,7 @@ func (n *Node) dcConfig() (dc.Config, error) {
 		return dc.Config{}, n.foreign(err)
 	}
 	return dc.Config{
-		Name: n.cfg.DC, Peers: n.peerNames(), Dir: n.spec.Dir, Now: n.cfg.Now,
+		Name: n.cfg.DC, Peers: n.holders(), Witness: n.site.Witness, Dir: n.spec.Dir, Now: n.cfg.Now,
 		RetentionBytes: int64(t.Limits.RetentionBytes), RetentionAge: t.Limits.RetentionAge,
 		QuotaBytes: int64(t.Storage.QuotaBytes), Compaction: dc.Compaction{Period: period, Revisions: revisions},
 		MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxQueueBytes: int(t.Limits.QueueBytes),
@@ -166,13 +167,18 @@ func (n *Node) foreign(err error) error {
 		n.spec.Dir, n.cfg.Node, n.cfg.DC, n.cfg.Topology.Cluster, err)
 }
 
-func (n *Node) peerNames() (names []string) {
-	for _, name := range n.cfg.Topology.Names() {
-		if name != n.cfg.DC {
-			names = append(names, name)
-		}
+func (n *Node) peerNames() []string { return n.without(n.cfg.Topology.Names()) }
+
+// holders are the other datacenters that hold data, to which this one's goes; a witness's goes nowhere.
+func (n *Node) holders() []string {
+	if n.site.Witness {
+		return nil
 	}
-	return names
+	return n.without(n.cfg.Topology.DataNames())
+}
+
+func (n *Node) without(names []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == n.cfg.DC })
 }
 
 func (n *Node) openEngine() error {
@@ -194,11 +200,12 @@ func (n *Node) openEngine() error {
 		PublishBytes:      int(t.Limits.PublishWindowBytes), ProposeBytes: int(t.Limits.ReceiveWindowBytes),
 		PullBytes: int(t.Limits.ReceiveWindowBytes), SnapshotRate: int(t.Limits.SnapshotRate), HalfOpenWrites: t.Limits.HalfOpenWrites,
 		MaxClockSkew: t.Timing.MaxClockSkew,
-		Wall:         n.cfg.Now, Logger: n.log, Registerer: n.registry,
+		Homes:        n.dc, Keyspaces: singleWriters(t), HomeLease: homeLease(t), Witness: n.site.Witness, Calls: calls{n},
+		Wall: n.cfg.Now, Logger: n.log, Registerer: n.registry,
 	}
 	for _, name := range n.peerNames() {
 		peer, _ := t.Datacenter(name)
-		p := replication.Peer{Name: name, PublicKey: peer.PublicKey}
+		p := replication.Peer{Name: name, PublicKey: peer.PublicKey, Witness: peer.Witness}
 		if peer.NATS.Mode == configs.External {
 			p.Credentials = peer.NATS.PeerCredsFile
 		}
