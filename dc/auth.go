@@ -49,6 +49,14 @@ func WithAuthRevision(ctx context.Context, revision uint64) context.Context {
 	return context.WithValue(ctx, authRevisionKey{}, revision)
 }
 
+type userKey struct{}
+
+// WithUser names who asks for what is made with the context, for [DC.LeaseRevoke]: which keys a lease ends is
+// only known when it is applied.
+func WithUser(ctx context.Context, name string) context.Context {
+	return context.WithValue(ctx, userKey{}, name)
+}
+
 // Auth is the users and roles that are in force on this node.
 func (d *DC) Auth() *auth.State { return d.users.Load() }
 

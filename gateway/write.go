@@ -35,7 +35,7 @@ var (
 	opPut = operation[*pb.PutRequest, *pb.PutResponse]{
 		method: methodPut, local: Writer.Put, remote: viaKV(pb.KVClient.Put),
 		check: func(s *Server, ctx context.Context, r *pb.PutRequest) error {
-			return s.authorizeWrite(ctx, r.Key, nil, r.PrevKv)
+			return s.authorizePut(ctx, r)
 		},
 	}
 	opDeleteRange = operation[*pb.DeleteRangeRequest, *pb.DeleteRangeResponse]{
