@@ -3,13 +3,42 @@ package gateway
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"geogate/dc/auth"
 )
+
+// Authentication that is off for want of a root user is told to who asks, not taken for off.
+func TestAuthWithoutRootIsTold(t *testing.T) {
+	s := newSite(t, 1, nil)
+	c, ctx := s.client(0), testContext(t)
+	if r, err := c.AuthStatus(ctx); err != nil || r.Enabled {
+		t.Errorf("never enabled: %v, %v", r, err)
+	}
+	s.users.mu.Lock()
+	s.users.entries["auth/enabled"] = auth.Entry{Name: "auth/enabled", Origin: "dc-b"} // as a frame of another datacenter leaves it
+	s.users.rebuildLocked()
+	s.users.mu.Unlock()
+	if r, err := c.AuthStatus(ctx); status.Code(err) != codes.FailedPrecondition || !strings.Contains(err.Error(), "no root user") {
+		t.Errorf("without root: %v, %v", r, err)
+	}
+	st, err := c.Status(ctx, c.Endpoints()[0])
+	if err != nil || !slices.ContainsFunc(st.Errors, func(e string) bool { return strings.Contains(e, "no root user") }) {
+		t.Errorf("status: %v, %v", st, err)
+	}
+	if _, err := c.Put(ctx, "k", "v"); err != nil {
+		t.Errorf("it is off: %v", err)
+	}
+}
 
 // Who may do what with leases is as in etcd: to end or renew one, or to attach another key to it, takes the right to
 // write all its keys; to list its keys that to read them; a lease without keys is anybody's who has logged in.
