@@ -71,7 +71,7 @@ func Force(ctx context.Context, cfg Config, left Left, bump int64) (out Restored
 		return out, err
 	}
 	if err := store.Copy(cfg.store().Path, filepath.Join(work, "store", "db")); err != nil {
-		return out, fmt.Errorf("copy the data in %s: %w", cfg.Dir, err)
+		return out, errors.Join(fmt.Errorf("copy the data in %s, which takes its room once more: %w", cfg.Dir, err), os.RemoveAll(work))
 	}
 	if out, err = beginAlone(ctx, cfg, left, work, bump); err != nil {
 		return out, errors.Join(err, os.RemoveAll(work))

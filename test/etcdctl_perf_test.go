@@ -46,7 +46,7 @@ func TestEtcdctlCheckPerf(t *testing.T) {
 	}
 }
 
-var verdicts = regexp.MustCompile(`(?m)(PASS|FAIL)(: .*)?$`)
+var verdicts = regexp.MustCompile(`(?m)(PASS|FAIL|Slowest request|Stddev|Throughput)\b[^\r\n]*$`)
 
 // judged is what was looked at, without how it was found.
 func judged(out string) (form string) {
