@@ -64,7 +64,7 @@ func (a *applier) apply() error {
 				err = a.countDegraded(it.note, a.results[i].commit)
 			}
 		case kindLease:
-			a.results[i], err = a.lease(it.payload, a.entry.stamp+event.Stamp(i))
+			a.results[i], err = a.lease(&it, a.entry.stamp+event.Stamp(i))
 		case kindCompact:
 			a.results[i], err = a.compact(it.payload)
 		case kindAlarm:

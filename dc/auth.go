@@ -49,6 +49,14 @@ func WithAuthRevision(ctx context.Context, revision uint64) context.Context {
 	return context.WithValue(ctx, authRevisionKey{}, revision)
 }
 
+type userKey struct{}
+
+// WithUser names who asks for what is made with the context, for [DC.LeaseRevoke]: which keys a lease ends is
+// only known when it is applied.
+func WithUser(ctx context.Context, name string) context.Context {
+	return context.WithValue(ctx, userKey{}, name)
+}
+
 // Auth is the users and roles that are in force on this node.
 func (d *DC) Auth() *auth.State { return d.users.Load() }
 
@@ -129,6 +137,7 @@ func (d *DC) loadAuth() error {
 	d.state.auth = a
 	d.users.Store(a.current)
 	d.metrics.authRevision.Set(float64(a.revision))
+	d.showAuthWithoutRoot(a.current)
 	return nil
 }
 
@@ -311,11 +320,20 @@ func (d *DC) publishAuth() {
 	d.users.Store(s.current)
 	if s.current.Enabled != before.Enabled || s.current.Locked() != before.Locked() {
 		d.log.Info("authentication", "enabled", s.current.Enabled, "auth_revision", s.revision)
-		if s.current.Locked() {
-			d.log.Error("authentication is off although it was enabled: the root user or its root role is gone, deleted in another datacenter at the same time; add user root and grant it the role root to turn it on again")
-		}
+		d.showAuthWithoutRoot(s.current)
 	}
 	d.metrics.authRevision.Set(float64(s.revision))
+}
+
+// showAuthWithoutRoot is loud: who has enabled authentication believes that it is on.
+func (d *DC) showAuthWithoutRoot(s *auth.State) {
+	if !s.Locked() {
+		d.metrics.withoutRoot.Set(0)
+		return
+	}
+	d.metrics.withoutRoot.Set(1)
+	d.log.Error("authentication is off although it was enabled, and everybody may do everything: the root user or its root role is gone, " +
+		"deleted in another datacenter at the same time; add user root and grant it the role root to turn it on again")
 }
 
 // provideSecret proposes what tokens of this DC are signed with, when it leads and has none.

@@ -211,6 +211,24 @@ func Open(cfg Config) (*DC, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
+	if err := FinishForce(cfg.Dir); err != nil {
+		return nil, err
+	}
+	d, err := openData(cfg)
+	if err != nil {
+		return nil, err
+	}
+	cc := cfg.Consensus
+	cc.Dir, cc.StateMachine, cc.Batcher = cfg.Dir, d, batcher{d}
+	cc.Logger, cc.Registerer = cfg.Logger, cfg.Registerer
+	if d.node, err = consensus.Open(cc); err != nil {
+		return nil, errors.Join(err, d.store.Close())
+	}
+	return d, nil
+}
+
+// openData opens the data without the group.
+func openData(cfg Config) (*DC, error) {
 	clock := event.NewClock(cfg.Now)
 	d := &DC{
 		cfg: cfg, log: cfg.Logger, clock: clock,
@@ -242,12 +260,6 @@ func Open(cfg Config) (*DC, error) {
 	d.metrics.showRestored(d.state.restored)
 	clock.Observe(d.state.high)
 	d.publish(d.store.Durable().Index)
-	cc := cfg.Consensus
-	cc.Dir, cc.StateMachine, cc.Batcher = cfg.Dir, d, batcher{d}
-	cc.Logger, cc.Registerer = cfg.Logger, cfg.Registerer
-	if d.node, err = consensus.Open(cc); err != nil {
-		return nil, errors.Join(err, d.store.Close())
-	}
 	return d, nil
 }
 

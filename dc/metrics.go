@@ -28,6 +28,7 @@ type metrics struct {
 	granted, revoked, expired, renewed, checkpoints prometheus.Counter
 
 	authRevision prometheus.Gauge
+	withoutRoot  prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -87,9 +88,12 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.authRevision = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "geogate_dc_auth_revision", Help: "Revision of users and roles in force on this node; it grows with each change.",
 	})
+	m.withoutRoot = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "geogate_dc_auth_without_root", Help: "1 while authentication was enabled and is off because no root user with the root role is left: everybody may do everything.",
+	})
 	if r != nil {
 		r.MustRegister(m.writes, m.frames, m.txns, m.conflicts, m.requests, m.trims, m.merged, m.adopted, m.swept, m.restored, m.repairs, m.alarms, m.autoCompactions,
-			m.leases, m.granted, m.revoked, m.expired, m.renewed, m.checkpoints, m.authRevision)
+			m.leases, m.granted, m.revoked, m.expired, m.renewed, m.checkpoints, m.authRevision, m.withoutRoot)
 	}
 	return m
 }

@@ -16,14 +16,7 @@ import (
 
 func (n *Node) openGateway() error {
 	t := n.cfg.Topology
-	client, err := t.Security.Client.Load()
-	if err != nil {
-		return err
-	}
-	between, err := t.Security.Raft.Load()
-	if err != nil {
-		return err
-	}
+	client, between := n.tls.client, n.tls.raft
 	if client != nil && between == nil {
 		between = client
 	}
