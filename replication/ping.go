@@ -18,7 +18,9 @@ func (k *link) measure(ctx context.Context) {
 	tick := time.NewTicker(k.r.cfg.PingInterval)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		k.ping(ctx)
+		if !k.ping(ctx) {
+			k.renew(ctx)
+		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -26,7 +28,8 @@ func (k *link) measure(ctx context.Context) {
 	}
 }
 
-func (k *link) ping(ctx context.Context) {
+// ping says whether requests get answers.
+func (k *link) ping(ctx context.Context) bool {
 	r := k.r
 	req := &wire.Ping{From: r.cfg.Local, To: r.peer.Name, Nonce: rand.Uint64()}
 	var pong wire.Pong
@@ -44,7 +47,7 @@ func (k *link) ping(ctx context.Context) {
 	defer r.mu.Unlock()
 	if err != nil || pong.From != r.peer.Name || pong.Nonce != req.Nonce {
 		r.status.rtt = nil
-		return
+		return !errors.Is(err, errNoAnswer)
 	}
 	k.verifies.Store(pong.Verifies)
 	r.status.nodes = pong.Nodes
@@ -61,4 +64,5 @@ func (k *link) ping(ctx context.Context) {
 	if !pong.Leading {
 		k.cancel(&redirect{leader: pong.Leader})
 	}
+	return true
 }
