@@ -27,7 +27,7 @@ type metrics struct {
 	leases                                          prometheus.Gauge
 	granted, revoked, expired, renewed, checkpoints prometheus.Counter
 
-	authRevision prometheus.Gauge
+	authRevision, authMalformed prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -87,9 +87,12 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.authRevision = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "geogate_dc_auth_revision", Help: "Revision of users and roles in force on this node; it grows with each change.",
 	})
+	m.authMalformed = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "geogate_dc_auth_malformed_entries", Help: "Entries of users and roles that can't be read; they are kept and permit nothing. Anything but 0 needs somebody.",
+	})
 	if r != nil {
 		r.MustRegister(m.writes, m.frames, m.txns, m.conflicts, m.requests, m.trims, m.merged, m.adopted, m.swept, m.restored, m.repairs, m.alarms, m.autoCompactions,
-			m.leases, m.granted, m.revoked, m.expired, m.renewed, m.checkpoints, m.authRevision)
+			m.leases, m.granted, m.revoked, m.expired, m.renewed, m.checkpoints, m.authRevision, m.authMalformed)
 	}
 	return m
 }
