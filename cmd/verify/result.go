@@ -15,8 +15,16 @@ import (
 type Result struct {
 	State       string       `json:"state"` // equal, different, or unproven: not proven equal in time
 	Pairs       []Pair       `json:"pairs"`
+	Nodes       []Node       `json:"nodes,omitempty"` // those asked whose data differs from their leader's
 	Differences []Difference `json:"differences"`
 	Repairs     []Repaired   `json:"repairs,omitempty"`
+}
+
+// Node is a node whose data differs from that of the one that leads its datacenter.
+type Node struct {
+	DC      string `json:"dc"`
+	Node    string `json:"node"`
+	Problem string `json:"problem"`
 }
 
 // Pair is one datacenter compared with another one, as the first says.
@@ -60,6 +68,9 @@ func (r *Result) Write(w io.Writer) error {
 			age = fmt.Sprintf("%.1fs ago", *p.LastOK)
 		}
 		line("%s\t%s\t%s\t%d/%d\t%d\t%d\t%s\t%s", p.DC, p.Peer, p.State, p.Equal, p.Buckets, p.Pending, p.Different, age, p.Reason)
+	}
+	for _, n := range r.Nodes {
+		line("\n%s/%s: %s", n.DC, n.Node, n.Problem)
 	}
 	if len(r.Differences) > 0 {
 		line("\nKEY\tDC\tVALUE HASH\tORIGIN\tREVISION\tSTAMP")

@@ -55,6 +55,8 @@ func verdict(r *Result, err error) error {
 	switch {
 	case err != nil:
 		return err
+	case len(r.Nodes) > 0:
+		return fmt.Errorf("%w between the nodes of a datacenter: rebuild %s/%s", ErrDifferent, r.Nodes[0].DC, r.Nodes[0].Node)
 	case r.State == "different":
 		return fmt.Errorf("%w in %d keys; --repair mends them", ErrDifferent, len(r.Differences))
 	case r.State == "unproven":
@@ -100,6 +102,10 @@ func judge(reports []*report, elapsed time.Duration) (r *Result, settled bool) {
 	r, settled = &Result{State: "equal", Pairs: []Pair{}, Differences: []Difference{}}, true
 	byKey := map[entry]map[string]rule.Copy{}
 	for _, rep := range reports {
+		if rep.Replica.State == "different" {
+			r.Nodes = append(r.Nodes, Node{DC: rep.DC, Node: rep.Node, Problem: rep.Replica.Problem})
+			defer func() { r.State = "different" }() // whatever the peers say
+		}
 		if rep.Error != "" {
 			r.Pairs = append(r.Pairs, Pair{DC: rep.DC, Peer: "?", State: "unknown", Reason: rep.Error})
 			r.State, settled = "unproven", false

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"geogate/dc"
 	"geogate/replication"
 	"geogate/replication/verify"
 )
@@ -20,6 +21,11 @@ type Verification interface {
 	Verify(run bool) []replication.Verification
 	// RepairKey puts a peer's copy of a key in the place of the version that was seen here.
 	RepairKey(ctx context.Context, from string, seen verify.Copy) (applied bool, err error)
+}
+
+// Replica compares this node's data with that of the node which leads. [dc.DC] is one.
+type Replica interface {
+	ReplicaCheck() dc.ReplicaCheck
 }
 
 const (
@@ -46,6 +52,11 @@ func (s *Server) verification(w http.ResponseWriter, r *http.Request) {
 		Node  string `json:"node"`
 		Peers any    `json:"peers"` // []replication.Verification; null when unknown
 		Error string `json:"peers_error,omitempty"`
+		// Replica compares this node with the one that leads, within the datacenter.
+		Replica any `json:"replica,omitempty"` // dc.ReplicaCheck
+	}
+	if s.cfg.Replica != nil {
+		answer.Replica = s.cfg.Replica.ReplicaCheck()
 	}
 	answer.DC, answer.Node = s.cfg.DC, s.name(s.cfg.MemberID)
 	if _, leading := s.cfg.Leadership.Leading(); leading {
