@@ -24,6 +24,8 @@ type report struct {
 	Peers []replication.Verification `json:"peers"`
 	Error string                     `json:"peers_error"`
 
+	Keyspaces []string `json:"keyspaces"` // their prefixes
+
 	Replica dc.ReplicaCheck `json:"replica"` // of the node that was asked
 }
 

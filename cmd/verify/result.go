@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"unicode/utf8"
 
@@ -43,10 +44,11 @@ type Pair struct {
 
 // Difference is a key that differs, with each datacenter's copy.
 type Difference struct {
-	Key    []byte               `json:"key"`
-	Text   string               `json:"key_text,omitempty"` // when it is text
-	System bool                 `json:"system,omitempty"`   // an entry of the system table (users, roles) of that name
-	Copies map[string]rule.Copy `json:"copies"`
+	Key      []byte               `json:"key"`
+	Text     string               `json:"key_text,omitempty"` // when it is text
+	Keyspace *string              `json:"keyspace,omitempty"` // the longest prefix of a keyspace that the key has; null for a system entry
+	System   bool                 `json:"system,omitempty"`   // an entry of the system table (users, roles) of that name
+	Copies   map[string]rule.Copy `json:"copies"`
 }
 
 // Repaired is a copy that was put right.
@@ -77,8 +79,11 @@ func (r *Result) Write(w io.Writer) error {
 	}
 	for _, d := range r.Differences {
 		name := fmt.Sprintf("%q", d.Key)
-		if d.System {
+		switch {
+		case d.System:
 			name = "system entry " + name
+		case d.Keyspace != nil:
+			name += fmt.Sprintf(" (keyspace %q)", *d.Keyspace)
 		}
 		for _, dc := range slices.Sorted(maps.Keys(d.Copies)) {
 			c := d.Copies[dc]
@@ -113,6 +118,16 @@ func (r *Result) Write(w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// keyspaceOf is the longest of the prefixes that a key has, nil for none.
+func keyspaceOf(prefixes []string, key string) (longest *string) {
+	for i, p := range prefixes {
+		if strings.HasPrefix(key, p) && (longest == nil || len(p) > len(*longest)) {
+			longest = &prefixes[i]
+		}
+	}
+	return longest
 }
 
 func textOf(key []byte) string {

@@ -54,6 +54,13 @@ func (s *Server) verification(w http.ResponseWriter, r *http.Request) {
 		Error string `json:"peers_error,omitempty"`
 		// Replica compares this node with the one that leads, within the datacenter.
 		Replica any `json:"replica,omitempty"` // dc.ReplicaCheck
+		// Keyspaces are the prefixes of all keyspaces, as the leader has them.
+		Keyspaces []string `json:"keyspaces,omitempty"`
+	}
+	if s.cfg.Keyspaces != nil {
+		for _, k := range s.cfg.Keyspaces.Keyspaces() {
+			answer.Keyspaces = append(answer.Keyspaces, k.Prefix)
+		}
 	}
 	if s.cfg.Replica != nil {
 		answer.Replica = s.cfg.Replica.ReplicaCheck()
@@ -65,8 +72,9 @@ func (s *Server) verification(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var there struct {
-		Peers json.RawMessage `json:"peers"`
-		Error string          `json:"peers_error"`
+		Peers     json.RawMessage `json:"peers"`
+		Error     string          `json:"peers_error"`
+		Keyspaces []string        `json:"keyspaces"`
 	}
 	switch err := s.askLeader(r, fmt.Sprintf("/v1/verify?run=%t", run), &there); {
 	case err != nil:
@@ -74,7 +82,7 @@ func (s *Server) verification(w http.ResponseWriter, r *http.Request) {
 	case there.Error != "":
 		answer.Error = "the leader: " + there.Error
 	default:
-		answer.Peers = there.Peers
+		answer.Peers, answer.Keyspaces = there.Peers, there.Keyspaces
 	}
 	s.answer(w, answer)
 }
