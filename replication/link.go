@@ -23,9 +23,8 @@ type link struct {
 	nc     *nats.Conn
 	socket dialer
 
-	endpoint Endpoint        // where it leads
-	lost     context.Context // ends when the connection has
-	cancel   context.CancelCauseFunc
+	lost   context.Context // ends when the connection has
+	cancel context.CancelCauseFunc
 
 	verifies atomic.Bool // the other side answers questions of verification
 
@@ -43,7 +42,7 @@ func (r *receiver) dial(ctx context.Context) (*link, error) {
 }
 
 func (r *receiver) dialTo(ctx context.Context, e Endpoint) (*link, error) {
-	k := &link{r: r, endpoint: e}
+	k := &link{r: r}
 	k.lost, k.cancel = context.WithCancelCause(ctx)
 	k.socket.connect = func(network, address string) (net.Conn, error) {
 		return (&net.Dialer{Timeout: r.cfg.DialTimeout}).DialContext(k.lost, network, address)

@@ -18,9 +18,7 @@ func (k *link) measure(ctx context.Context) {
 	tick := time.NewTicker(k.r.cfg.PingInterval)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		if !k.ping(ctx) {
-			k.renew(ctx)
-		}
+		k.ping(ctx)
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
@@ -28,8 +26,7 @@ func (k *link) measure(ctx context.Context) {
 	}
 }
 
-// ping says whether requests get answers.
-func (k *link) ping(ctx context.Context) bool {
+func (k *link) ping(ctx context.Context) {
 	r := k.r
 	req := &wire.Ping{From: r.cfg.Local, To: r.peer.Name, Nonce: rand.Uint64()}
 	var pong wire.Pong
@@ -47,7 +44,7 @@ func (k *link) ping(ctx context.Context) bool {
 	defer r.mu.Unlock()
 	if err != nil || pong.From != r.peer.Name || pong.Nonce != req.Nonce {
 		r.status.rtt = nil
-		return !errors.Is(err, errNoAnswer)
+		return
 	}
 	k.verifies.Store(pong.Verifies)
 	r.status.nodes = pong.Nodes
@@ -64,5 +61,4 @@ func (k *link) ping(ctx context.Context) bool {
 	if !pong.Leading {
 		k.cancel(&redirect{leader: pong.Leader})
 	}
-	return true
 }
