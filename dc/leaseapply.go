@@ -23,8 +23,8 @@ func (a *applier) lease(it *item, stamp event.Stamp) (result, error) {
 	case lease.OpGrant:
 		return a.grant(c.Leases[0]), nil
 	case lease.OpRevoke:
-		if refused, err := a.mayRevoke(it, c); refused != nil || err != nil {
-			return result{err: refused}, err
+		if err := a.mayRevoke(it, c); err != nil {
+			return result{err: err}, nil
 		}
 		return a.revoke(c, stamp), nil
 	default:
@@ -50,25 +50,25 @@ func (a *applier) grant(x lease.Lease) result {
 
 // mayRevoke checks a client's revoke against the keys that the lease has now: some may have been attached since it
 // was permitted. The leader's own, of a lease whose time is over, needs nobody's permission.
-func (a *applier) mayRevoke(it *item, c lease.Command) (refused, err error) {
+func (a *applier) mayRevoke(it *item, c lease.Command) error {
 	if c.Expired {
-		return nil, nil
+		return nil
 	}
-	users, err := a.users()
+	users := a.users()
 	switch {
-	case err != nil || !users.Enabled:
-		return nil, err
+	case !users.Enabled:
+		return nil
 	case it.auth != users.Revision:
-		return auth.ErrOldRevision, nil
+		return auth.ErrOldRevision
 	case users.MayAdminister(c.User) == nil:
-		return nil, nil
+		return nil
 	}
 	for _, key := range a.batch.Attached(a.dc.cfg.Name, c.Leases[0].ID) {
 		if err := users.May(c.User, true, key, nil); err != nil {
-			return err, nil
+			return err
 		}
 	}
-	return nil, nil
+	return nil
 }
 
 // revoke deletes the lease's keys, in order, as one transaction of this DC. Without keys it takes no revision.

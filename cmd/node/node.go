@@ -144,8 +144,13 @@ func (n *Node) dcConfig() (dc.Config, error) {
 	if err := n.place(&cc); err != nil {
 		return dc.Config{}, n.foreign(err)
 	}
+	nodes := t.Verification.NodesInterval
+	if nodes == 0 {
+		nodes = -1
+	}
 	return dc.Config{
-		Name: n.cfg.DC, Peers: n.peerNames(), Dir: n.spec.Dir, Now: n.cfg.Now,
+		ReplicaCheckInterval: nodes,
+		Name:                 n.cfg.DC, Peers: n.peerNames(), Dir: n.spec.Dir, Now: n.cfg.Now,
 		RetentionBytes: int64(t.Limits.RetentionBytes), RetentionAge: t.Limits.RetentionAge,
 		QuotaBytes: int64(t.Storage.QuotaBytes), Compaction: dc.Compaction{Period: period, Revisions: revisions},
 		MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxQueueBytes: int(t.Limits.QueueBytes),
