@@ -374,7 +374,7 @@ func (s *Server) serveRevoke(ctx context.Context, body []byte) (proto.Message, e
 	if err := proto.Unmarshal(body, &req); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMetadata, err)
 	}
-	if err := s.authorizeKeys(ctx, ActionWrite, s.dc.LeaseKeys(req.ID)); err != nil {
+	if err := s.authorizeLeases(ctx, ActionWrite, req.ID); err != nil {
 		return nil, err
 	}
 	resp, err := s.dc.LeaseRevoke(ctx, &req)

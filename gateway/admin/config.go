@@ -76,6 +76,7 @@ type Config struct {
 	Quarantine   Quarantine // nil means that there is no /v1/dr/quarantine
 	Keyspaces    Keyspaces  // nil means that the status tells of none
 	Clock        Clock      // nil means that the status says nothing of it
+	Replica      Replica    // nil means that /v1/verify says nothing of it
 
 	// Ready returns why this node can't serve linearizable requests now, nil when it can.
 	Ready    func(context.Context) error
