@@ -22,6 +22,7 @@ func (e *NotHomeError) Error() string {
 	return fmt.Sprintf("%v: keyspace %q has %s", ErrNotHome, e.Keyspace, e.State.Decided)
 }
 
+// Is makes errors.Is(err, ErrNotHome) hold.
 func (e *NotHomeError) Is(target error) bool { return target == ErrNotHome }
 
 type keyspaceKey struct{}

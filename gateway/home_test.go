@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"testing"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -11,18 +13,38 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
-// shift makes the revisions of datacenters differ.
+// shift makes the revisions of datacenters differ: each write of one key that a later one of another datacenter has
+// beaten takes no revision where it arrives.
 func (f *federation) shift() {
 	f.t.Helper()
 	ctx := testContext(f.t)
-	i := 0
-	for _, s := range f.sites {
-		i++
-		for n := range 3 * i {
-			if _, err := s.client(0).Put(ctx, "multi", fmt.Sprint(n)); err != nil {
+	names := slices.Sorted(maps.Keys(f.sites))
+	f.update(func() {
+		for _, from := range names {
+			for _, to := range names {
+				f.cut[[2]string{from, to}] = true
+			}
+		}
+	})
+	for i, name := range names { // the first writes most, and last comes the latest write
+		for n := range 30 >> (2 * i) {
+			if _, err := f.client(name).Put(ctx, "multi", fmt.Sprint(n)); err != nil {
 				f.t.Fatal(err)
 			}
 		}
+	}
+	f.update(func() { f.cut = map[[2]string]bool{} })
+	revisions := map[int64]bool{}
+	for _, to := range names {
+		for _, from := range names {
+			if from != to {
+				f.caughtUp(to, from)
+			}
+		}
+		revisions[f.sites[to].dc.Revision()] = true
+	}
+	if len(revisions) != len(names) {
+		f.t.Fatalf("the revisions of %d datacenters are %v", len(names), revisions)
 	}
 }
 
