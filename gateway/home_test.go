@@ -92,3 +92,25 @@ func TestWriteElsewhereIsTheHomes(t *testing.T) {
 		t.Errorf("the previous version at its revision here: %v, %v", at, err)
 	}
 }
+
+// Compaction stays in its datacenter, also where the whole data has one writer.
+func TestCompactElsewhere(t *testing.T) {
+	f := newFederation(t, func(c *Config) {
+		c.Keyspaces = []Keyspace{{Mode: SingleWriter, Home: "dc-a"}, {Prefix: fedSpace}, {Prefix: "/other/"}}
+	}, "dc-a", "dc-b")
+	f.update(func() { f.homes[""] = f.homes[fedSpace] })
+	ctx := testContext(t)
+	b := f.client("dc-b")
+	must(t)(b.Put(ctx, "k", "1"))
+	put, err := b.Put(ctx, "k", "2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	must(t)(b.Compact(ctx, put.Header.Revision))
+	if _, err := b.Get(ctx, "k", clientv3.WithRev(put.Header.Revision-1)); err == nil {
+		t.Error("not compacted here")
+	}
+	if r, err := f.client("dc-a").Get(ctx, "k", clientv3.WithRev(2)); err != nil || string(r.Kvs[0].Value) != "1" {
+		t.Errorf("compacted at the home: %v, %v", r, err)
+	}
+}
