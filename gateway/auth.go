@@ -62,7 +62,7 @@ func changeAuth[R authResponse](ctx context.Context, s *Server, req *pb.Internal
 	}
 	r, err := s.admit(ctx, checked, req, func() (rule, error) {
 		r := s.keyspaces.root
-		r.policy, r.lag = policy.Async, MaxLag{}
+		r.policy, r.lag, r.single = policy.Async, MaxLag{}, nil
 		return r, s.authorize(ctx, ActionAdmin, nil, nil)
 	})
 	if err == nil && hash != nil {

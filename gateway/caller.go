@@ -54,7 +54,7 @@ func (s *Server) caller(ctx context.Context) (caller, error) {
 		return caller{}, nil
 	}
 	if name, ok := userOf(ctx); ok {
-		return caller{st, name}, nil
+		return caller{st, name, s.keysOf}, nil
 	}
 	if token, ok := tokenOf(ctx); ok {
 		name, err := s.tokens.user(st, token)

@@ -88,6 +88,7 @@ var worded = []struct {
 	{dc.ErrRequestReused, codes.InvalidArgument},
 	{dc.ErrTooManyLeases, codes.ResourceExhausted},
 	{errNotApplied, codes.Unavailable},
+	{dc.ErrNotHome, codes.Unavailable},
 	{ErrUnreachable, codes.Unavailable},
 	{ErrOverBudget, codes.Unavailable},
 	{dc.ErrTransfer, codes.Unavailable},

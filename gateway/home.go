@@ -114,10 +114,10 @@ type noHomeError struct {
 func (e *noHomeError) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "nothing was read or written: keyspace %q is single-writer and ", e.keyspace)
-	switch st := e.standing; {
-	case st.Home.DC == "":
+	switch st := e.standing; st.Home.DC {
+	case "":
 		b.WriteString("has no home yet")
-	case st.Home.DC == e.here:
+	case e.here:
 		fmt.Fprintf(&b, "its home %s (epoch %d, this datacenter) can't serve it now", st.Home.DC, st.Epoch)
 	default:
 		fmt.Fprintf(&b, "its home %s (epoch %d) did not serve it", st.Home.DC, st.Epoch)

@@ -132,7 +132,8 @@ func (s *Server) keepAliveElsewhere(ids, ttls []int64) {
 		}
 		if len(task.waiting) > 0 && !task.running {
 			task.running = true
-			s.receivers.Go(func() { s.renewElsewhere(home, h.term) })
+			term := h.term
+			s.receivers.Go(func() { s.renewElsewhere(home, term) })
 		}
 		h.trimLocked()
 		h.mu.Unlock()

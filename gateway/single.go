@@ -155,6 +155,9 @@ func (sc *scope) sorted() []*single {
 // A write carries the epoch of one keyspace, so one that touches two of them is refused even while one datacenter is
 // the home of both.
 func (s *Server) writer(req proto.Message) (*single, error) {
+	if !s.keyspaces.anySingle {
+		return nil, nil
+	}
 	sc := s.keyspaces.scopeOf(req)
 	if len(sc.singles) == 0 {
 		return nil, nil

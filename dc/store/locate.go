@@ -75,13 +75,11 @@ func (l *locator) look(mod int64, g *Geo) {
 }
 
 func (l *locator) onDisk(r *reader, last int64) error {
-	k, body := r.cursor.Seek(appendRevKey(nil, last+1, 0))
-	if k == nil {
-		k, body = r.cursor.Last()
-	} else {
-		k, body = r.cursor.Prev()
+	back := r.cursor.Prev
+	if k, _ := r.cursor.Seek(appendRevKey(nil, last+1, 0)); k == nil {
+		back = r.cursor.Last
 	}
-	for ; k != nil && !l.done; k, body = r.cursor.Prev() {
+	for k, body := back(); k != nil && !l.done; k, body = r.cursor.Prev() {
 		main, sub, err := decodeRevKey(k)
 		if err != nil {
 			return err
