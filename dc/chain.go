@@ -29,7 +29,7 @@ func (d *DC) Vector() event.Vector { return d.published.Load().vector }
 // the vector it names lives of origins that have ended, and what a snapshot brought ahead of the vector.
 func (d *DC) Digest() (uint64, event.Vector) {
 	p := d.published.Load()
-	return p.digest, p.holds
+	return p.digest, p.holds()
 }
 
 // Revision is the DC's current etcd revision on this node.

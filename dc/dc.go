@@ -216,7 +216,6 @@ type published struct {
 	high        event.Stamp
 	marks       []event.Mark
 	reach       map[life]int64
-	holds       event.Vector // what the digest is of; see marks.go
 	degraded    map[string]Degradation
 	alarms      alarms
 	restored    *restored
@@ -341,7 +340,7 @@ func (d *DC) publish(index uint64) {
 	}
 	d.publishAuth()
 	d.provideSecret()
-	p.marks, p.reach, p.holds = d.state.marks(), maps.Clone(d.state.reach), d.state.holds(p.vector)
+	p.marks, p.reach = d.state.marks(), maps.Clone(d.state.reach)
 	d.published.Store(p)
 	d.signal.fire()
 }

@@ -117,7 +117,7 @@ func tails(old, next homes.Value, starts []tenureStart, applied func(homes.Life)
 	}
 	const all = int64(1)<<62 - 1
 	for _, t := range append(slices.Clip(old.Past), homes.Tenure{Epoch: old.Epoch, Home: old.Home, Cut: all}) {
-		counts := int64(1) // no write has that revision, but a grave of nothing known: see graveBefore
+		counts := before(t, next, starts)
 		same := func(x homes.Tenure) bool { return x.Epoch == t.Epoch && x.Home == t.Home }
 		switch i := slices.IndexFunc(next.Past, same); {
 		case next.Epoch == t.Epoch && next.Home == t.Home:
@@ -126,18 +126,29 @@ func tails(old, next homes.Value, starts []tenureStart, applied func(homes.Life)
 			counts = max(counts, next.Past[i].Cut)
 		case t.Epoch < first:
 			continue
-		default: // of a side that lost against an operator's --force
-			for _, s := range starts {
-				if s.epoch == t.Epoch && s.home == t.Home {
-					counts = max(counts, s.revision)
-				}
-			}
-		}
+		} // else it is of a side that lost against an operator's --force: nothing of it counts
 		if upTo := min(applied(t.Home), t.Cut); upTo > counts {
 			out = append(out, tail{dc: t.Home.DC, life: t.Home.Incarnation, after: counts, upTo: upTo})
 		}
 	}
 	return out
+}
+
+// before is a revision of a home behind which all its writes of a tenure are, and none that counts by an earlier one: a
+// home that follows itself may have a lower cut in the second epoch than in the first.
+func before(t homes.Tenure, next homes.Value, starts []tenureStart) int64 {
+	r := int64(1) // no write has that revision, but a grave where nothing was known: see graveBefore
+	for _, s := range starts {
+		if s.epoch == t.Epoch && s.home == t.Home {
+			r = max(r, s.revision)
+		}
+	}
+	for _, p := range next.Past {
+		if p.Home == t.Home && p.Epoch < t.Epoch {
+			r = max(r, p.Cut)
+		}
+	}
+	return r
 }
 
 // appliedOrReached is how far this DC may have effects of a life.

@@ -22,9 +22,9 @@ type world struct {
 	rnd   *rand.Rand
 	dcs   []*replica
 	moves []*move
-	acked map[string]map[int64]int64 // by DC, of each home's chain: watermark as it was acknowledged to the home
 	wrote []lockWrite
 	homes map[uint64]homes.Life // who wrote in an epoch
+	aside map[*replica]int      // writes that had been set aside by the last look
 	n     int
 }
 
@@ -44,7 +44,7 @@ type lockWrite struct {
 }
 
 func newWorld(t *testing.T, seed uint64) *world {
-	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 7)), homes: map[uint64]homes.Life{}}
+	w := &world{t: t, rnd: rand.New(rand.NewPCG(seed, 7)), homes: map[uint64]homes.Life{}, aside: map[*replica]int{}}
 	names := []string{"a", "b", "c"}
 	for i, name := range names {
 		var peers []string
@@ -296,9 +296,6 @@ func (w *world) settle() {
 	dcs := map[string]*replica{}
 	for _, r := range w.dcs {
 		dcs[r.cfg.Name] = r
-		for len(r.Overrunning()) > 0 {
-			r.goOn()
-		}
 	}
 	for range 3 { // what was decided and not told is told
 		for _, from := range w.dcs {
@@ -307,6 +304,7 @@ func (w *world) settle() {
 			}
 		}
 	}
+	exchange(t, dcs) // also while something is taken back
 	for _, r := range w.dcs {
 		for len(r.Overrunning()) > 0 {
 			r.goOn()
@@ -379,6 +377,10 @@ func (w *world) judge(v homes.Value) {
 				t.Fatalf("%s has not set aside %+v", r.cfg.Name, c)
 			}
 		}
+		if n := decodeLast(r); n != w.aside[r]+len(aside) {
+			t.Fatalf("%s has set aside %d writes since the last look, %d are listed: some counted after all", r.cfg.Name, n-w.aside[r], len(aside))
+		}
+		w.aside[r] += len(aside)
 		var ids []uint64
 		for _, a := range aside {
 			ids = append(ids, a.ID)

@@ -51,21 +51,19 @@ func (s *state) marks() []event.Mark {
 	return out
 }
 
-// holds is the vector, with an entry "origin~incarnation" for each ended life and "origin~incarnation+" for
-// what a snapshot brought beyond the position, and one for the present decision on each single-writer keyspace.
-func (s *state) holds(vector event.Vector) event.Vector {
-	if len(s.past)+len(s.reach)+len(s.homes.marks) == 0 {
-		return vector
+// holds is the vector, with an entry "origin~incarnation" for each ended life, "origin~incarnation+" for what a
+// snapshot brought beyond the position, and one for the present decision on each single-writer keyspace.
+func (p *published) holds() event.Vector {
+	v := p.vector.Clone()
+	for _, marks := range [][]event.Mark{p.marks, p.homeMarks} {
+		for i := range marks {
+			if m := &marks[i]; m.Past {
+				v[life{m.Origin, m.Incarnation}.String()] = m.Revision
+			}
+		}
 	}
-	v := vector.Clone()
-	for l, p := range s.past {
-		v[l.String()] = p.Revision
-	}
-	for l, r := range s.reach {
+	for l, r := range p.reach {
 		v[l.String()+"+"] = r
-	}
-	for _, m := range s.homes.marks {
-		v[life{m.Origin, m.Incarnation}.String()] = m.Revision
 	}
 	return v
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -275,9 +274,4 @@ func (a *applier) saveRegister(r *register) {
 	if raw := mustMarshal(rs); !bytes.Equal(raw, a.batch.Meta(metaHomes)) {
 		a.batch.SetMeta(metaHomes, raw)
 	}
-}
-
-// under says whether a keyspace's prefix begins with another one's.
-func (r *register) under(other *register) bool {
-	return r != other && strings.HasPrefix(r.keyspace, other.keyspace)
 }

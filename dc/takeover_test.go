@@ -87,7 +87,7 @@ func TestALeaseWaitsForAMove(t *testing.T) {
 	if _, ok := a.leaseOf(7); !ok {
 		t.Fatal("the lease is gone")
 	}
-	v = failover(t, b, a, b, c)
+	failover(t, b, a, b, c)
 	if res := a.revoke(7); res.err != nil {
 		t.Error(res.err)
 	}
