@@ -59,7 +59,7 @@ func (s *Server) awaitForeign(ctx context.Context, t policy.Token, r rule) ([]st
 		if r.policy == policy.Async {
 			return names, nil
 		}
-		peers := s.replication.Peers()
+		peers := s.dataPeers()
 		if peers == nil {
 			return names, ErrNoLeader
 		}

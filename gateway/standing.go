@@ -58,7 +58,7 @@ func (s *Server) lookAtPeers(now time.Time) {
 	st.txns.Store(s.inflightTxns.Load())
 	st.bytes.Store(s.inflightBytes.Load())
 	if st.term, st.leading = s.dc.Leading(); st.leading {
-		st.peers, st.since = s.replication.Peers(), now
+		st.peers, st.since = s.dataPeers(), now
 		if old.leading && old.term == st.term {
 			st.since = old.since
 		}

@@ -2,11 +2,14 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"geogate/replication"
 )
 
 // A witness votes on the homes of single-writer keyspaces and holds no data. What it can be asked for is its own
@@ -39,4 +42,13 @@ func (s *Server) witnessOptions() []grpc.ServerOption {
 			return next(srv, stream)
 		}),
 	}
+}
+
+// dataPeers are the peers that a policy or a budget can count; nil when nothing is known.
+func (s *Server) dataPeers() []replication.PeerStatus {
+	peers := s.replication.Peers()
+	if !slices.ContainsFunc(peers, func(p replication.PeerStatus) bool { return p.Witness }) {
+		return peers
+	}
+	return slices.DeleteFunc(slices.Clone(peers), func(p replication.PeerStatus) bool { return p.Witness })
 }

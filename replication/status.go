@@ -99,7 +99,9 @@ func (l *lead) status(p *peer) PeerStatus {
 	p.mu.Unlock()
 	l.addLag(&s, now)
 	p.receiver.addStatus(&s, now)
-	s.Verify = p.comparison.status()
+	if s.Verify = p.comparison.status(); p.witness {
+		s.Verify = VerifyStatus{State: "off", Reason: "a witness holds no data"}
+	}
 	l.addCause(&s, p, now)
 	if m, known := p.receiver.clockOf(now, l.stepped()); known {
 		s.SkewMillis = millis(m.Skew)

@@ -38,6 +38,9 @@ func (e *Engine) Verify(run bool) []Verification {
 	l := e.current.Load()
 	out := make([]Verification, 0, len(e.cfg.Peers))
 	for _, p := range e.cfg.Peers {
+		if p.Witness || e.cfg.Witness {
+			continue // there is nothing to compare
+		}
 		v := Verification{DC: p.Name, VerifyStatus: VerifyStatus{State: "unknown", Reason: "this node does not lead its datacenter"}}
 		if l != nil {
 			c := l.peers[p.Name].comparison

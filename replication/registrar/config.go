@@ -56,7 +56,7 @@ type Config struct {
 	ReclaimAfter time.Duration
 	// MoveTimeout is the deadline of a move that names none: of what can be given up until then. 0 means 1 min.
 	MoveTimeout time.Duration
-	// AnnounceFor is how long a decided move goes on telling acceptors that don't answer; they hear of it from
+	// AnnounceFor is how long a decision is told to acceptors that don't answer; they hear of it from
 	// others' acks too. 0 means 10 s.
 	AnnounceFor time.Duration
 	// MaxMoves is how many ended moves of a keyspace are remembered. 0 means 16.

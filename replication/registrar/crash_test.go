@@ -96,12 +96,17 @@ func crashAt(t *testing.T, kind MoveKind, phase homes.Phase) {
 func (w *world) anyHome(t *testing.T, within time.Duration) string {
 	t.Helper()
 	for end := time.Now().Add(within); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
-		home := ""
+		home, serving := "", ""
 		for n, s := range w.dcs {
-			if r := s.registrar(); r != nil && r.Standing(prefix).Here {
-				if home != "" {
-					t.Fatalf("two homes: %s and %s", home, n)
-				}
+			r := s.registrar()
+			if r == nil || !r.Standing(prefix).Here && !r.Standing(prefix).Reading {
+				continue
+			}
+			if serving != "" {
+				t.Fatalf("two serve: %s and %s", serving, n)
+			}
+			serving = n
+			if r.Standing(prefix).Here {
 				home = n
 			}
 		}

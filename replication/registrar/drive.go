@@ -19,7 +19,6 @@ type drive struct {
 	running sync.WaitGroup
 	last    homes.Phase // the last one before the end
 	why     string      // it was given up
-	decided time.Time   // when
 }
 
 type sendKey struct {
@@ -47,8 +46,7 @@ func newDrive(a *attempt, m *homes.Move) *drive {
 	return &drive{a: a, m: m, cfg: &a.k.r.cfg, sends: map[sendKey]*sending{}, results: make(chan result, n)}
 }
 
-// run returns when the move is over: decided and told to all, or for as long as makes sense; lost; given up; or with
-// an error, when its outcome is open.
+// run returns when the move is over: decided, lost or given up; or with an error, when its outcome is open.
 func (d *drive) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer d.running.Wait()
@@ -64,7 +62,7 @@ func (d *drive) run(ctx context.Context) error {
 			}
 			phase = p
 		}
-		if phase == homes.Done || phase == homes.Aborted || phase == homes.Lost {
+		if phase == homes.Announcing || phase == homes.Aborted || phase == homes.Lost {
 			return nil
 		}
 		d.last = phase
@@ -77,9 +75,7 @@ func (d *drive) run(ctx context.Context) error {
 		case r := <-d.results:
 			d.take(r)
 		case <-tick.C:
-			if err := d.watchTime(); err != nil {
-				return err
-			}
+			d.watchTime()
 		case <-abort:
 			abort = nil
 			if err := d.m.Abort(); err == nil && d.why == "" {
@@ -104,8 +100,7 @@ func (d *drive) enter(p homes.Phase) error {
 	}
 	k.mu.Lock()
 	if v, ok := d.m.Decided(); ok && p == homes.Announcing {
-		d.decided = d.cfg.Clock()
-		d.a.status.Home, d.a.status.Decided, d.a.status.DecidedAt = v.Home.DC, v.Epoch, d.decided
+		d.a.status.Home, d.a.status.Decided, d.a.status.DecidedAt = v.Home.DC, v.Epoch, d.cfg.Clock()
 	}
 	d.a.status.Phase, d.a.status.Waiting, d.a.status.Lacks = p.String(), nil, nil
 	k.mu.Unlock()
@@ -181,19 +176,15 @@ func (d *drive) fetch() {
 	}
 }
 
-// watchTime gives up what can be given up at the deadline, and ends what is decided and told for long enough.
-func (d *drive) watchTime() error {
-	now := d.cfg.Clock()
-	switch {
-	case d.m.Phase() == homes.Announcing && now.Sub(d.decided) >= d.cfg.AnnounceFor:
-		return fmt.Errorf("%w", errAnnounced)
-	case !now.Before(d.a.status.Deadline) && d.why == "":
-		d.why = "its deadline has passed; " + d.stood()
-		if err := d.m.Abort(); err != nil {
-			d.a.k.r.cfg.Logger.Warn("the deadline of a move has passed, and it is proposed already: it goes on", "keyspace", d.a.k.cfg.Prefix, "phase", d.m.Phase().String())
-		}
+// watchTime gives up what can be given up at the deadline.
+func (d *drive) watchTime() {
+	if d.cfg.Clock().Before(d.a.status.Deadline) || d.why != "" {
+		return
 	}
-	return nil
+	d.why = "its deadline has passed; " + d.stood()
+	if err := d.m.Abort(); err != nil {
+		d.cfg.Logger.Warn("the deadline of a move has passed, and it is proposed already: it goes on", "keyspace", d.a.k.cfg.Prefix, "phase", d.m.Phase().String())
+	}
 }
 
 // stood says what the move waited for.

@@ -30,8 +30,5 @@ var (
 	ErrOpen = errors.New("the outcome of the move is open")
 )
 
-// errAnnounced ends a decided move that not everyone has heard of.
-var errAnnounced = errors.New("decided, and not every acceptor has answered")
-
 // errStopped ends a move at a test point, as a crash would.
 var errStopped = errors.New("stopped by a test")

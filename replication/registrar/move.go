@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"geogate/replication/homes"
@@ -221,10 +222,34 @@ func (a *attempt) run(ctx context.Context) {
 	log := k.r.cfg.Logger.With("keyspace", k.cfg.Prefix, "kind", string(a.kind), "result", result, "took", took.String())
 	if err != nil {
 		log.Warn("move of a home has ended", "error", err)
-		return
+	} else {
+		k.r.cfg.Metrics.seconds.WithLabelValues(string(a.kind)).Observe(took.Seconds())
+		log.Info("move of a home has ended", "decided", v.String())
 	}
-	k.r.cfg.Metrics.seconds.WithLabelValues(string(a.kind)).Observe(took.Seconds())
-	log.Info("move of a home has ended", "decided", v.String())
+	if v.Epoch > 0 && !errors.Is(err, errStopped) { // even if it is not what this move wanted: it may have brought it about
+		k.announce(ctx, v)
+	}
+}
+
+// announce tells every acceptor of a decision. The next move need not wait for that; whoever does not answer in time
+// hears of it from acks.
+func (k *keeper) announce(ctx context.Context, v homes.Value) {
+	ctx, cancel := context.WithTimeout(ctx, k.r.cfg.AnnounceFor)
+	defer cancel()
+	var telling sync.WaitGroup
+	for _, voter := range k.r.cfg.Voters {
+		telling.Go(func() {
+			retry := backoff{min: k.r.cfg.RetryMin, max: k.r.cfg.RetryMax, random: k.r.cfg.Random}
+			for ctx.Err() == nil {
+				reply, err := k.command(ctx, voter.DC, homes.Command{Kind: homes.Learn, Keyspace: k.cfg.Prefix, Known: v})
+				if err == nil && (reply.Answer == homes.Learned || reply.Answer == homes.Behind) {
+					return
+				}
+				pause(ctx, retry.next())
+			}
+		})
+	}
+	telling.Wait()
 }
 
 // attempts runs one proposer after the other: what loses to a higher ballot starts anew after a random while, to
@@ -238,12 +263,12 @@ func (a *attempt) attempts(ctx context.Context) (homes.Value, error) {
 		}
 		d := newDrive(a, m)
 		err = d.run(ctx)
-		if v, ok := m.Decided(); ok {
-			return v, a.judge(ctx, v)
-		}
+		v, decided := m.Decided()
 		switch {
 		case err != nil:
 			return homes.Value{}, err
+		case decided:
+			return v, a.judge(ctx, v)
 		case m.Phase() == homes.Aborted:
 			return homes.Value{}, fmt.Errorf("%w while %s: %s", ErrAborted, d.last, d.why)
 		}

@@ -314,3 +314,83 @@ func TestBarredAcceptorIsReadmitted(t *testing.T) {
 		}
 	})
 }
+
+// TestFailoverOfAnIsolatedHome leaves the home alive and alone: it must have stopped before the next one opens.
+func TestFailoverOfAnIsolatedHome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, "a", "b", "c")
+		w.open("a", 10*time.Second)
+		w.isolate("a", true)
+		if _, err := w.dcs["b"].registrar().FailOver(prefix, 0); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		w.open("b", 20*time.Second)
+		if took := time.Since(began); took < 2*time.Second || took > 8*time.Second {
+			t.Errorf("b opened after %s, the lease is of 4 s", took)
+		}
+		w.isolate("a", false)
+		time.Sleep(10 * time.Second)
+		if s := w.dcs["a"].registrar().Standing(prefix); s.Here || s.Reading || s.Epoch != 2 {
+			t.Errorf("the old home is back: %+v", s)
+		}
+	})
+}
+
+// TestReadsStopBeforeTheLeaseIsGivenBack looks at the home in the moment in which it proposes its successor.
+func TestReadsStopBeforeTheLeaseIsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil, "a", "b", "c")
+		w.open("a", 10*time.Second)
+		a, proposed := w.dcs["a"], 0
+		a.mu.Lock()
+		a.before = func(c homes.Command) {
+			if c.Kind != homes.Accept || !c.First {
+				return
+			}
+			proposed++
+			if s := a.registrar().Standing(prefix); s.Reading || s.Here {
+				t.Errorf("the home still serves: %+v", s)
+			}
+		}
+		a.mu.Unlock()
+		if _, err := a.registrar().Switch(prefix, "b", 0); err != nil {
+			t.Fatal(err)
+		}
+		w.open("b", 10*time.Second)
+		if proposed == 0 {
+			t.Error("it never proposed")
+		}
+	})
+}
+
+// TestConcededHomeAsksForNoLease crashes the home behind its own vote for a successor, of which nobody else has heard:
+// others would grant it its lease again, and then hear that it gave it back.
+func TestConcededHomeAsksForNoLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *Config) { c.ReclaimAfter, c.RivalWait = time.Hour, time.Hour }, "a", "b", "c")
+		w.open("a", 10*time.Second)
+		a, b := w.dcs["a"], w.dcs["b"]
+		a.crash()
+		known := a.state.Decided
+		next := homes.Value{Epoch: known.Epoch + 1, Home: b.Life(), Past: []homes.Tenure{{Epoch: known.Epoch, Home: known.Home}}}
+		for _, c := range []homes.Command{
+			{Kind: homes.Drain, Keyspace: prefix, Known: known},
+			{Kind: homes.Accept, Keyspace: prefix, Known: known, Ballot: homes.Ballot{DC: "a"}, Value: next, First: true, Drained: true},
+		} {
+			if r, err := a.RegisterCommand(t.Context(), c); err != nil || r.Answer == homes.Refused {
+				t.Fatalf("%s: %+v, %v", c.Kind, r, err)
+			}
+		}
+		before, _ := b.Register(prefix)
+		a.lead()
+		time.Sleep(10 * time.Second)
+		after, _ := b.Register(prefix)
+		if before.State.Lease.Number != after.State.Lease.Number {
+			t.Errorf("b granted it again: %+v, before %+v", after.State.Lease, before.State.Lease)
+		}
+		if s := a.registrar().Standing(prefix); s.Here || s.Reading {
+			t.Errorf("got %+v", s)
+		}
+	})
+}

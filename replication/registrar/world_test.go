@@ -38,7 +38,7 @@ type site struct {
 	state   homes.State
 	granted time.Time
 	applied map[homes.Life]int64
-	refuse  map[homes.Kind]bool // commands whose proposals fail
+	before  func(homes.Command) // sees each command before it is applied; nil for none
 
 	reg  *Registrar
 	stop func()
@@ -52,7 +52,7 @@ func newWorld(t *testing.T, tune func(*Config), names ...string) *world {
 	for i, n := range names {
 		w.dcs[n] = &site{
 			w: w, name: n, witness: n[0] == 'w', life: homes.Life{DC: n, Incarnation: uint64(i + 1)},
-			applied: map[homes.Life]int64{}, refuse: map[homes.Kind]bool{},
+			applied: map[homes.Life]int64{},
 		}
 	}
 	for _, n := range names {
@@ -129,10 +129,13 @@ func (s *site) marksLocked() homes.Marks {
 
 func (s *site) RegisterCommand(_ context.Context, c homes.Command) (homes.Reply, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.refuse[c.Kind] {
-		return homes.Reply{}, errors.New("not proposed")
+	before := s.before
+	s.mu.Unlock()
+	if before != nil {
+		before(c)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if c.Keyspace != prefix {
 		return homes.Reply{}, fmt.Errorf("keyspace %q", c.Keyspace)
 	}
