@@ -40,7 +40,7 @@ func TestASnapshotLeavesOutWhatIsNotSettled(t *testing.T) {
 			a.unlock(fmt.Sprint(i))
 		}
 		a.put("free", "0")
-		exchange(t, dcs)
+		exchangeAll(t, dcs)
 		for _, r := range dcs {
 			r.confirm(a, b, c)
 		}
@@ -88,7 +88,7 @@ func TestASnapshotLeavesOutWhatIsNotSettled(t *testing.T) {
 			t.Error(err)
 		}
 		a.learn(v)
-		exchange(t, dcs)
+		exchangeAll(t, dcs)
 		sameData(t, a, b)
 		for key, want := range map[string]string{"7": "b", "n7": "", "12": "1", "1": ""} {
 			for _, r := range dcs {
