@@ -72,9 +72,11 @@ func newFederation(t testing.TB, change func(*Config), names ...string) *federat
 		})
 		f.sites[name] = &fedSite{s, d}
 	}
-	for _, k := range []string{fedSpace, "/other/"} {
-		f.homes[k] = homes.Value{Epoch: 1, Home: f.life(names[0])}
-	}
+	f.update(func() {
+		for _, k := range []string{fedSpace, "/other/"} {
+			f.homes[k] = homes.Value{Epoch: 1, Home: f.life(names[0])}
+		}
+	})
 	ctx, stop := context.WithCancel(context.Background())
 	var pumps sync.WaitGroup
 	for _, from := range names {
@@ -92,11 +94,22 @@ func (f *federation) life(name string) homes.Life {
 	return homes.Life{DC: name, Incarnation: f.sites[name].dc.Incarnation()}
 }
 
-// update changes what all see.
+// update changes what all see, and lets each datacenter learn it.
 func (f *federation) update(fn func()) {
+	f.t.Helper()
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	fn()
+	for keyspace, v := range f.homes {
+		if v.Home.DC == "" {
+			continue
+		}
+		for name, s := range f.sites {
+			if r, err := s.dc.RegisterCommand(context.Background(), homes.Command{Kind: homes.Learn, Keyspace: keyspace, Known: v}); err != nil || r.Answer != homes.Learned {
+				f.t.Errorf("%s learns of %q: %v, %v", name, keyspace, r.Answer, err)
+			}
+		}
+	}
 	close(f.changed)
 	f.changed = make(chan struct{})
 }
