@@ -5,6 +5,7 @@ import (
 
 	"geogate/dc/lease"
 	"geogate/replication/event"
+	"geogate/replication/homes"
 )
 
 // The leases of a single-writer keyspace move with its home: a key there ends with the lease of that id which the home
@@ -55,19 +56,36 @@ func (d *DC) LeaseKeys(id int64) (keys [][]byte) {
 	if len(p.registers) == 0 {
 		return d.store.Attached(d.cfg.Name, id)
 	}
+	self := d.Life()
 	for _, k := range d.store.AttachedAnywhere(id) {
-		home := ""
-		for i := range p.registers {
-			r := &p.registers[i]
-			if n := len(r.Keyspace); r.State.Decided.Epoch > 0 && n <= len(k.Key) && string(k.Key[:n]) == r.Keyspace {
-				home = r.State.Decided.Home.String() // later ones are longer
-			}
-		}
-		if home == "" && k.Origin == d.cfg.Name || home == d.Life().String() {
+		if home, single := p.homeOf(k.Key); single && home == self || !single && k.Origin == d.cfg.Name {
 			keys = append(keys, k.Key)
 		}
 	}
 	return keys
+}
+
+// LeaseKeysAt are the keys of single-writer keyspaces that end with a lease at another DC, their home as this node
+// knows it, ascending. They must not be changed.
+func (d *DC) LeaseKeysAt(dc string, id int64) (keys [][]byte) {
+	p := d.published.Load()
+	for _, k := range d.store.AttachedAnywhere(id) {
+		if home, single := p.homeOf(k.Key); single && home.DC == dc {
+			keys = append(keys, k.Key)
+		}
+	}
+	return keys
+}
+
+// homeOf is the home of the single-writer keyspace of a key; false in a multi-writer one.
+func (p *published) homeOf(key []byte) (home homes.Life, single bool) {
+	for i := range p.registers {
+		r := &p.registers[i]
+		if n := len(r.Keyspace); r.State.Decided.Epoch > 0 && n <= len(key) && string(key[:n]) == r.Keyspace {
+			home, single = r.State.Decided.Home, true // later ones are longer
+		}
+	}
+	return home, single
 }
 
 // leaseTTLs tells others how long the leases of a transaction are.

@@ -30,8 +30,8 @@ type Origins interface {
 	AppliedOf(homes.Life) int64
 	// Latest is the newest version of a key, nil when it is not there.
 	Latest(key []byte) (*store.Version, error)
-	// Attached are the keys here whose newest version an origin wrote with a lease.
-	Attached(origin string, lease int64) [][]byte
+	// Attached are the keys of single-writer keyspaces that end with a lease at another datacenter, their home.
+	Attached(home string, lease int64) [][]byte
 	// Locate finds the local revision at which a transaction of an origin was applied, and the last one at which
 	// nothing of the origin is newer; see [store.Store.Locate].
 	Locate(origin string, revision, since int64) (at, last int64, err error)

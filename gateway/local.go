@@ -25,10 +25,8 @@ func (l Local) Watch(o store.WatchOptions) Watcher { return l.DC.Watch(o) }
 // Latest is the newest version of a key.
 func (l Local) Latest(key []byte) (*store.Version, error) { return l.Store().Latest(key) }
 
-// Attached are the keys of a lease of an origin.
-func (l Local) Attached(origin string, lease int64) [][]byte {
-	return l.Store().Attached(origin, lease)
-}
+// Attached are the keys that end with a lease at their home, another datacenter.
+func (l Local) Attached(home string, lease int64) [][]byte { return l.LeaseKeysAt(home, lease) }
 
 // Locate finds where a transaction of an origin was applied.
 func (l Local) Locate(origin string, revision, since int64) (at, last int64, err error) {
