@@ -38,6 +38,9 @@ const (
 	// defaultVersion is what clients see: the etcd whose API is served.
 	defaultVersion = "3.7.3"
 
+	// LongestWrite bounds a write of a gateway with the default timeouts, its wait for the peers included.
+	LongestWrite = defaultRequestTimeout + defaultMaxPolicyTimeout + time.Second
+
 	grpcOverheadBytes = 512 * 1024
 )
 
