@@ -108,3 +108,40 @@ func TestASnapshotLeavesOutWhatIsNotSettled(t *testing.T) {
 		sameTable(t, fresh)
 	}
 }
+
+// What was deleted, and written again by what is not settled, is given as deleted: the receiver may have what was
+// there before.
+func TestASnapshotGivesTheGraveBeforeTheTail(t *testing.T) {
+	dcs := threeDCs(t)
+	a, b, c := dcs["a"], dcs["b"], dcs["c"]
+	failover(t, a, a, b, c)
+	a.lock("k", "1")
+	exchange(t, dcs)
+	a.unlock("k")
+	a.put("free", "0")
+	_ = relay(t, a, b, "a")
+	deleted := a.Position("a").Revision
+	m := matrixEntry{}
+	for _, d := range []string{"a", "b", "c"} { // c will lack what went past retention
+		m[d] = event.Vector{"a": deleted}
+	}
+	if _, err := a.queue.add(item{kind: kindConfirm, payload: mustMarshal(m)}); err != nil {
+		t.Fatal(err)
+	}
+	a.commitQueued()
+	a.do(kindCompact, compactRequest(a.Revision()))
+	for range 3 {
+		if err := a.store.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.lock("k", "tail")
+	settledSnapshot(t, a, c, 1<<20)
+	if got, ok := c.get(locks + "k"); ok {
+		t.Errorf("c has %q", got)
+	}
+	v := failover(t, b, b, c)
+	a.learn(v)
+	exchange(t, dcs)
+	sameData(t, a, b, c)
+}
