@@ -55,8 +55,9 @@ type Config struct {
 	MaxMessageBytes int
 	// MaxInflightMsgs is how many messages with entries may be on their way to one follower, 256 when zero.
 	MaxInflightMsgs int
-	// MaxInflightEntries is how many entries may be proposed and not yet committed, 64 when zero. With one, the
-	// disks of leader and followers wait for each other.
+	// MaxInflightEntries is how many entries may be proposed and not yet committed, 4 when zero. With one, the
+	// disks of leader and followers wait for each other; with many, a fast disk gets many small entries, and each
+	// costs all nodes the same work whatever is in it.
 	MaxInflightEntries int
 	// MaxUncommittedEntriesSize is how many bytes may be proposed and not yet committed, 64 MiB when zero.
 	MaxUncommittedEntriesSize int
@@ -124,7 +125,7 @@ func (c *Config) validate() error {
 	positive(&c.MaxSizePerMsg, 1<<20)
 	positive(&c.MaxMessageBytes, 32<<20)
 	positive(&c.MaxInflightMsgs, 256)
-	positive(&c.MaxInflightEntries, 64)
+	positive(&c.MaxInflightEntries, 4)
 	positive(&c.MaxUncommittedEntriesSize, 64<<20)
 	positive(&c.MaxCommittedSizePerReady, 8<<20)
 	positive(&c.MaxApplyQueueBytes, 64<<20)

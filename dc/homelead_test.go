@@ -50,7 +50,7 @@ func TestATailWithoutItsFramesIsTakenBack(t *testing.T) {
 	failover(t, a, a, b, c)
 	a.lock("k", "1")
 	a.lock("inner/k", "1")
-	exchange(t, dcs)
+	spread(t, dcs)
 	a.lock("k", "2")
 	a.lock("n", "2")
 	a.put("free", "2")

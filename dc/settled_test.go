@@ -40,7 +40,7 @@ func TestASnapshotLeavesOutWhatIsNotSettled(t *testing.T) {
 			a.unlock(fmt.Sprint(i))
 		}
 		a.put("free", "0")
-		exchange(t, dcs)
+		spread(t, dcs)
 		for _, r := range dcs {
 			r.confirm(a, b, c)
 		}
@@ -88,7 +88,7 @@ func TestASnapshotLeavesOutWhatIsNotSettled(t *testing.T) {
 			t.Error(err)
 		}
 		a.learn(v)
-		exchange(t, dcs)
+		spread(t, dcs)
 		sameData(t, a, b)
 		for key, want := range map[string]string{"7": "b", "n7": "", "12": "1", "1": ""} {
 			for _, r := range dcs {
@@ -116,7 +116,7 @@ func TestASnapshotGivesTheGraveBeforeTheTail(t *testing.T) {
 	a, b, c := dcs["a"], dcs["b"], dcs["c"]
 	failover(t, a, a, b, c)
 	a.lock("k", "1")
-	exchange(t, dcs)
+	spread(t, dcs)
 	a.unlock("k")
 	a.put("free", "0")
 	_ = relay(t, a, b, "a")
@@ -142,6 +142,6 @@ func TestASnapshotGivesTheGraveBeforeTheTail(t *testing.T) {
 	}
 	v := failover(t, b, b, c)
 	a.learn(v)
-	exchange(t, dcs)
+	spread(t, dcs)
 	sameData(t, a, b, c)
 }

@@ -61,12 +61,12 @@ func (s *Server) setAlarm(ctx context.Context, r *pb.AlarmRequest, forwarded boo
 			s.fill(resp.Header)
 		}
 		return err
-	}, func(conn *grpc.ClientConn) (fate, error) {
+	}, func(to *neighbor) (fate, error) {
 		fctx, cancel := context.WithTimeout(s.forward.outgoing(ctx), s.cfg.RequestTimeout+time.Second)
 		defer cancel()
 		var trailer metadata.MD
 		var reached peer.Peer
-		resp, err = pb.NewMaintenanceClient(conn).Alarm(fctx, r, grpc.Trailer(&trailer), grpc.Peer(&reached))
+		resp, err = pb.NewMaintenanceClient(to).Alarm(fctx, r, grpc.Trailer(&trailer), grpc.Peer(&reached))
 		return fateOf(err, trailer, &reached), err
 	})
 	return resp, err

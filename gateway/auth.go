@@ -49,9 +49,9 @@ func changeAuth[R authResponse](ctx context.Context, s *Server, req *pb.Internal
 			}
 			return resp.(R), made, nil
 		},
-		remote: func(conn grpc.ClientConnInterface, ctx context.Context, _ *pb.InternalRaftRequest, o ...grpc.CallOption) (R, error) {
+		remote: alone(func(ctx context.Context, conn grpc.ClientConnInterface, _ *pb.InternalRaftRequest, o ...grpc.CallOption) (R, error) {
 			return remote(pb.NewAuthClient(conn), ctx, o...)
-		},
+		}),
 		check: func(s *Server, ctx context.Context, _ *pb.InternalRaftRequest) error {
 			return s.authorize(ctx, ActionAdmin, nil, nil)
 		},
@@ -191,6 +191,9 @@ func readAuth[R response](ctx context.Context, s *Server, read func(*auth.State,
 
 func (a authServer) AuthStatus(ctx context.Context, _ *pb.AuthStatusRequest) (*pb.AuthStatusResponse, error) {
 	return readAuth(ctx, a.Server, func(s *auth.State, _ caller) (*pb.AuthStatusResponse, error) {
+		if s.Locked() { // "false" would look as if nobody had ever enabled it
+			return nil, ErrAuthWithoutRoot
+		}
 		return &pb.AuthStatusResponse{Header: a.header(a.dc.Revision()), Enabled: s.Enabled, AuthRevision: s.Revision}, nil
 	})
 }

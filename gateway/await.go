@@ -4,7 +4,6 @@ import (
 	"context"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"geogate/gateway/geopb"
@@ -20,7 +19,7 @@ func (s *Server) await(caller context.Context, t policy.Token, p policy.Policy, 
 	pause := routePauseMin
 	for {
 		changed := s.dc.LeadershipChanged()
-		conn, self, routeErr := s.leader()
+		to, self, routeErr := s.leader()
 		var names []string
 		switch {
 		case routeErr != nil:
@@ -32,9 +31,9 @@ func (s *Server) await(caller context.Context, t policy.Token, p policy.Policy, 
 			}
 		case forwarded:
 			return ackedBy, ErrForwardedAstray
-		case conn != nil:
+		case to != nil:
 			deadline, _ := ctx.Deadline()
-			names, err = s.awaitAt(caller, conn, t, p, time.Until(deadline))
+			names, err = s.awaitAt(caller, to, t, p, time.Until(deadline))
 		default:
 			err = ErrNoLeader
 		}
@@ -59,13 +58,13 @@ func (s *Server) await(caller context.Context, t policy.Token, p policy.Policy, 
 const answerGrace = 500 * time.Millisecond
 
 // awaitAt lets the leader's gateway wait.
-func (s *Server) awaitAt(ctx context.Context, conn *grpc.ClientConn, t policy.Token, p policy.Policy, left time.Duration) ([]string, error) {
+func (s *Server) awaitAt(ctx context.Context, to *neighbor, t policy.Token, p policy.Policy, left time.Duration) ([]string, error) {
 	if left <= 0 {
 		return nil, context.DeadlineExceeded
 	}
 	ctx, cancel := context.WithTimeout(s.forward.outgoing(ctx), left+answerGrace)
 	defer cancel()
-	receipt, err := geopb.NewGeoClient(conn).Wait(ctx, &geopb.WaitRequest{
+	receipt, err := geopb.NewGeoClient(to).Wait(ctx, &geopb.WaitRequest{
 		Token: t.String(), Policy: p.String(), Timeout: durationpb.New(left),
 	})
 	if err == nil {

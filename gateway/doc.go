@@ -1,7 +1,7 @@
 // Package gateway serves etcd's v3 gRPC API in front of one node of a datacenter.
 //
 // It is the first and the last hop of the way of a write: it checks the request, finds the keyspace and the
-// policy, passes the write to the datacenter (or the whole request to the gateway of the node that leads),
+// policy, passes the write to the datacenter (or the whole request over a [trunk] to the gateway of the node that leads),
 // waits until the policy is met and answers with a receipt. Reads and watches are answered by this node.
 //
 //	client -> validate -> authorize -> resolve policy -+-> (not leading) the leader's gateway

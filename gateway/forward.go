@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"geogate/dc"
+	"geogate/gateway/trunk"
 )
 
 // forwarder holds the connections to the other nodes' gateways, one for each, opened when first needed.
@@ -30,15 +31,25 @@ type forwarder struct {
 	passOn  func(context.Context, metadata.MD) // adds who the client is, where only its connection says so
 
 	mu    sync.Mutex
-	conns map[string]*grpc.ClientConn // by address; nil after close. guarded by mu
+	conns map[string]*neighbor // by address; nil after close. guarded by mu
 }
+
+// neighbor is another node's gateway.
+type neighbor struct {
+	*grpc.ClientConn
+	line *trunk.Line // for writes, of which there are many at a time
+}
+
+// trunkBytes bounds a message of a trunk that holds more than one call: large enough for hundreds of small writes,
+// small enough not to keep them waiting.
+const trunkBytes = 256 << 10
 
 func newForwarder(c *Config) *forwarder {
 	creds := insecure.NewCredentials()
 	if c.TLS != nil {
 		creds = credentials.NewTLS(c.ForwardTLS)
 	}
-	f := &forwarder{self: strconv.FormatUint(c.MemberID, 16), conns: map[string]*grpc.ClientConn{}}
+	f := &forwarder{self: strconv.FormatUint(c.MemberID, 16), conns: map[string]*neighbor{}}
 	f.options = []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32)),
@@ -48,6 +59,7 @@ func newForwarder(c *Config) *forwarder {
 			MinConnectTimeout: 2 * time.Second,
 		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 3 * time.Second}),
+		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connWindow),
 		grpc.WithDisableServiceConfig(), // no retries but our own
 		grpc.WithDisableRetry(),
 		grpc.WithNoProxy(), // these are neighbours
@@ -60,41 +72,47 @@ func newForwarder(c *Config) *forwarder {
 	return f
 }
 
-func (f *forwarder) conn(addr string) (*grpc.ClientConn, error) {
+func (f *forwarder) conn(addr string) (*neighbor, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.conns == nil {
 		return nil, dc.ErrStopped
 	}
-	if c := f.conns[addr]; c != nil {
-		return c, nil
+	if n := f.conns[addr]; n != nil {
+		return n, nil
 	}
 	c, err := grpc.NewClient("passthrough:///"+addr, f.options...)
 	if err != nil {
 		return nil, fmt.Errorf("connection to %s: %w", addr, err)
 	}
-	f.conns[addr] = c
-	return c, nil
+	n := &neighbor{ClientConn: c, line: trunk.NewLine(c, trunkBytes)}
+	f.conns[addr] = n
+	return n, nil
 }
 
 func (f *forwarder) close() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for _, c := range f.conns {
-		_ = c.Close() // it only reports that it is closed already
+	for _, n := range f.conns {
+		_ = n.Close() // it only reports that it is closed already
+		n.line.Close()
 	}
 	f.conns = nil
 }
 
 // outgoing is the context of a forwarded call: the client's metadata and the loop guard.
 func (f *forwarder) outgoing(ctx context.Context) context.Context {
+	return metadata.NewOutgoingContext(ctx, f.metadata(ctx))
+}
+
+func (f *forwarder) metadata(ctx context.Context) metadata.MD {
 	in, _ := metadata.FromIncomingContext(ctx)
 	md := forwardable(in)
 	md[metaForwarded] = []string{f.self}
 	if f.passOn != nil {
 		f.passOn(ctx, md)
 	}
-	return metadata.NewOutgoingContext(ctx, md)
+	return md
 }
 
 // fate says what is known of a call to another gateway.

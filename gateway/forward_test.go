@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -50,6 +52,33 @@ func TestFollowerForwards(t *testing.T) {
 	}
 	if n := counted(t, s.nodes[1].metrics.forwarded); n != 4 {
 		t.Errorf("%v forwarded, want 4", n)
+	}
+}
+
+// A leader of a build without trunks gets a call for each write.
+func TestForwardToAnOlderBuild(t *testing.T) {
+	s := newSite(t, 2, nil)
+	older := grpc.NewServer()
+	pb.RegisterKVServer(older, kvServer{Server: s.nodes[0].Server})
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { _ = older.Serve(l) }() // ends with Stop
+	defer older.Stop()
+	f := s.nodes[1].forward
+	f.options = []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}
+	to, err := f.conn(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, trailer, fate, err := opPut.remote(testContext(t), f, to, &pb.PutRequest{Key: []byte("a")})
+	if err != nil || fate != fateAnswered || resp.GetHeader().GetRevision() != 2 || value(trailer, trailerToken) != "dc-a:0:2" {
+		t.Errorf("%v, fate %d, trailers %v, %v", resp, fate, trailer, err)
+	}
+	_, _, fate, err = opPut.remote(testContext(t), f, to, &pb.PutRequest{})
+	if fate != fateAnswered || !errors.Is(rpctypes.Error(err), rpctypes.ErrEmptyKey) {
+		t.Errorf("a refusal: fate %d, %v", fate, err)
 	}
 }
 

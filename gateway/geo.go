@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"geogate/gateway/geopb"
@@ -105,8 +104,8 @@ func (s *Server) reached(ctx context.Context, t policy.Token, timeout time.Durat
 			return fmt.Errorf("%w: %s, but the newest write of %s is %d", ErrFutureToken, t, s.name, newest)
 		}
 		return nil
-	}, func(conn *grpc.ClientConn) (fate, error) {
-		st, err := geopb.NewGeoClient(conn).Status(s.forward.outgoing(ctx), &geopb.StatusRequest{})
+	}, func(to *neighbor) (fate, error) {
+		st, err := geopb.NewGeoClient(to).Status(s.forward.outgoing(ctx), &geopb.StatusRequest{})
 		switch {
 		case err != nil:
 			return fateNotDone, err // a question may always be asked again
@@ -128,15 +127,15 @@ func (g geoServer) Status(ctx context.Context, _ *geopb.StatusRequest) (*geopb.S
 		Dc: g.name, Node: g.cfg.MemberID, Leader: st.Leader, Term: st.Term, Revision: st.Revision, Vector: st.Vector,
 		AppliedIndex: st.Applied, Incarnation: st.Incarnation, Digest: st.Digest,
 	}
-	conn, self, err := g.leader()
+	to, self, err := g.leader()
 	switch {
 	case err != nil:
 	case self:
 		resp.PeersKnown, resp.Peers = true, peersToProto(g.replication.Peers())
-	case conn != nil && !isForwarded(ctx):
+	case to != nil && !isForwarded(ctx):
 		ctx, cancel := context.WithTimeout(g.forward.outgoing(ctx), statusTimeout)
 		defer cancel()
-		if there, err := geopb.NewGeoClient(conn).Status(ctx, &geopb.StatusRequest{}); err == nil {
+		if there, err := geopb.NewGeoClient(to).Status(ctx, &geopb.StatusRequest{}); err == nil {
 			resp.PeersKnown, resp.Peers = there.PeersKnown, there.Peers
 		}
 	}

@@ -64,13 +64,13 @@ func change[R any](ctx context.Context, s *Server, here func(context.Context) er
 	err = s.route(ctx, forwarded, func() error {
 		local = true
 		return here(ctx)
-	}, func(conn *grpc.ClientConn) (fate, error) {
+	}, func(to *neighbor) (fate, error) {
 		local = false
 		s.metrics.forwarded.Inc()
 		var trailer metadata.MD
 		var reached peer.Peer
 		var err error
-		resp, err = there(s.forward.outgoing(ctx), pb.NewClusterClient(conn), grpc.Trailer(&trailer), grpc.Peer(&reached))
+		resp, err = there(s.forward.outgoing(ctx), pb.NewClusterClient(to), grpc.Trailer(&trailer), grpc.Peer(&reached))
 		return fateOf(err, trailer, &reached), err
 	})
 	if err != nil {

@@ -93,12 +93,12 @@ func (s *Server) renewAtLeader(ctx context.Context, ids []int64, forwarded bool)
 		defer cancel()
 		ttls, err = s.dc.LeaseRenew(lctx, ids)
 		return err
-	}, func(conn *grpc.ClientConn) (fate, error) {
+	}, func(to *neighbor) (fate, error) {
 		fctx, cancel := context.WithTimeout(s.forward.outgoing(ctx), s.cfg.RequestTimeout+time.Second)
 		defer cancel()
 		var trailer metadata.MD
 		var reached peer.Peer
-		resp, err := geopb.NewGeoClient(conn).RenewLeases(fctx, &geopb.RenewLeasesRequest{Ids: ids}, grpc.Trailer(&trailer), grpc.Peer(&reached))
+		resp, err := geopb.NewGeoClient(to).RenewLeases(fctx, &geopb.RenewLeasesRequest{Ids: ids}, grpc.Trailer(&trailer), grpc.Peer(&reached))
 		ttls = resp.GetTtls()
 		if err == nil && len(ttls) != len(ids) {
 			return fateAnswered, fmt.Errorf("the leader answered %d of %d keepalives", len(ttls), len(ids))

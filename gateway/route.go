@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"google.golang.org/grpc"
 )
 
 // routePause is between two attempts to find a leader, unless leadership changes earlier.
@@ -14,17 +12,17 @@ const (
 	routePauseMax = 200 * time.Millisecond
 )
 
-// route runs here when this node leads, else there with a connection to the node that does, until one of
+// route runs here when this node leads, else there, with the node that does, until one of
 // them has an outcome. An error of here that is retryable, and a fate of there that is fateNotDone, are none.
 // After RouteTimeout the write is known not to have happened.
 func (s *Server) route(ctx context.Context, forwarded bool, here func() error,
-	there func(*grpc.ClientConn) (fate, error)) error {
+	there func(*neighbor) (fate, error)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.RouteTimeout, ErrNoLeader)
 	defer cancel()
 	last, pause := error(nil), routePauseMin
 	for {
 		changed := s.dc.LeadershipChanged()
-		conn, self, err := s.leader()
+		to, self, err := s.leader()
 		switch {
 		case err != nil:
 			last = err
@@ -39,8 +37,8 @@ func (s *Server) route(ctx context.Context, forwarded bool, here func() error,
 			last = err
 		case forwarded:
 			return ErrForwardedAstray
-		case conn != nil:
-			f, err := there(conn)
+		case to != nil:
+			f, err := there(to)
 			switch f {
 			case fateAnswered:
 				return err
@@ -59,8 +57,8 @@ func (s *Server) route(ctx context.Context, forwarded bool, here func() error,
 	}
 }
 
-// leader is where writes go: this node, a connection to another, or neither when no leader is known.
-func (s *Server) leader() (conn *grpc.ClientConn, self bool, err error) {
+// leader is where writes go: this node, another one, or neither when no leader is known.
+func (s *Server) leader() (to *neighbor, self bool, err error) {
 	if _, leading := s.dc.Leading(); leading {
 		return nil, true, nil
 	}
@@ -68,8 +66,8 @@ func (s *Server) leader() (conn *grpc.ClientConn, self bool, err error) {
 	if !ok || m.ID == s.cfg.MemberID || m.ClientAddr == "" {
 		return nil, false, nil // unknown, or elected and not ready yet
 	}
-	conn, err = s.forward.conn(m.ClientAddr)
-	return conn, false, err
+	to, err = s.forward.conn(m.ClientAddr)
+	return to, false, err
 }
 
 // sleep returns false when ctx ended; it returns early when wake is closed.

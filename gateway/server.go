@@ -21,6 +21,8 @@ import (
 	"geogate/gateway/geopb"
 	"geogate/gateway/lockpb"
 	"geogate/gateway/split"
+	"geogate/gateway/trunk"
+	"geogate/gateway/trunk/trunkpb"
 )
 
 // Server is one node's gateway.
@@ -34,6 +36,7 @@ type Server struct {
 	keyspaces   *keyspaces
 	metrics     *metrics
 	forward     *forwarder
+	trunks      *trunk.Server // of the other nodes
 	leaders     *leaderWatch
 	health      *health.Server
 	tokens      *tokens
@@ -94,8 +97,9 @@ func New(config Config) (*Server, error) {
 		s.health.SetServingStatus("", servingStatus(known))
 		s.log.Info("leadership", "known", known, "leader", s.dc.Leader())
 	})
-	s.split = split.New(split.Config{Listener: cfg.Listener, TLS: cfg.TLS})
+	s.split = split.New(split.Config{Listener: cfg.Listener, TLS: cfg.TLS, Refused: s.refusedTLS})
 	s.grpc = grpc.NewServer(s.serverOptions()...)
+	s.trunks = trunk.NewServer(s.carried(), trunkBytes, s.stopping)
 	s.register()
 	if s.web, err = newWeb(s); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
@@ -110,6 +114,12 @@ func servingStatus(ok bool) grpc_health_v1.HealthCheckResponse_ServingStatus {
 	return grpc_health_v1.HealthCheckResponse_NOT_SERVING
 }
 
+// Fixed windows: with its own, grpc measures the bandwidth with pings, which cost as much as small requests.
+const (
+	streamWindow = 1 << 20
+	connWindow   = 4 << 20
+)
+
 func (s *Server) serverOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(s.cfg.MaxRequestBytes + grpcOverheadBytes),
@@ -118,6 +128,7 @@ func (s *Server) serverOptions() []grpc.ServerOption {
 		// As in etcd: clients are set up for these.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * time.Hour, Timeout: 20 * time.Second}),
+		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connWindow),
 		grpc.NumStreamWorkers(s.cfg.StreamWorkers),
 		grpc.Creds(s.split.Credentials()),
 	}
@@ -133,6 +144,7 @@ func (s *Server) register() {
 	lockpb.RegisterLockServer(s.grpc, lockServer{Server: s})
 	electionpb.RegisterElectionServer(s.grpc, electionServer{Server: s})
 	geopb.RegisterGeoServer(s.grpc, geoServer{Server: s})
+	trunkpb.RegisterTrunkServer(s.grpc, s.trunks)
 	s.health.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING) // until a leader is known
 	grpc_health_v1.RegisterHealthServer(s.grpc, s.health)
 	reflection.Register(s.grpc)
@@ -181,6 +193,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Wait()
 	s.loop.close()
 	s.receivers.Wait()
+	s.trunks.Wait()
 	s.forward.close()
 	return err
 }

@@ -8,12 +8,12 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/proto"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"geogate/dc"
+	"geogate/gateway/trunk"
 	"geogate/replication/policy"
 )
 
@@ -21,34 +21,39 @@ import (
 type operation[Q proto.Message, R response] struct {
 	method method
 	local  func(Writer, context.Context, Q) (R, dc.Commit, error)
-	remote func(grpc.ClientConnInterface, context.Context, Q, ...grpc.CallOption) (R, error)
+	remote func(context.Context, *forwarder, *neighbor, Q) (R, metadata.MD, fate, error)
 	check  func(*Server, context.Context, Q) error // that the caller may do it, once more
 	exempt bool                                    // from policies: it changes nothing that peers hold
 }
 
 type response interface {
 	comparable
+	proto.Message
 	GetHeader() *pb.ResponseHeader
 }
 
 var (
 	opPut = operation[*pb.PutRequest, *pb.PutResponse]{
-		method: methodPut, local: Writer.Put, remote: viaKV(pb.KVClient.Put),
+		method: methodPut, local: Writer.Put,
+		remote: carriedBy[*pb.PutRequest, pb.PutResponse](pb.KV_Put_FullMethodName),
 		check: func(s *Server, ctx context.Context, r *pb.PutRequest) error {
-			return s.authorizeWrite(ctx, r.Key, nil, r.PrevKv)
+			return s.authorizePut(ctx, r)
 		},
 	}
 	opDeleteRange = operation[*pb.DeleteRangeRequest, *pb.DeleteRangeResponse]{
-		method: methodDeleteRange, local: Writer.DeleteRange, remote: viaKV(pb.KVClient.DeleteRange),
+		method: methodDeleteRange, local: Writer.DeleteRange,
+		remote: carriedBy[*pb.DeleteRangeRequest, pb.DeleteRangeResponse](pb.KV_DeleteRange_FullMethodName),
 		check: func(s *Server, ctx context.Context, r *pb.DeleteRangeRequest) error {
 			return s.authorizeWrite(ctx, r.Key, r.RangeEnd, r.PrevKv)
 		},
 	}
 	opTxn = operation[*pb.TxnRequest, *pb.TxnResponse]{
-		method: methodTxn, local: Writer.Txn, remote: viaKV(pb.KVClient.Txn), check: (*Server).authorizeTxn,
+		method: methodTxn, local: Writer.Txn, check: (*Server).authorizeTxn,
+		remote: carriedBy[*pb.TxnRequest, pb.TxnResponse](pb.KV_Txn_FullMethodName),
 	}
 	opCompact = operation[*pb.CompactionRequest, *pb.CompactionResponse]{
-		method: methodCompact, remote: viaKV(pb.KVClient.Compact), exempt: true,
+		method: methodCompact, exempt: true,
+		remote: carriedBy[*pb.CompactionRequest, pb.CompactionResponse](pb.KV_Compact_FullMethodName),
 		check: func(s *Server, ctx context.Context, _ *pb.CompactionRequest) error {
 			return s.authorize(ctx, ActionAdmin, nil, nil)
 		},
@@ -59,18 +64,11 @@ var (
 	}
 )
 
-// viaKV makes a call of etcd's KV service.
-func viaKV[Q, R any](call func(pb.KVClient, context.Context, Q, ...grpc.CallOption) (R, error)) func(grpc.ClientConnInterface, context.Context, Q, ...grpc.CallOption) (R, error) {
-	return func(conn grpc.ClientConnInterface, ctx context.Context, req Q, o ...grpc.CallOption) (R, error) {
-		return call(pb.NewKVClient(conn), ctx, req, o...)
-	}
-}
-
 // write takes a request that has been checked through to its receipt: here, when this node leads, else at
 // the leader's gateway. The error may be of the domain.
 func write[Q proto.Message, R response](ctx context.Context, s *Server, op *operation[Q, R], req Q, r rule) (R, error) {
 	forwarded := isForwarded(ctx)
-	if forwarded {
+	if forwarded && !trunk.Carries(ctx) {
 		s.markServed(ctx)
 	}
 	if _, leading := s.dc.Leading(); leading { // the common case, without closures
@@ -89,15 +87,14 @@ func writeRouted[Q proto.Message, R response](ctx context.Context, s *Server, op
 			resp, err = commit(ctx, s, op, req, r)
 			return err
 		},
-		func(conn *grpc.ClientConn) (fate, error) {
+		func(to *neighbor) (fate, error) {
 			s.metrics.forwarded.Inc()
-			fctx, cancel := context.WithTimeout(s.forward.outgoing(ctx), s.cfg.RequestTimeout+r.patience()+time.Second)
+			fctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout+r.patience()+time.Second)
 			defer cancel()
 			var trailer metadata.MD
-			var reached peer.Peer
+			var f fate
 			var err error
-			resp, err = op.remote(conn, fctx, req, grpc.Trailer(&trailer), grpc.Peer(&reached))
-			f := fateOf(err, trailer, &reached)
+			resp, trailer, f, err = op.remote(fctx, s.forward, to, req)
 			if f == fateAnswered {
 				_ = grpc.SetTrailer(ctx, ourTrailers(trailer)) // fails only outside of a call
 			}

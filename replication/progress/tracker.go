@@ -106,7 +106,6 @@ func (t *Tracker) Close(err error) {
 // Wait returns when p is met for a revision that is committed locally, or with the error of Close or of
 // ctx. In each case it says which DCs are known to have the revision: the local one, then peers by name.
 func (t *Tracker) Wait(ctx context.Context, revision int64, p policy.Policy) ([]string, error) {
-	w := &wait{revision: revision, done: make(chan struct{})}
 	t.mu.Lock()
 	if met := t.metLocked(p) >= revision; met || t.closed != nil {
 		defer t.mu.Unlock()
@@ -115,6 +114,7 @@ func (t *Tracker) Wait(ctx context.Context, revision int64, p policy.Policy) ([]
 		}
 		return t.ackedByLocked(revision), t.closed
 	}
+	w := &wait{revision: revision, done: make(chan struct{})}
 	heap.Push(&t.waiting[p], w)
 	t.mu.Unlock()
 

@@ -1,0 +1,191 @@
+package trunk
+
+import (
+	"context"
+	"runtime"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"geogate/gateway/trunk/trunkpb"
+)
+
+// Handler answers one call. Its context has the call's metadata as incoming, its deadline, and takes trailers by
+// [grpc.SetTrailer].
+type Handler func(ctx context.Context, request []byte) (proto.Message, error)
+
+// Server is the called end of trunks.
+type Server struct {
+	trunkpb.UnsafeTrunkServer
+
+	handlers map[string]Handler // by full method name
+	maxBytes int
+	stopping <-chan struct{}
+	running  sync.WaitGroup
+}
+
+// NewServer is a server of the given methods, by full name. A message holds replies of about maxBytes, and at least
+// one. When stopping is closed, streams begin no more calls and end once those under way are answered.
+func NewServer(handlers map[string]Handler, maxBytes int, stopping <-chan struct{}) *Server {
+	return &Server{handlers: handlers, maxBytes: maxBytes, stopping: stopping}
+}
+
+// Wait returns when the goroutines of streams that have ended are gone.
+func (s *Server) Wait() { s.running.Wait() }
+
+// served is one stream.
+type served struct {
+	*Server
+	ctx     context.Context
+	replies *outbox[*trunkpb.Reply]
+
+	mu       sync.Mutex
+	open     map[uint64]context.CancelFunc // guarded by mu: calls under way
+	draining bool                          // guarded by mu: no more calls are begun
+	idle     chan struct{}                 // closed when draining and nothing is under way
+}
+
+// Carry serves one stream.
+func (s *Server) Carry(stream grpc.BidiStreamingServer[trunkpb.Calls, trunkpb.Replies]) error {
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel() // ends what is under way: nobody can be answered any more
+	c := &served{Server: s, ctx: ctx, replies: newOutbox[*trunkpb.Reply](), open: map[uint64]context.CancelFunc{}, idle: make(chan struct{})}
+	gone := make(chan error, 1)
+	s.running.Go(func() { gone <- c.receive(stream) })
+	stopping := s.stopping
+	for {
+		select {
+		case <-c.replies.wake:
+			runtime.Gosched() // answers of the same moment join this message
+			if err := c.flush(stream); err != nil {
+				return err
+			}
+		case <-stopping:
+			stopping = nil
+			c.drain()
+		case <-c.idle:
+			return c.flush(stream)
+		case err := <-gone:
+			return err
+		}
+	}
+}
+
+func (c *served) flush(stream grpc.BidiStreamingServer[trunkpb.Calls, trunkpb.Replies]) error {
+	replies := c.replies.take()
+	for len(replies) > 0 {
+		n, size := 0, 0
+		for ; n < len(replies); n++ {
+			size += sizeOf(replies[n].Response, replies[n].Trailer) + len(replies[n].Status)
+			if n > 0 && size > c.maxBytes {
+				break
+			}
+		}
+		if err := stream.Send(&trunkpb.Replies{Replies: replies[:n]}); err != nil {
+			return err
+		}
+		replies = replies[n:]
+	}
+	return nil
+}
+
+func (c *served) receive(stream grpc.BidiStreamingServer[trunkpb.Calls, trunkpb.Replies]) error {
+	for {
+		msg, err := stream.Recv()
+		if err != nil {
+			return status.Convert(err).Err()
+		}
+		for _, call := range msg.Calls {
+			if ctx, ok := c.begin(call); ok {
+				c.running.Go(func() { c.serve(ctx, call) })
+			}
+		}
+		c.mu.Lock()
+		for _, id := range msg.Canceled {
+			if cancel := c.open[id]; cancel != nil {
+				cancel()
+			}
+		}
+		c.mu.Unlock()
+	}
+}
+
+// begin registers a call, unless the stream drains: then it is as if it had not been read.
+func (c *served) begin(call *trunkpb.Call) (context.Context, bool) {
+	ctx, cancel := c.ctx, context.CancelFunc(nil)
+	if d := time.Duration(call.TimeoutNs); d > 0 {
+		ctx, cancel = context.WithTimeout(ctx, d)
+	} else {
+		ctx, cancel = context.WithCancel(ctx)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, repeated := c.open[call.Id]; c.draining || repeated {
+		cancel()
+		return nil, false
+	}
+	c.open[call.Id] = cancel
+	return ctx, true
+}
+
+func (c *served) serve(ctx context.Context, call *trunkpb.Call) {
+	t := &trailers{method: call.Method}
+	ctx = metadata.NewIncomingContext(grpc.NewContextWithServerTransportStream(ctx, t), toMetadata(call.Metadata))
+	reply := &trunkpb.Reply{Id: call.Id}
+	response, err := c.handle(ctx, call)
+	if err == nil {
+		reply.Response, err = proto.Marshal(response)
+	}
+	if err != nil {
+		reply.Status = encodeStatus(err)
+	}
+	reply.Trailer = fromMetadata(t.md)
+	c.replies.put(reply)
+	c.finish(call.Id)
+}
+
+func (c *served) handle(ctx context.Context, call *trunkpb.Call) (proto.Message, error) {
+	h := c.handlers[call.Method]
+	if h == nil {
+		return nil, status.Errorf(codes.Unimplemented, "method %s does not come over a trunk", call.Method)
+	}
+	return h(ctx, call.Request)
+}
+
+// finish comes after the reply was put, so that a stream that has drained has them all.
+func (c *served) finish(id uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.open[id]()
+	delete(c.open, id)
+	if c.draining && len(c.open) == 0 {
+		close(c.idle)
+	}
+}
+
+func (c *served) drain() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.draining = true
+	if len(c.open) == 0 {
+		close(c.idle)
+	}
+}
+
+// encodeStatus is never empty, for an error.
+func encodeStatus(err error) []byte {
+	s := status.Convert(err)
+	if s.Code() == codes.OK {
+		s = status.New(codes.Internal, err.Error())
+	}
+	encoded, err := proto.Marshal(s.Proto())
+	if err != nil {
+		encoded, _ = proto.Marshal(status.New(s.Code(), "its text is not valid UTF-8").Proto()) // a constant can be encoded
+	}
+	return encoded
+}
