@@ -297,7 +297,7 @@ func (d *DC) Run(ctx context.Context) error {
 		return d.node.Run(ctx)
 	})
 	g.Go(func() error { return d.store.Run(storeCtx) })
-	for _, care := range []func(context.Context){d.retain, d.compactAutomatically, d.runLessor, d.watchSpace, d.checkReplicas, d.takeBackRest} {
+	for _, care := range []func(context.Context){d.retain, d.compactAutomatically, d.runLessor, d.watchSpace, d.takeBackRest, d.checkReplicas} {
 		g.Go(func() error {
 			care(careCtx)
 			return nil

@@ -154,8 +154,8 @@ func (r *replica) goOn() {
 	}
 }
 
-// exchangeAll brings everything everywhere.
-func exchangeAll(t testing.TB, dcs map[string]*replica) {
+// spread brings everything everywhere.
+func spread(t testing.TB, dcs map[string]*replica) {
 	t.Helper()
 	for range len(dcs) + 1 {
 		for _, src := range dcs {
@@ -204,7 +204,7 @@ func TestOnlyTheHomeWrites(t *testing.T) {
 	if res := b.do(kindPut, putRequest("other", "1")); res.err != nil {
 		t.Errorf("a write to another keyspace: %v", res.err)
 	}
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	sameData(t, a, b, dcs["c"])
 	if got, _ := b.get(locks + "k"); got != "1" {
 		t.Errorf("b has %q", got)
@@ -267,7 +267,7 @@ func TestRetryIsAnsweredWhereTheHomeWas(t *testing.T) {
 	if first.err != nil {
 		t.Fatal(first.err)
 	}
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	v := failover(t, b, b, c)
 	a.learn(v)
 	for _, r := range []*replica{a, b, c} {
@@ -305,7 +305,7 @@ func TestFencedFramesWaitAndOthersPass(t *testing.T) {
 		t.Errorf("an epoch that is not known: %v", err)
 	}
 	b.learn(failover(t, a, a, b, c)) // the home itself ends the move and loses nothing
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	sameData(t, a, b, c)
 	if got, _ := b.get(locks + "k"); got != "2" {
 		t.Errorf("b has %q", got)

@@ -16,6 +16,13 @@ func TestHomesInAGroup(t *testing.T) {
 	lead := g.leader()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
+	for changed := lead.Changed(); lead.Incarnation() == 0; changed = lead.Changed() {
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			t.Fatal("no incarnation")
+		}
+	}
 	self := homes.Value{Epoch: 1, Home: lead.Life()}
 	reply, err := lead.RegisterCommand(ctx, homes.Command{Kind: homes.Learn, Keyspace: locks, Known: self})
 	if err != nil || reply.Answer != homes.Learned || reply.Keyspace != locks {

@@ -50,7 +50,7 @@ func TestATailWithoutItsFramesIsTakenBack(t *testing.T) {
 	failover(t, a, a, b, c)
 	a.lock("k", "1")
 	a.lock("inner/k", "1")
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	a.lock("k", "2")
 	a.lock("n", "2")
 	a.put("free", "2")
@@ -152,4 +152,44 @@ func TestAppliedOf(t *testing.T) {
 	if b.marks() != nil {
 		t.Error("a witness reports")
 	}
+}
+
+// A replica that takes another one's state over has its registers, and what is set aside, and goes on alike.
+func TestHomesInASnapshotOfTheGroup(t *testing.T) {
+	dcs := threeDCs(t)
+	a, b, c := dcs["a"], dcs["b"], dcs["c"]
+	v := tailOf(t, dcs)
+	a.cfg.step = 1
+	a.register(homes.Command{Kind: homes.Learn, Keyspace: locks, Known: v})
+	if err := a.store.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	s, err := a.Snapshot()
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := openReplica(t, Config{Name: "a", Peers: []string{"b", "c"}, Dir: t.TempDir(), step: 1})
+	if err := other.Restore(s.Applied, s); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	other.index = s.Index
+	x, _ := a.Register(locks)
+	y, ok := other.Register(locks)
+	if !ok || string(x.State.Encode()) != string(y.State.Encode()) || len(other.Overrunning()) == 0 || other.asides() != a.asides() {
+		t.Fatalf("%+v, set aside %s; want %+v, %s", y, other.asides(), x, a.asides())
+	}
+	other.LeaderChanged(1, 1, true)
+	for _, r := range []*replica{a, other} {
+		for len(r.Overrunning()) > 0 {
+			r.goOn()
+		}
+	}
+	if other.asides() != a.asides() || a.asides() != asideOfTail {
+		t.Errorf("set aside %s and %s", a.asides(), other.asides())
+	}
+	sameData(t, a, other)
+	b.confirm(a, b, c)
 }

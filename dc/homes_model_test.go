@@ -304,19 +304,19 @@ func (w *world) settle() {
 			}
 		}
 	}
-	exchangeAll(t, dcs) // also while something is taken back
+	spread(t, dcs) // also while something is taken back
 	for _, r := range w.dcs {
 		for len(r.Overrunning()) > 0 {
 			r.goOn()
 		}
 	}
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	target := w.pick()
 	v := failover(t, target, w.dcs...)
 	for _, r := range w.dcs {
 		r.learn(v)
 	}
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	sameData(t, w.dcs...)
 	w.judge(v)
 	w.wrote = nil // what counts of them is in v's past or before

@@ -31,7 +31,8 @@ type metrics struct {
 
 	replicaChecks  *prometheus.CounterVec
 	replicaDiffers prometheus.Gauge
-	homes          *homeMetrics
+
+	homes *homeMetrics
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {

@@ -25,7 +25,7 @@ func tailOf(t *testing.T, dcs map[string]*replica) homes.Value {
 	a.lock("graved", "0")
 	a.unlock("graved")
 	a.put("free", "0")
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	for _, r := range dcs {
 		r.confirm(a, b, c)
 	}
@@ -77,7 +77,7 @@ func TestTheOldHomeTakesItsTailBack(t *testing.T) {
 				t.Errorf("compacted %t: %s is %q after it was taken back, want %q", compacted, key, got, want)
 			}
 		}
-		exchangeAll(t, dcs)
+		spread(t, dcs)
 		sameData(t, a, b, c)
 		for key, want := range map[string]string{"both": "1", "gone": "1", "graved": "new home", "new": "new home"} {
 			for _, r := range dcs {
@@ -105,7 +105,7 @@ func TestADatacenterThatWasNotAskedTakesTheTailBack(t *testing.T) {
 	a, b, c := dcs["a"], dcs["b"], dcs["c"]
 	failover(t, a, a, b, c)
 	a.lock("k", "1")
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	a.lock("k", "2")
 	a.lock("n", "2")
 	v1, _ := b.Register(locks)
@@ -127,7 +127,7 @@ func TestADatacenterThatWasNotAskedTakesTheTailBack(t *testing.T) {
 	}
 	c.learn(v)
 	a.learn(v)
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	sameData(t, a, b, c)
 	if a.asides() != "k 1>2, n >2" || c.asides() != "k 1>2, n >2" {
 		t.Errorf("a set aside %s, c %s", a.asides(), c.asides())
@@ -139,7 +139,7 @@ func TestALongTailIsTakenBackInSteps(t *testing.T) {
 	dcs := threeDCs(t)
 	a, b, c := dcs["a"], dcs["b"], dcs["c"]
 	failover(t, a, a, b, c)
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	const keys = 2*stepKeys + 10
 	for i := range keys {
 		a.lock(fmt.Sprint(i), "1")
@@ -181,7 +181,7 @@ func TestALongTailIsTakenBackInSteps(t *testing.T) {
 	if steps < 2 {
 		t.Errorf("%d steps", steps)
 	}
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	sameData(t, again, b, c)
 	if n := again.state.homes.aside.writes; n != keys+1 { // and that of b, which a has not had
 		t.Errorf("%d writes are set aside, want %d", n, keys+1)
@@ -236,12 +236,12 @@ func TestAFullAsideHolds(t *testing.T) {
 			t.Errorf("%s was listed %d times", k, n)
 		}
 	}
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	for range 20 {
 		_ = relay(t, a, b, "a")
 	}
 	c.cfg.aside = 0
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	sameData(t, a, b, c)
 }
 
@@ -252,7 +252,7 @@ func TestForceBringsBackWhatCounts(t *testing.T) {
 	a, b, c := dcs["a"], dcs["b"], dcs["c"]
 	failover(t, a, a, b, c)
 	a.lock("k", "1")
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	a.lock("k", "2")
 	ship(t, a, c) // c has it
 	x, _ := c.Register(locks)
@@ -277,7 +277,7 @@ func TestForceBringsBackWhatCounts(t *testing.T) {
 	for _, r := range []*replica{a, b} {
 		r.learn(cmd.Known)
 	}
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	sameData(t, a, b, c)
 	for _, r := range dcs {
 		if got, _ := r.get(locks + "k"); got != "c" {
@@ -297,7 +297,7 @@ func TestARequestThatWasSetAsideIsAppliedAnew(t *testing.T) {
 	dcs := threeDCs(t)
 	a, b, c := dcs["a"], dcs["b"], dcs["c"]
 	failover(t, a, a, b, c)
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	put := func(r *replica) result {
 		payload, _ := proto.Marshal(putRequest(locks+"k", "1"))
 		it, _ := item{kind: kindPut, payload: payload, keyspace: []byte(locks)}.withID("order-1")
@@ -319,9 +319,9 @@ func TestARequestThatWasSetAsideIsAppliedAnew(t *testing.T) {
 	if res := put(b); res.err != nil || res.commit.Repeated {
 		t.Errorf("b answered %+v, %v", res.commit, res.err)
 	}
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	a.learn(failover(t, a, a, b, c))
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	sameData(t, a, b, c)
 	if err := a.store.Flush(); err != nil {
 		t.Fatal(err)
@@ -339,7 +339,7 @@ func TestVerifyWaitsForDecisions(t *testing.T) {
 		t.Error("called different before a has learnt")
 	}
 	a.learn(v)
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	sameData(t, a, b)
 	if differ(a, b) {
 		t.Error("called different although they are equal")

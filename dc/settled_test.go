@@ -40,7 +40,7 @@ func TestASnapshotLeavesOutWhatIsNotSettled(t *testing.T) {
 			a.unlock(fmt.Sprint(i))
 		}
 		a.put("free", "0")
-		exchangeAll(t, dcs)
+		spread(t, dcs)
 		for _, r := range dcs {
 			r.confirm(a, b, c)
 		}
@@ -88,7 +88,7 @@ func TestASnapshotLeavesOutWhatIsNotSettled(t *testing.T) {
 			t.Error(err)
 		}
 		a.learn(v)
-		exchangeAll(t, dcs)
+		spread(t, dcs)
 		sameData(t, a, b)
 		for key, want := range map[string]string{"7": "b", "n7": "", "12": "1", "1": ""} {
 			for _, r := range dcs {
@@ -107,4 +107,41 @@ func TestASnapshotLeavesOutWhatIsNotSettled(t *testing.T) {
 		}
 		sameTable(t, fresh)
 	}
+}
+
+// What was deleted, and written again by what is not settled, is given as deleted: the receiver may have what was
+// there before.
+func TestASnapshotGivesTheGraveBeforeTheTail(t *testing.T) {
+	dcs := threeDCs(t)
+	a, b, c := dcs["a"], dcs["b"], dcs["c"]
+	failover(t, a, a, b, c)
+	a.lock("k", "1")
+	spread(t, dcs)
+	a.unlock("k")
+	a.put("free", "0")
+	_ = relay(t, a, b, "a")
+	deleted := a.Position("a").Revision
+	m := matrixEntry{}
+	for _, d := range []string{"a", "b", "c"} { // c will lack what went past retention
+		m[d] = event.Vector{"a": deleted}
+	}
+	if _, err := a.queue.add(item{kind: kindConfirm, payload: mustMarshal(m)}); err != nil {
+		t.Fatal(err)
+	}
+	a.commitQueued()
+	a.do(kindCompact, compactRequest(a.Revision()))
+	for range 3 {
+		if err := a.store.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a.lock("k", "tail")
+	settledSnapshot(t, a, c, 1<<20)
+	if got, ok := c.get(locks + "k"); ok {
+		t.Errorf("c has %q", got)
+	}
+	v := failover(t, b, b, c)
+	a.learn(v)
+	spread(t, dcs)
+	sameData(t, a, b, c)
 }

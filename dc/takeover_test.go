@@ -23,7 +23,7 @@ func TestTheNextHomeTakesLeasesOver(t *testing.T) {
 	}
 	a.must(kindPut, leased("free", 7))
 	a.must(kindPut, leased("free too", 8))
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	if got := b.keysOf(7); got != "" {
 		t.Errorf("b has keys %q of a lease of a", got)
 	}
@@ -61,7 +61,7 @@ func TestTheNextHomeTakesLeasesOver(t *testing.T) {
 	if res.err != nil || res.commit.Keyspace != locks || res.commit.Epoch != 2 {
 		t.Errorf("%+v, %v", res.commit, res.err)
 	}
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	sameData(t, a, b, c)
 	for _, k := range []string{"one", "two"} {
 		if _, ok := a.get(locks + k); ok {
@@ -79,7 +79,7 @@ func TestALeaseWaitsForAMove(t *testing.T) {
 	if res := a.at(locks, kindPut, leased(locks+"k", 7)); res.err != nil {
 		t.Fatal(res.err)
 	}
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	a.register(drain(v))
 	if res := a.revoke(7); !errors.Is(res.err, ErrNotHome) {
 		t.Fatalf("revoked while it is handed over: %v", res.err)
@@ -91,7 +91,7 @@ func TestALeaseWaitsForAMove(t *testing.T) {
 	if res := a.revoke(7); res.err != nil {
 		t.Error(res.err)
 	}
-	exchangeAll(t, dcs)
+	spread(t, dcs)
 	sameData(t, a, b, c)
 	if _, ok := b.get(locks + "k"); !ok {
 		t.Error("the key is gone although b has its lease")
