@@ -29,6 +29,7 @@ dev: build ## run three datacenters in one process; ARGS="--rtt 60ms" and so on
 test: fmt-check tidy-check vet lint ## everything a change must pass: format, vet, lint, all tests with the race detector
 	$(GO) test -race -timeout $(TIMEOUT) -skip '^TestKubernetes$$' $(PKG)
 	$(GO) test -timeout $(TIMEOUT) -run '^TestKubernetes$$' ./test
+	@$(MAKE) --no-print-directory fuzz-short
 
 # Of `make fuzz`: how long each target runs, and how often an input may be tried in a shorter form. Go's own limit
 # is a minute for each input, in which nothing else is tried and 0 execs/sec are shown.
@@ -46,6 +47,24 @@ fuzz: ## run every fuzz target for FUZZTIME=1m; what it finds is kept under test
 .PHONY: fuzz-quick
 fuzz-quick: ## the same with a second for each target
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=1s
+
+# What comes from the wire or the disk meets these first. A number of inputs and not a time: go test may fail a target
+# whose time is over while it works, and the number does not depend on how busy the machine is.
+# FuzzSnapshotFile writes a file for each input.
+FUZZINPUTS ?= 15000x
+FUZZSHORT  := replication/event:FuzzOpen replication/wire:FuzzUnpack replication/wire:FuzzSigned replication/wire:FuzzAssembler \
+	replication/homes:FuzzRecords consensus:FuzzSegment consensus:FuzzPeerMessage consensus:FuzzSnapshotFile:300x \
+	dc/store:FuzzStored dc/auth:FuzzEntries dc:FuzzDecodeChunk dc:FuzzDecodeNoteAndMatrix
+
+.PHONY: fuzz-short
+fuzz-short: ## some seconds of each of the most exposed decoders; part of make test
+	@set -e; for target in $(FUZZSHORT); do \
+		IFS=: read -r dir name inputs <<<"$$target"; inputs=$${inputs:-$(FUZZINPUTS)}; \
+		out=$$($(GO) test "./$$dir" -vet=off -run '^$$' -fuzz "^$$name\$$" -fuzztime "$$inputs" \
+			-fuzzminimizetime $(FUZZMINIMIZE) -timeout $(TIMEOUT) 2>&1) || \
+			{ echo "$$out"; echo "fuzz $$dir $$name failed; what it found is under $$dir/testdata/fuzz"; exit 1; }; \
+		echo "fuzz $$dir $$name: $$inputs inputs"; \
+	done
 
 .PHONY: unit
 unit: ## all tests without the race detector and the linter: quick

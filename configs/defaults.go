@@ -73,7 +73,7 @@ func Default() *Topology {
 			LeaseCheckpoint: 5 * time.Minute,  // as etcd
 			WatchProgress:   10 * time.Minute, // as etcd
 		},
-		Verification: Verification{Interval: 10 * time.Second},
+		Verification: Verification{Interval: 10 * time.Second, NodesInterval: time.Minute},
 		Log:          Log{Level: "info", Format: "text"},
 	}
 }

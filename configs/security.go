@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 )
@@ -39,16 +40,18 @@ type TLS struct {
 func (t TLS) Enabled() bool { return t != TLS{} }
 
 // Load reads the files. The result serves both ends: it shows Cert, trusts CA, and as a server demands a
-// certificate that CA signed if there is a CA. It is nil when the part is not configured.
-func (t TLS) Load() (*tls.Config, error) {
+// certificate that CA signed if there is a CA. It is nil when the part is not configured. Cert and Key are read again
+// for each new connection, CA is not. log is told of what changes; nil means off.
+func (t TLS) Load(log *slog.Logger) (*tls.Config, error) {
 	if !t.Enabled() {
 		return nil, nil
 	}
-	pair, err := tls.LoadX509KeyPair(t.Cert, t.Key)
+	pair, err := loadCertificate(t, log)
 	if err != nil {
-		return nil, fmt.Errorf("load certificate %s with key %s: %w", t.Cert, t.Key, err)
+		return nil, err
 	}
-	c := &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{pair}}
+	// Without Certificates: they would go before the callbacks.
+	c := &tls.Config{MinVersion: tls.VersionTLS12, GetCertificate: pair.forClient, GetClientCertificate: pair.forServer}
 	if t.CA == "" {
 		return c, nil
 	}

@@ -45,17 +45,17 @@ func selfSigned(t *testing.T) TLS {
 
 func TestTLSLoad(t *testing.T) {
 	files := selfSigned(t)
-	c, err := files.Load()
+	c, err := files.Load(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c.ClientAuth != tls.RequireAndVerifyClientCert || c.RootCAs == nil || c.ClientCAs == nil {
 		t.Errorf("with a CA both ends must be checked: %+v", c)
 	}
-	if c, err := (TLS{Cert: files.Cert, Key: files.Key}).Load(); err != nil || c.ClientAuth != tls.NoClientCert {
+	if c, err := (TLS{Cert: files.Cert, Key: files.Key}).Load(nil); err != nil || c.ClientAuth != tls.NoClientCert {
 		t.Errorf("without a CA clients show no certificate: %+v, %v", c, err)
 	}
-	if c, err := (TLS{}).Load(); c != nil || err != nil {
+	if c, err := (TLS{}).Load(nil); c != nil || err != nil {
 		t.Errorf("nothing configured: %v, %v", c, err)
 	}
 	for name, bad := range map[string]TLS{
@@ -63,7 +63,7 @@ func TestTLSLoad(t *testing.T) {
 		"no such CA":        {Cert: files.Cert, Key: files.Key, CA: "absent.pem"},
 		"CA is no PEM cert": {Cert: files.Cert, Key: files.Key, CA: files.Key},
 	} {
-		if _, err := bad.Load(); err == nil {
+		if _, err := bad.Load(nil); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}

@@ -167,7 +167,7 @@ func (l *loop) proposeChange(c *change) error {
 // raftType is a change in Raft's words.
 func raftType(c *pb.Change) raftpb.ConfChangeType {
 	switch {
-	case c.Operation == pb.Change_OPERATION_ADD && c.Member.Learner:
+	case c.Operation == pb.Change_OPERATION_ADD && c.Member.GetLearner():
 		return raftpb.ConfChangeAddLearnerNode
 	case c.Operation == pb.Change_OPERATION_ADD, c.Operation == pb.Change_OPERATION_PROMOTE:
 		return raftpb.ConfChangeAddNode
@@ -194,6 +194,9 @@ func (l *loop) failChanges() {
 // its turn.
 func (l *loop) change(e *raftpb.Entry) error {
 	cc, what, err := decodeChange(e)
+	if err == nil {
+		err = checkChange(&cc, what)
+	}
 	if err != nil {
 		return fmt.Errorf("%w: membership change at index %d: %w", ErrBroken, e.Index, err)
 	}
@@ -245,6 +248,18 @@ func decodeChange(e *raftpb.Entry) (cc raftpb.ConfChangeV2, what *pb.Change, err
 	}
 	what = &pb.Change{}
 	return cc, what, proto.Unmarshal(cc.Context, what)
+}
+
+// checkChange refuses an entry of which Raft and the address book would make different members. Words of ours describe
+// one change, which may come as a joint one; the entry that ends a joint change has none.
+func checkChange(cc *raftpb.ConfChangeV2, what *pb.Change) error {
+	if what == nil && cc.LeaveJoint() {
+		return nil
+	}
+	if what != nil && len(cc.Changes) == 1 && cc.Changes[0].NodeID == what.Member.GetId() && cc.Changes[0].Type == raftType(what) {
+		return nil
+	}
+	return fmt.Errorf("it says %v to Raft and %v to the address book: another build wrote it, upgrade this node", cc.Changes, what)
 }
 
 func operationName(op pb.Change_Operation) string {

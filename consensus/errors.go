@@ -36,6 +36,9 @@ var (
 	ErrRunning = errors.New("consensus: Run may be called once")
 )
 
+// ErrNothingLeft means that a node has no data from which its group could be founded anew.
+var ErrNothingLeft = errors.New("consensus: nothing is left of the group here")
+
 // A request is refused or given up.
 var (
 	// ErrStopped means that the node has stopped or is stopping.

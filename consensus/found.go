@@ -20,11 +20,14 @@ type Founding struct {
 	Voters    []uint64 // the members of the group, the same list on every node
 	Index     uint64   // of the state machine's state, which is the same on every node
 	Term      uint64
+
+	book     *Membership // of a survivor; nil: the voters are those of Config.Members
+	identity *Config     // likewise: whose log it is
 }
 
 // Applied is the position at which the state machine must be.
 func (f *Founding) Applied() (Applied, error) {
-	conf, err := (&raftpb.ConfState{Voters: f.Voters}).Marshal()
+	conf, err := encodeConf(&raftpb.ConfState{Voters: f.Voters}, f.book)
 	return Applied{Index: f.Index, Term: f.Term, ConfState: conf}, err
 }
 
@@ -33,6 +36,9 @@ func (f *Founding) Applied() (Applied, error) {
 // machine at [Founding.Applied].
 func Found(f Founding) error {
 	cfg := Config{Dir: f.Dir, ClusterID: f.ClusterID, NodeID: f.NodeID}
+	if f.identity != nil {
+		cfg = *f.identity
+	}
 	dir := filepath.Join(f.Dir, "wal")
 	if f.ClusterID == 0 || f.NodeID == 0 || len(f.Voters) == 0 || f.Index < founding || f.Term < founding {
 		return fmt.Errorf("%w: found a log: cluster %x, node %x, members %x, index %d, term %d", ErrConfig, f.ClusterID, f.NodeID, f.Voters, f.Index, f.Term)

@@ -65,6 +65,7 @@ type app struct {
 	packs    []int // writes per entry taken
 	restores int
 	events   []string
+	joints   []string // when a joint membership was entered and left
 }
 
 func newApp(t testing.TB, id uint64, d *disk) *app {
@@ -132,6 +133,14 @@ func (a *app) Durable() Applied {
 func (a *app) SetConf(_ uint64, conf []byte) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	switch c, _, err := decodeConf(conf); {
+	case err != nil:
+		a.t.Errorf("node %d: %v", a.id, err)
+	case len(c.VotersOutgoing) > 0:
+		a.joints = append(a.joints, "entered")
+	case len(a.joints)%2 == 1:
+		a.joints = append(a.joints, "left")
+	}
 	a.conf = conf
 }
 

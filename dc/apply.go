@@ -45,9 +45,7 @@ func (a *applier) apply() error {
 			}
 			sealed = true
 		}
-		if old, err := a.outdated(&it); err != nil {
-			return err
-		} else if old {
+		if a.outdated(&it) {
 			a.results[i].err = auth.ErrOldRevision
 			continue
 		}
@@ -64,7 +62,7 @@ func (a *applier) apply() error {
 				err = a.countDegraded(it.note, a.results[i].commit)
 			}
 		case kindLease:
-			a.results[i], err = a.lease(it.payload, a.entry.stamp+event.Stamp(i))
+			a.results[i], err = a.lease(&it, a.entry.stamp+event.Stamp(i))
 		case kindCompact:
 			a.results[i], err = a.compact(it.payload)
 		case kindAlarm:
@@ -96,9 +94,7 @@ func (a *applier) apply() error {
 		}
 	}
 	a.settle()
-	if _, err := a.users(); err != nil { // what is published behind the batch
-		return err
-	}
+	a.users() // what is published behind the batch
 	if s.high != high {
 		a.batch.SetMeta(metaHigh, encodeUint64(uint64(s.high)))
 		a.dc.clock.Observe(s.high)

@@ -49,6 +49,14 @@ func WithAuthRevision(ctx context.Context, revision uint64) context.Context {
 	return context.WithValue(ctx, authRevisionKey{}, revision)
 }
 
+type userKey struct{}
+
+// WithUser names who asks for what is made with the context, for [DC.LeaseRevoke]: which keys a lease ends is
+// only known when it is applied.
+func WithUser(ctx context.Context, name string) context.Context {
+	return context.WithValue(ctx, userKey{}, name)
+}
+
 // Auth is the users and roles that are in force on this node.
 func (d *DC) Auth() *auth.State { return d.users.Load() }
 
@@ -122,13 +130,12 @@ func (d *DC) loadAuth() error {
 			a.secret = raw[8:]
 		}
 	}
-	var err error
-	if a.current, err = auth.NewState(authEntries(d.store.System(auth.Prefix)), a.revision, a.secret); err != nil {
-		return fmt.Errorf("users and roles: %w: the store is damaged", err)
-	}
+	a.current = auth.NewState(authEntries(d.store.System(auth.Prefix)), a.revision, a.secret)
 	d.state.auth = a
+	d.tellMalformed(nil, a.current.Malformed())
 	d.users.Store(a.current)
 	d.metrics.authRevision.Set(float64(a.revision))
+	d.showAuthWithoutRoot(a.current)
 	return nil
 }
 
@@ -143,17 +150,12 @@ func authEntries(table []*store.SystemEntry) []auth.Entry {
 }
 
 // users is the users and roles as of all that was applied before, this entry's items included.
-func (a *applier) users() (*auth.State, error) {
+func (a *applier) users() *auth.State {
 	s := &a.dc.state.auth
-	if !s.dirty {
-		return s.current, nil
+	if s.dirty {
+		s.current, s.dirty = auth.NewState(authEntries(a.batch.EachSystem(auth.Prefix)), s.revision, s.secret), false
 	}
-	next, err := auth.NewState(authEntries(a.batch.EachSystem(auth.Prefix)), s.revision, s.secret)
-	if err != nil {
-		return nil, err
-	}
-	s.current, s.dirty = next, false
-	return next, nil
+	return s.current
 }
 
 // saveAuth keeps revision and secret, and has the state made anew when it is needed next.
@@ -164,14 +166,14 @@ func (a *applier) saveAuth() {
 }
 
 // outdated says whether a client's write was permitted by other users and roles than are in force.
-func (a *applier) outdated(it *item) (bool, error) {
+func (a *applier) outdated(it *item) bool {
 	switch it.kind {
 	case kindPut, kindDelete, kindTxn, kindRequest, kindCompact, kindAuth:
 	default:
-		return false, nil
+		return false
 	}
-	users, err := a.users()
-	return err == nil && users.Enabled && it.auth != users.Revision && !isSecretOnly(it), err
+	users := a.users()
+	return users.Enabled && it.auth != users.Revision && !isSecretOnly(it)
 }
 
 // isSecretOnly says whether the item is the leader's own, with a secret and no request.
@@ -193,11 +195,7 @@ func (a *applier) auth(it *item, stamp event.Stamp) (result, error) {
 	if isSecretOnly(it) {
 		return result{}, nil
 	}
-	users, err := a.users()
-	if err != nil {
-		return result{}, err
-	}
-	c, err := auth.Evaluate(users, liveTable{a.batch}, r)
+	c, err := auth.Evaluate(a.users(), liveTable{a.batch}, r)
 	if err == nil {
 		err = a.roomFor(c.Edits)
 	}
@@ -309,13 +307,40 @@ func (d *DC) publishAuth() {
 		return
 	}
 	d.users.Store(s.current)
+	d.tellMalformed(before.Malformed(), s.current.Malformed())
 	if s.current.Enabled != before.Enabled || s.current.Locked() != before.Locked() {
 		d.log.Info("authentication", "enabled", s.current.Enabled, "auth_revision", s.revision)
-		if s.current.Locked() {
-			d.log.Error("authentication is off although it was enabled: the root user or its root role is gone, deleted in another datacenter at the same time; add user root and grant it the role root to turn it on again")
-		}
+		d.showAuthWithoutRoot(s.current)
 	}
 	d.metrics.authRevision.Set(float64(s.revision))
+}
+
+// showAuthWithoutRoot is loud: who has enabled authentication believes that it is on.
+func (d *DC) showAuthWithoutRoot(s *auth.State) {
+	if !s.Locked() {
+		d.metrics.withoutRoot.Set(0)
+		return
+	}
+	d.metrics.withoutRoot.Set(1)
+	d.log.Error("authentication is off although it was enabled, and everybody may do everything: the root user or its root role is gone, " +
+		"deleted in another datacenter at the same time; add user root and grant it the role root to turn it on again")
+}
+
+// maxMalformedTold bounds how many entries that can't be read one line of the log names.
+const maxMalformedTold = 10
+
+// tellMalformed says which entries can't be read, when those are others than before.
+func (d *DC) tellMalformed(before, now []error) {
+	d.metrics.authMalformed.Set(float64(len(now)))
+	told := errors.Join(now[:min(len(now), maxMalformedTold)]...)
+	switch {
+	case len(now) == len(before) && fmt.Sprint(told) == fmt.Sprint(errors.Join(before[:min(len(before), maxMalformedTold)]...)):
+	case len(now) == 0:
+		d.log.Info("all entries of users and roles can be read again")
+	default:
+		d.log.Error("entries of users and roles can't be read: they are kept and permit nothing; a newer build wrote them, or a datacenter that is not what it says: upgrade this node, or find out which datacenter sends them",
+			"entries", len(now), "first", told)
+	}
 }
 
 // provideSecret proposes what tokens of this DC are signed with, when it leads and has none.

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"go.etcd.io/etcd/api/v3/authpb"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -203,10 +205,16 @@ func TestEnabledWithoutRootIsOff(t *testing.T) {
 		if s := r.Auth(); s.Enabled || !s.Locked() {
 			t.Errorf("%s: enabled %t, locked %t", r.cfg.Name, s.Enabled, s.Locked())
 		}
+		if got := gaugeValue(t, r.metrics.withoutRoot); got != 1 {
+			t.Errorf("%s: the metric says %v", r.cfg.Name, got)
+		}
 	}
 	a.setUp("user:root:again", "grant:root:root")
 	if s := a.Auth(); !s.Enabled || s.Locked() {
 		t.Errorf("with root: enabled %t, locked %t", s.Enabled, s.Locked())
+	}
+	if got := gaugeValue(t, a.metrics.withoutRoot); got != 0 {
+		t.Errorf("with root: the metric says %v", got)
 	}
 }
 
@@ -473,4 +481,13 @@ func TestSecretStaysHere(t *testing.T) {
 	if s := a.Auth(); strings.Contains(string(frames[len(frames)-1].Bytes), string(s.Secret)) {
 		t.Error("the secret of the tokens leaves the datacenter")
 	}
+}
+
+func gaugeValue(t *testing.T, g prometheus.Gauge) float64 {
+	t.Helper()
+	var out dto.Metric
+	if err := g.Write(&out); err != nil {
+		t.Fatal(err)
+	}
+	return out.Gauge.GetValue()
 }

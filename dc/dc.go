@@ -73,6 +73,10 @@ type Config struct {
 	SpaceInterval time.Duration
 	FreeBytes     func(dir string) (int64, error)
 
+	// ReplicaCheckInterval is how often the leader has the nodes of the datacenter compare their data, which takes two
+	// small entries of the log; 0 means 1 min, less than 0 never.
+	ReplicaCheckInterval time.Duration
+
 	MaxQueueBytes   int              // of writes that wait to be proposed; 0 means 64 MiB. More are refused with ErrBusy
 	MaxRequestBytes int              // of one write; 0 means 1.5 MiB, as etcd
 	Now             func() time.Time // wall clock; nil means time.Now
@@ -114,6 +118,9 @@ func (c *Config) validate() error {
 	}
 	if c.SpaceInterval == 0 {
 		c.SpaceInterval = defaultSpaceInterval
+	}
+	if c.ReplicaCheckInterval == 0 {
+		c.ReplicaCheckInterval = defaultReplicaCheckInterval
 	}
 	if c.FreeBytes == nil {
 		c.FreeBytes = diskFree
@@ -179,6 +186,7 @@ type DC struct {
 	space      *space
 	leadership leadership
 	leases     *leases
+	replica    replicaCheck
 
 	// Owned by the apply goroutine of consensus.
 	state state
@@ -211,6 +219,24 @@ func Open(cfg Config) (*DC, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
 	}
+	if err := FinishForce(cfg.Dir); err != nil {
+		return nil, err
+	}
+	d, err := openData(cfg)
+	if err != nil {
+		return nil, err
+	}
+	cc := cfg.Consensus
+	cc.Dir, cc.StateMachine, cc.Batcher = cfg.Dir, d, batcher{d}
+	cc.Logger, cc.Registerer = cfg.Logger, cfg.Registerer
+	if d.node, err = consensus.Open(cc); err != nil {
+		return nil, errors.Join(err, d.store.Close())
+	}
+	return d, nil
+}
+
+// openData opens the data without the group.
+func openData(cfg Config) (*DC, error) {
 	clock := event.NewClock(cfg.Now)
 	d := &DC{
 		cfg: cfg, log: cfg.Logger, clock: clock,
@@ -242,12 +268,6 @@ func Open(cfg Config) (*DC, error) {
 	d.metrics.showRestored(d.state.restored)
 	clock.Observe(d.state.high)
 	d.publish(d.store.Durable().Index)
-	cc := cfg.Consensus
-	cc.Dir, cc.StateMachine, cc.Batcher = cfg.Dir, d, batcher{d}
-	cc.Logger, cc.Registerer = cfg.Logger, cfg.Registerer
-	if d.node, err = consensus.Open(cc); err != nil {
-		return nil, errors.Join(err, d.store.Close())
-	}
 	return d, nil
 }
 
@@ -264,7 +284,7 @@ func (d *DC) Run(ctx context.Context) error {
 		return d.node.Run(ctx)
 	})
 	g.Go(func() error { return d.store.Run(storeCtx) })
-	for _, care := range []func(context.Context){d.retain, d.compactAutomatically, d.runLessor, d.watchSpace} {
+	for _, care := range []func(context.Context){d.retain, d.compactAutomatically, d.runLessor, d.watchSpace, d.checkReplicas} {
 		g.Go(func() error {
 			care(careCtx)
 			return nil

@@ -6,6 +6,9 @@ import (
 	"geogate/dc/lease"
 )
 
+// ErrNotLost refuses to begin a new group while another member of the old one is there.
+var ErrNotLost = errors.New("the group of this datacenter is not lost")
+
 // Before anything is proposed: the write did not happen and may be tried again elsewhere.
 var (
 	// ErrNotLeader means that another node of this DC orders writes, or none does at present.

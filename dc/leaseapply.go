@@ -5,6 +5,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"geogate/dc/auth"
 	"geogate/dc/lease"
 	"geogate/replication/event"
 )
@@ -13,8 +14,8 @@ import (
 const orphanTTL = 60
 
 // lease applies a command. Nothing of it depends on a clock: that a lease's time is over is the leader's to say.
-func (a *applier) lease(payload []byte, stamp event.Stamp) (result, error) {
-	c, err := lease.UnmarshalCommand(payload)
+func (a *applier) lease(it *item, stamp event.Stamp) (result, error) {
+	c, err := lease.UnmarshalCommand(it.payload)
 	if err != nil {
 		return result{}, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
@@ -22,6 +23,9 @@ func (a *applier) lease(payload []byte, stamp event.Stamp) (result, error) {
 	case lease.OpGrant:
 		return a.grant(c.Leases[0]), nil
 	case lease.OpRevoke:
+		if err := a.mayRevoke(it, c); err != nil {
+			return result{err: err}, nil
+		}
 		return a.revoke(c, stamp), nil
 	default:
 		for _, x := range c.Leases {
@@ -42,6 +46,29 @@ func (a *applier) grant(x lease.Lease) result {
 	a.batch.SetLease(x.ID, x.Marshal())
 	a.dc.metrics.granted.Inc()
 	return result{response: &pb.LeaseGrantResponse{Header: a.header(), ID: x.ID, TTL: x.TTL}}
+}
+
+// mayRevoke checks a client's revoke against the keys that the lease has now: some may have been attached since it
+// was permitted. The leader's own, of a lease whose time is over, needs nobody's permission.
+func (a *applier) mayRevoke(it *item, c lease.Command) error {
+	if c.Expired {
+		return nil
+	}
+	users := a.users()
+	switch {
+	case !users.Enabled:
+		return nil
+	case it.auth != users.Revision:
+		return auth.ErrOldRevision
+	case users.MayAdminister(c.User) == nil:
+		return nil
+	}
+	for _, key := range a.batch.Attached(a.dc.cfg.Name, c.Leases[0].ID) {
+		if err := users.May(c.User, true, key, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // revoke deletes the lease's keys, in order, as one transaction of this DC. Without keys it takes no revision.

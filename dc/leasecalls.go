@@ -43,17 +43,22 @@ func (d *DC) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) (*pb.Lease
 	return nil, err
 }
 
-// LeaseRevoke commits the end of a lease and the deletion of its keys; [ErrLeaseNotFound] when there is none.
+// LeaseRevoke commits the end of a lease and the deletion of its keys; [ErrLeaseNotFound] when there is none. While
+// authentication is on the context must say who asks, [WithUser], and under which users and roles, [WithAuthRevision].
 func (d *DC) LeaseRevoke(ctx context.Context, r *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, error) {
 	if r.ID == 0 {
 		return nil, ErrLeaseNotFound
 	}
-	return leaseCommand[*pb.LeaseRevokeResponse](ctx, d, lease.Command{Op: lease.OpRevoke, Leases: []lease.Lease{{ID: r.ID}}})
+	c := lease.Command{Op: lease.OpRevoke, Leases: []lease.Lease{{ID: r.ID}}}
+	if d.users.Load().Enabled {
+		c.User, _ = ctx.Value(userKey{}).(string)
+	}
+	return leaseCommand[*pb.LeaseRevokeResponse](ctx, d, c)
 }
 
 func leaseCommand[R any](ctx context.Context, d *DC, c lease.Command) (R, error) {
 	var none R
-	p, err := d.queue.add(item{kind: kindLease, payload: c.Marshal()})
+	p, err := d.queue.add(item{kind: kindLease, payload: c.Marshal(), auth: d.authRevision(ctx)})
 	if err != nil {
 		return none, err
 	}

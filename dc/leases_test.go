@@ -9,6 +9,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"geogate/dc/auth"
 	"geogate/dc/lease"
 	"geogate/dc/store"
 	"geogate/replication/event"
@@ -356,4 +357,79 @@ func TestAttachedKeysAgainstTheData(t *testing.T) {
 	ship(t, rs[0], rs[1])
 	ship(t, rs[1], rs[0])
 	sameData(t, rs...)
+}
+
+// What a lease ends is known when its revoke is applied: keys that were attached, rights that were taken away and
+// authentication that was enabled since it was permitted all count. The leader's own revokes always go through.
+func TestRevokeIsJudgedWhenItIsApplied(t *testing.T) {
+	r := newReplica(t, "a", "b")
+	r.setUp("user:ann:secret", "role:ann", "perm:ann:own/:own0", "grant:ann:ann")
+	for _, id := range []int64{1, 2, 3} {
+		r.mustLease(lease.Command{Op: lease.OpGrant, Leases: []lease.Lease{{ID: id, TTL: 60}}}, 0)
+	}
+	attach := func(key string, id int64) {
+		t.Helper()
+		payload := mustProto(t, &pb.PutRequest{Key: []byte(key), Lease: id})
+		p, err := r.queue.add(item{kind: kindPut, payload: payload, auth: r.authNow()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.commitQueued()
+		if err := (<-p.done).err; err != nil {
+			t.Fatal(err)
+		}
+	}
+	attach("own/1", 1)
+	attach("own/2", 2)
+	revoke := func(id int64, user string, revision uint64, expired bool) error {
+		x := lease.Lease{ID: id}
+		return r.lease(lease.Command{Op: lease.OpRevoke, Leases: []lease.Lease{x}, User: user, Expired: expired}, revision)
+	}
+	r.setUp(rooted...)
+	now := r.Auth().Revision
+	for _, old := range []uint64{0, now - 1, now + 1} {
+		if err := revoke(1, "ann", old, false); !errors.Is(err, auth.ErrOldRevision) {
+			t.Errorf("under revision %d: %v", old, err)
+		}
+	}
+	attach("others/1", 2) // after the gateway had looked at the lease's keys
+	if err := revoke(2, "ann", now, false); !errors.Is(err, auth.ErrPermissionDenied) {
+		t.Errorf("with a key of somebody else: %v", err)
+	}
+	if err := revoke(1, "", now, false); !errors.Is(err, auth.ErrUserEmpty) {
+		t.Errorf("as nobody: %v", err)
+	}
+	for _, key := range []string{"own/1", "own/2", "others/1"} {
+		if _, ok := r.get(key); !ok {
+			t.Errorf("%s is gone", key)
+		}
+	}
+	if err := errors.Join(revoke(1, "ann", now, false), revoke(2, "root", now, false), revoke(3, "", 0, true)); err != nil {
+		t.Error(err)
+	}
+}
+
+// lease applies a command as of an auth revision.
+func (r *replica) lease(c lease.Command, revision uint64) error {
+	r.t.Helper()
+	p, err := r.queue.add(item{kind: kindLease, payload: c.Marshal(), auth: revision})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.commitQueued()
+	return (<-p.done).err
+}
+
+func (r *replica) mustLease(c lease.Command, revision uint64) {
+	r.t.Helper()
+	if err := r.lease(c, revision); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func (r *replica) authNow() uint64 {
+	if s := r.Auth(); s.Enabled {
+		return s.Revision
+	}
+	return 0
 }

@@ -73,6 +73,8 @@ func (d *DC) Restore(at consensus.Applied, r io.Reader) error {
 		return err
 	}
 	d.state = s
+	d.replica.mark = replicaMark{} // of what is no more
+	d.replica.told.Store(nil)
 	d.metrics.showAlarms(s.alarms)
 	d.metrics.showRestored(s.restored)
 	if err := d.leases.load(d.store); err != nil {

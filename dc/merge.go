@@ -96,11 +96,7 @@ func mergeOp(b *store.Batch, op *event.Op, g store.Geo, seen event.Vector) (chan
 // seen. It is none when the present state was written with knowledge of op: then op is only late, having
 // come by a slower way than what replaced it.
 func recordIfConcurrent(b *store.Batch, op *event.Op, g store.Geo, head store.Head, wins bool) (bool, error) {
-	knew, err := seenOf(b.Seen(op.Key), g.Origin)
-	if err != nil {
-		return false, err
-	}
-	if knew >= g.OriginRevision {
+	if seenOf(b.Seen(op.Key), g.Origin) >= g.OriginRevision {
 		return false, nil
 	}
 	arriving := Side{Origin: g.Origin, Revision: g.OriginRevision, Time: g.Stamp.Time().UTC(), Stamp: uint64(g.Stamp), Deleted: op.Kind == event.OpDelete}

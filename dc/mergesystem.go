@@ -17,9 +17,8 @@ func mergeSystem(b *store.Batch, op *event.Op, g store.Geo, seen event.Vector) (
 	if head == nil || head.Geo.Origin == g.Origin || seen[head.Geo.Origin] >= head.Geo.OriginRevision {
 		return changed, false, nil
 	}
-	knew, err := seenOf(head.Geo.Seen, g.Origin)
-	if err != nil || knew >= g.OriginRevision {
-		return changed, false, err
+	if seenOf(head.Geo.Seen, g.Origin) >= g.OriginRevision {
+		return changed, false, nil
 	}
 	c := Conflict{Key: op.Key, System: true, Winner: sideOf(&head.Geo, head.Deleted), Loser: sideOf(&g, op.Kind == event.OpSystemDelete)}
 	if changed {

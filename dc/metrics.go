@@ -27,7 +27,10 @@ type metrics struct {
 	leases                                          prometheus.Gauge
 	granted, revoked, expired, renewed, checkpoints prometheus.Counter
 
-	authRevision prometheus.Gauge
+	authRevision, authMalformed, withoutRoot prometheus.Gauge
+
+	replicaChecks  *prometheus.CounterVec
+	replicaDiffers prometheus.Gauge
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -87,9 +90,24 @@ func newMetrics(r prometheus.Registerer) *metrics {
 	m.authRevision = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "geogate_dc_auth_revision", Help: "Revision of users and roles in force on this node; it grows with each change.",
 	})
+	m.withoutRoot = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "geogate_dc_auth_without_root", Help: "1 while authentication was enabled and is off because no root user with the root role is left: everybody may do everything.",
+	})
+	m.authMalformed = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "geogate_dc_auth_malformed_entries", Help: "Entries of users and roles that can't be read; they are kept and permit nothing. Anything but 0 needs somebody.",
+	})
+	m.replicaChecks = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "geogate_dc_replica_checks_total", Help: "Comparisons of this node's data with that of the node which leads, by result: equal or different.",
+	}, []string{"result"})
+	m.replicaDiffers = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "geogate_dc_replica_differs", Help: "1 while this node's data differs from that of the node which leads, by the last comparison.",
+	})
+	for _, result := range []string{"equal", "different"} {
+		m.replicaChecks.WithLabelValues(result)
+	}
 	if r != nil {
 		r.MustRegister(m.writes, m.frames, m.txns, m.conflicts, m.requests, m.trims, m.merged, m.adopted, m.swept, m.restored, m.repairs, m.alarms, m.autoCompactions,
-			m.leases, m.granted, m.revoked, m.expired, m.renewed, m.checkpoints, m.authRevision)
+			m.leases, m.granted, m.revoked, m.expired, m.renewed, m.checkpoints, m.authRevision, m.withoutRoot, m.authMalformed, m.replicaChecks, m.replicaDiffers)
 	}
 	return m
 }

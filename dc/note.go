@@ -14,6 +14,9 @@ type note struct {
 	Trim map[string]excess `json:"trim,omitempty"`
 	// Left are degradations that are over, by keyspace.
 	Left map[string]left `json:"left,omitempty"`
+	// Mark has every replica note what it holds here, and Check compares: see replicacheck.go.
+	Mark  bool         `json:"mark,omitempty"`
+	Check *replicaMark `json:"check,omitempty"`
 }
 
 // excess is the part of a chain that is past retention. It was measured by the leader; every replica drops

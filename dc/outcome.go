@@ -106,11 +106,16 @@ func (r *record) keep(response proto.Message) {
 }
 
 // answer is the first answer, as far as it was kept. Revisions that were not kept are the one that this DC
-// had with the request applied: the client can read and watch from there.
+// had with the request applied: the client can read and watch from there. What another DC sent and nobody can read
+// is as good as not kept: that the request was applied is known all the same.
 func (r *record) answer(k kind) (proto.Message, error) {
 	op := &pb.ResponseOp{}
 	if err := proto.Unmarshal(r.response, op); err != nil {
-		return nil, fmt.Errorf("answer kept with a request: %w: the store is damaged", err)
+		if r.whole {
+			return nil, fmt.Errorf("answer kept with a request: %w: the store is damaged", err)
+		}
+		op.Reset()
+		r.reduced = true
 	}
 	var response proto.Message
 	switch k {

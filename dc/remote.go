@@ -53,6 +53,7 @@ func (a *applier) confirm(payload, rawNote []byte) error {
 	if err != nil {
 		return err
 	}
+	a.check(&n)
 	a.trim(n.Trim)
 	if err := a.endDegraded(n.Left); err != nil {
 		return err

@@ -1,7 +1,6 @@
 package dc
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 
@@ -24,22 +23,23 @@ func encodeSeen(v event.Vector) []byte {
 	return b
 }
 
-// seenOf is the revision of one origin in an encoded vector, 0 when it is not there.
-func seenOf(b []byte, origin string) (int64, error) {
+// seenOf is the revision of one origin in an encoded vector, 0 when it is not there or can't be read: chunks bring
+// vectors from elsewhere as they are, and the worst of one that says nothing is a conflict that is none.
+func seenOf(b []byte, origin string) int64 {
 	for len(b) > 0 {
 		name, n := protowire.ConsumeBytes(b)
 		if n < 0 {
-			return 0, fmt.Errorf("stored vector: %w", protowire.ParseError(n))
+			return 0
 		}
 		b = b[n:]
 		v, n := protowire.ConsumeVarint(b)
 		if n < 0 {
-			return 0, fmt.Errorf("stored vector: %w", protowire.ParseError(n))
+			return 0
 		}
 		b = b[n:]
 		if string(name) == origin {
-			return int64(v), nil
+			return int64(v)
 		}
 	}
-	return 0, nil
+	return 0
 }

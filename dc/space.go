@@ -106,10 +106,13 @@ func puts(r *pb.TxnRequest) bool {
 }
 
 // Problem is why this replica can't serve fully, "" when it can: a store that takes no more writes, which ends
-// the process soon, or a disk that is nearly full.
+// the process soon, data that differs from the leader's, or a disk that is nearly full.
 func (d *DC) Problem() string {
 	if err := d.store.Problem(); err != nil {
 		return err.Error()
+	}
+	if c := d.ReplicaCheck(); c.Problem != "" {
+		return c.Problem
 	}
 	return d.space.problem()
 }

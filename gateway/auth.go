@@ -191,6 +191,9 @@ func readAuth[R response](ctx context.Context, s *Server, read func(*auth.State,
 
 func (a authServer) AuthStatus(ctx context.Context, _ *pb.AuthStatusRequest) (*pb.AuthStatusResponse, error) {
 	return readAuth(ctx, a.Server, func(s *auth.State, _ caller) (*pb.AuthStatusResponse, error) {
+		if s.Locked() { // "false" would look as if nobody had ever enabled it
+			return nil, ErrAuthWithoutRoot
+		}
 		return &pb.AuthStatusResponse{Header: a.header(a.dc.Revision()), Enabled: s.Enabled, AuthRevision: s.Revision}, nil
 	})
 }

@@ -447,37 +447,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 		t.Error(err)
 	}
 	srv := s.nodes[0].Server
-	if err := srv.authorizeKeys(t.Context(), ActionWrite, [][]byte{[]byte("z")}); err != nil {
-		t.Errorf("keys while it is off: %v", err)
-	}
-}
-
-// authorizeKeys is for the keys of a lease.
-func TestAuthorizeKeys(t *testing.T) {
-	s := newSite(t, 1, nil)
-	s.rooted(t)
-	incoming := func(ctx context.Context) context.Context {
-		md, _ := metadata.FromOutgoingContext(ctx)
-		return metadata.NewIncomingContext(ctx, md)
-	}
-	ann, root := incoming(s.as("ann", "a", "b")), incoming(s.withToken(0, "root", "rootpw"))
-	keys := func(names ...string) (out [][]byte) {
-		for _, n := range names {
-			out = append(out, []byte(n))
-		}
-		return out
-	}
-	srv := s.nodes[0].Server
-	for _, c := range []struct {
-		ctx  context.Context
-		keys [][]byte
-		want error
-	}{
-		{ann, keys("a", "aa"), nil}, {ann, nil, nil}, {ann, keys("a", "b"), auth.ErrPermissionDenied}, {root, keys("a", "b"), nil},
-		{incoming(testContext(t)), keys("a"), auth.ErrUserEmpty},
-	} {
-		if err := srv.authorizeKeys(c.ctx, ActionWrite, c.keys); !errors.Is(err, c.want) {
-			t.Errorf("%q: %v, want %v", c.keys, err, c.want)
-		}
+	if err := srv.authorizeLeases(t.Context(), ActionWrite, 7); err != nil {
+		t.Errorf("a lease while it is off: %v", err)
 	}
 }

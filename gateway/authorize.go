@@ -23,22 +23,6 @@ func (s *Server) authorize(ctx context.Context, what Action, key, end []byte) er
 	return s.permit(ctx, func(c caller) error { return c.may(what, key, end) })
 }
 
-// authorizeKeys asks for each of several keys: those of a lease, for instance, all of which a user must be able
-// to write who revokes it, and to read who lists them. The root role needs none of them.
-func (s *Server) authorizeKeys(ctx context.Context, what Action, keys [][]byte) error {
-	return s.permit(ctx, func(c caller) error {
-		if c.may(ActionAdmin, nil, nil) == nil {
-			return nil
-		}
-		for _, key := range keys {
-			if err := c.may(what, key, nil); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-}
-
 // authorizeUser asks only that the caller is somebody.
 func (s *Server) authorizeUser(ctx context.Context) error {
 	return s.permit(ctx, func(c caller) error {
@@ -53,6 +37,11 @@ func (s *Server) authorizeUser(ctx context.Context) error {
 // previous values that it returns included.
 func (s *Server) authorizeTxn(ctx context.Context, req *pb.TxnRequest) error {
 	return s.permit(ctx, func(c caller) error { return c.mayTxn(req) })
+}
+
+// authorizePut asks for the key, and for all keys of the lease that it is attached to.
+func (s *Server) authorizePut(ctx context.Context, r *pb.PutRequest) error {
+	return s.permit(ctx, func(c caller) error { return c.mayPut(r) })
 }
 
 // authorizeWrite asks for a write, and for a read when the previous value is to be returned.
@@ -81,7 +70,7 @@ func (c caller) mayOp(op *pb.RequestOp) error {
 	case *pb.RequestOp_RequestRange:
 		return c.may(ActionRead, x.RequestRange.GetKey(), x.RequestRange.GetRangeEnd())
 	case *pb.RequestOp_RequestPut:
-		return c.mayWrite(x.RequestPut.GetKey(), nil, x.RequestPut.GetPrevKv())
+		return c.mayPut(x.RequestPut)
 	case *pb.RequestOp_RequestDeleteRange:
 		d := x.RequestDeleteRange
 		return c.mayWrite(d.GetKey(), d.GetRangeEnd(), d.GetPrevKv())
@@ -89,6 +78,14 @@ func (c caller) mayOp(op *pb.RequestOp) error {
 		return c.mayTxn(x.RequestTxn)
 	}
 	return nil
+}
+
+// mayPut permits a lease only to who may end it: with it end all its keys.
+func (c caller) mayPut(r *pb.PutRequest) error {
+	if err := c.mayWrite(r.GetKey(), nil, r.GetPrevKv()); err != nil || r.GetLease() == 0 || c.state == nil {
+		return err
+	}
+	return c.mayLease(ActionWrite, r.Lease)
 }
 
 func (c caller) mayWrite(key, end []byte, prev bool) error {

@@ -22,6 +22,8 @@ const rootUser = "root"
 type caller struct {
 	state *auth.State // nil while authentication is off: everything is permitted
 	name  string      // empty: nobody
+
+	leaseKeys func(id int64) [][]byte // as of this node
 }
 
 func (c caller) may(what Action, key, end []byte) error {
@@ -53,9 +55,9 @@ func (s *Server) caller(ctx context.Context) (caller, error) {
 	}
 	if token, ok := tokenOf(ctx); ok {
 		name, err := s.tokens.user(st, token)
-		return caller{st, name}, err
+		return caller{st, name, s.dc.LeaseKeys}, err
 	}
-	return caller{st, certificateUser(ctx)}, nil
+	return caller{st, certificateUser(ctx), s.dc.LeaseKeys}, nil
 }
 
 // tokenOf is the token of a request, as etcd's clients send it or as HTTP's header Authorization has it.

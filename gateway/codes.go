@@ -89,6 +89,7 @@ var worded = []struct {
 	{ErrOverBudget, codes.Unavailable},
 	{dc.ErrTransfer, codes.Unavailable},
 	{errFixed, codes.Unimplemented},
+	{ErrAuthWithoutRoot, codes.FailedPrecondition},
 	{ErrForeignToken, codes.FailedPrecondition},
 	{ErrFutureToken, codes.OutOfRange},
 	{auth.ErrFull, codes.ResourceExhausted},

@@ -18,6 +18,10 @@ var (
 // errAlarm marks a request about alarms that can't be understood. etcd ends its process.
 var errAlarm = errors.New("bad alarm request")
 
+// ErrAuthWithoutRoot is the state of authentication that was enabled and can't be administered.
+var ErrAuthWithoutRoot = errors.New("authentication was enabled and is off: no root user with the root role is left, since another datacenter deleted it at the same time; " +
+	"everybody may do everything until there is one again")
+
 // Before anything is written.
 var (
 	// ErrMetadata marks metadata of a request that can't be understood.

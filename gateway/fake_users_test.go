@@ -38,11 +38,7 @@ func (u *fakeUsers) rebuildLocked() {
 	for _, e := range u.entries {
 		all = append(all, e)
 	}
-	s, err := auth.NewState(all, u.revision, []byte("a secret of the datacenter"))
-	if err != nil {
-		panic(err)
-	}
-	u.state = s
+	u.state = auth.NewState(all, u.revision, []byte("a secret of the datacenter"))
 }
 
 func (u *fakeUsers) Names(prefix string) (names []string) {

@@ -20,7 +20,7 @@ type kvServer struct {
 func (k kvServer) Put(ctx context.Context, req *pb.PutRequest) (*pb.PutResponse, error) {
 	start := time.Now()
 	r, err := k.admit(ctx, checkPut(req), req, func() (rule, error) {
-		return k.keyspaces.ofKey(req.Key), k.authorizeWrite(ctx, req.Key, nil, req.PrevKv)
+		return k.keyspaces.ofKey(req.Key), k.authorizePut(ctx, req)
 	})
 	return finish(ctx, k.Server, &opPut, req, r, start, err)
 }

@@ -2,8 +2,10 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
@@ -39,24 +41,41 @@ var (
 )
 
 func (l leaseServer) LeaseGrant(ctx context.Context, req *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
-	return leaseCall(ctx, l.Server, &opLeaseGrant, req, nil)
+	return leaseCall(ctx, l.Server, &opLeaseGrant, req, l.authorizeUser(ctx))
 }
 
 func (l leaseServer) LeaseRevoke(ctx context.Context, req *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, error) {
-	return leaseCall(ctx, l.Server, &opLeaseRevoke, req, l.authorizeKeys(ctx, ActionWrite, l.dc.LeaseKeys(req.ID)))
+	for tries := 1; ; tries++ {
+		permitted, refused := l.authorizeRevoke(ctx, req.ID)
+		resp, err := leaseCall(permitted, l.Server, &opLeaseRevoke, req, refused)
+		if !errors.Is(rpctypes.Error(err), rpctypes.ErrAuthOldRevision) || refused != nil || tries > maxPermits {
+			return resp, err
+		}
+	}
 }
 
 func (l leaseServer) LeaseTimeToLive(ctx context.Context, req *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
-	var refused error
-	if req.Keys {
-		refused = l.authorizeKeys(ctx, ActionRead, l.dc.LeaseKeys(req.ID))
+	refused := l.authorizeUser(ctx)
+	if refused == nil && req.Keys {
+		refused = l.authorizeLeases(ctx, ActionRead, req.ID)
 	}
 	return leaseCall(ctx, l.Server, &opLeaseTimeToLive, req, refused)
 }
 
 func (l leaseServer) LeaseLeases(ctx context.Context, req *pb.LeaseLeasesRequest) (*pb.LeaseLeasesResponse, error) {
-	return answerRead(ctx, l.Server, methodLeaseLeases, time.Now(), func() error { return nil },
+	resp, err := answerRead(ctx, l.Server, methodLeaseLeases, time.Now(), func() error { return l.authorizeUser(ctx) },
 		func(ctx context.Context) (*pb.LeaseLeasesResponse, error) { return l.dc.LeaseLeases(ctx, req) })
+	if err != nil {
+		return nil, err
+	}
+	ids := make([]int64, len(resp.Leases))
+	for i, x := range resp.Leases {
+		ids[i] = x.ID
+	}
+	if err := l.authorizeLeases(ctx, ActionRead, ids...); err != nil {
+		return nil, readStatus(err)
+	}
+	return resp, nil
 }
 
 // leaseCall has the leader answer, this node or another one.

@@ -40,6 +40,9 @@ func (m maintenanceServer) Status(ctx context.Context, _ *pb.StatusRequest) (*pb
 	if st.Problem != "" {
 		resp.Errors = append(resp.Errors, st.Problem)
 	}
+	if m.cfg.Users != nil && m.cfg.Users.Auth().Locked() {
+		resp.Errors = append(resp.Errors, "geogate: "+ErrAuthWithoutRoot.Error())
+	}
 	for _, a := range m.dc.Alarms() {
 		resp.Errors = append(resp.Errors, alarmText(a))
 	}

@@ -81,6 +81,7 @@ type metrics struct {
 	keepAliveStreams prometheus.Gauge
 	keepAlives       prometheus.Counter
 	refused          *prometheus.CounterVec
+	tlsRefused       prometheus.Counter
 
 	watchStreams prometheus.Gauge
 	watches      prometheus.Gauge
@@ -126,6 +127,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 			"Time for which policy_degraded was 1."), []string{"keyspace"}),
 		refused: prometheus.NewCounterVec(counter("auth_refused_total",
 			"Requests refused while authentication was enabled, by reason: denied, token (not valid), user (none given), other."), []string{"reason"}),
+		tlsRefused: prometheus.NewCounter(counter("tls_refused_total",
+			"Connections to the client port whose TLS handshake failed; the log says why.")),
 		keepAliveStreams: prometheus.NewGauge(gauge("keepalive_streams", "Open streams of lease keepalives.")),
 		keepAlives:       prometheus.NewCounter(counter("keepalives_total", "Lease keepalives of clients that were answered.")),
 		watchStreams:     prometheus.NewGauge(gauge("watch_streams", "Open watch streams.")),
@@ -149,7 +152,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	}
 	for _, c := range []prometheus.Collector{
 		m.requests, seconds, m.failures, wait, m.forwarded, m.fenceRefused, m.afterWait, m.afterFailed,
-		m.rpoUsed, m.rpoDelayed, m.rpoRefused, m.rpoDelay, m.degraded, m.degradedSeconds, m.refused, m.keepAliveStreams, m.keepAlives, m.watchStreams, m.watches, m.watchEvents,
+		m.rpoUsed, m.rpoDelayed, m.rpoRefused, m.rpoDelay, m.degraded, m.degradedSeconds, m.refused, m.tlsRefused, m.keepAliveStreams, m.keepAlives, m.watchStreams, m.watches, m.watchEvents,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err

@@ -97,7 +97,7 @@ func New(config Config) (*Server, error) {
 		s.health.SetServingStatus("", servingStatus(known))
 		s.log.Info("leadership", "known", known, "leader", s.dc.Leader())
 	})
-	s.split = split.New(split.Config{Listener: cfg.Listener, TLS: cfg.TLS})
+	s.split = split.New(split.Config{Listener: cfg.Listener, TLS: cfg.TLS, Refused: s.refusedTLS})
 	s.grpc = grpc.NewServer(s.serverOptions()...)
 	s.trunks = trunk.NewServer(s.carried(), trunkBytes, s.stopping)
 	s.register()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -29,6 +30,8 @@ type web struct {
 	*Server
 	http *http.Server
 	loop *grpc.ClientConn
+
+	sockets sync.WaitGroup // websockets that are open
 }
 
 func newWeb(s *Server) (*web, error) {
@@ -43,7 +46,7 @@ func newWeb(s *Server) (*web, error) {
 		return nil, fmt.Errorf("connection to this node's own gateway: %w", err)
 	}
 	handler, err := jsonapi.New(jsonapi.Config{
-		Conn: w.loop, Version: s.cfg.Version, Health: w.health, Metrics: s.cfg.Metrics, MaxRequestBytes: s.cfg.MaxRequestBytes,
+		Conn: w.loop, Version: s.cfg.Version, Health: w.health, Metrics: s.cfg.Metrics, MaxRequestBytes: s.cfg.MaxRequestBytes, Sockets: &w.sockets,
 	})
 	if err != nil {
 		return nil, err
@@ -65,6 +68,7 @@ func (w *web) close() {
 		_ = w.http.Close()
 	}
 	_ = w.loop.Close()
+	w.sockets.Wait() // with the connection to gRPC their calls have ended
 }
 
 // health says why this node can't serve, in etcd's words. It reads past authorization and past the gateway: a

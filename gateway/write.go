@@ -37,7 +37,7 @@ var (
 		method: methodPut, local: Writer.Put,
 		remote: carriedBy[*pb.PutRequest, pb.PutResponse](pb.KV_Put_FullMethodName),
 		check: func(s *Server, ctx context.Context, r *pb.PutRequest) error {
-			return s.authorizeWrite(ctx, r.Key, nil, r.PrevKv)
+			return s.authorizePut(ctx, r)
 		},
 	}
 	opDeleteRange = operation[*pb.DeleteRangeRequest, *pb.DeleteRangeResponse]{

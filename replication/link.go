@@ -22,6 +22,7 @@ type link struct {
 	r      *receiver
 	nc     *nats.Conn
 	socket dialer
+
 	lost   context.Context // ends when the connection has
 	cancel context.CancelCauseFunc
 
@@ -45,9 +46,18 @@ func (r *receiver) dial(ctx context.Context) (*link, error) {
 	r.mu.Lock()
 	r.status.endpoint, r.status.node = e.URL, e.Node
 	r.mu.Unlock()
+	return r.dialTo(ctx, e)
+}
 
-	k := &link{r: r, socket: dialer{timeout: r.cfg.DialTimeout}, wanted: make(chan struct{}, 1), asker: newAsker(), calls: make(chan struct{}, r.cfg.MaxCalls)}
+func (r *receiver) dialTo(ctx context.Context, e Endpoint) (*link, error) {
+	k := &link{r: r, wanted: make(chan struct{}, 1), asker: newAsker(), calls: make(chan struct{}, r.cfg.MaxCalls)}
 	k.lost, k.cancel = context.WithCancelCause(ctx)
+	k.socket.connect = func(network, address string) (net.Conn, error) {
+		return (&net.Dialer{Timeout: r.cfg.DialTimeout}).DialContext(k.lost, network, address)
+	}
+	// The client knows no context while it connects. And while it waits for room to write, which it does for up to
+	// RequestTimeout, whoever wants anything of it waits too, even those who read.
+	context.AfterFunc(k.lost, k.socket.hangUp)
 	nc, err := r.connectTo(k, e)
 	if errors.Is(err, nats.ErrNkeysNotSupported) {
 		nc, err = r.connectTo(k, e, nats.Nkey("", nil)) // a server that asks for no authentication
@@ -161,6 +171,9 @@ func (k *link) close() {
 	k.socket.hangUp()
 	k.running.Wait()
 	k.nc.Close()
+	if !k.leads {
+		return
+	}
 	k.r.mu.Lock()
 	k.r.status.rtt = nil
 	k.r.mu.Unlock()

@@ -59,6 +59,7 @@ func newReceiver(l *lead, p *Peer) *receiver {
 func (r *receiver) run(ctx context.Context) {
 	retry := backoff{min: r.cfg.RetryMin, max: r.cfg.RetryMax}
 	for ctx.Err() == nil {
+		began := r.cfg.Clock()
 		link, err := r.dial(ctx)
 		if err == nil {
 			moved := false
@@ -77,7 +78,7 @@ func (r *receiver) run(ctx context.Context) {
 			continue // at once: the leader is known
 		}
 		r.set(ReceiverConnecting, err.Error())
-		retry.wait(ctx)
+		retry.waitSince(ctx, r.cfg.Clock().Sub(began)) // to wait for nothing was a pause
 	}
 }
 
@@ -253,7 +254,10 @@ type backoff struct{ min, max, next time.Duration }
 
 func (b *backoff) reset() { b.next = 0 }
 
-func (b *backoff) wait(ctx context.Context) {
-	pause(ctx, b.next)
+func (b *backoff) wait(ctx context.Context) { b.waitSince(ctx, 0) }
+
+// waitSince is wait for an attempt whose beginning is so long ago, which counts.
+func (b *backoff) waitSince(ctx context.Context, passed time.Duration) {
+	pause(ctx, b.next-passed)
 	b.next = min(max(2*b.next, b.min), b.max)
 }

@@ -3,7 +3,6 @@ package replication
 import (
 	"net"
 	"sync/atomic"
-	"time"
 )
 
 // socket is the TCP connection of a link. It counts what arrives: a large message that takes long on a slow
@@ -21,14 +20,14 @@ func (s *socket) Read(b []byte) (int, error) {
 
 // dialer makes the socket of a link and keeps hold of it.
 type dialer struct {
-	timeout time.Duration
+	connect func(network, address string) (net.Conn, error)
 	arrived atomic.Int64
 	open    atomic.Pointer[socket]
 }
 
 // Dial is called by the NATS client.
 func (d *dialer) Dial(network, address string) (net.Conn, error) {
-	c, err := net.DialTimeout(network, address, d.timeout)
+	c, err := d.connect(network, address)
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,7 @@ const (
 )
 
 func newServe() *cobra.Command {
-	var path, dc, name string
+	var path, dc, name, force string
 	var join, rebuild bool
 	cmd := &cobra.Command{
 		Use:   "serve --config FILE [--dc NAME --node NAME] [--rebuild]",
@@ -32,7 +32,7 @@ func newServe() *cobra.Command {
 			if path == "" {
 				return usagef("serve needs a topology: give --config FILE or set %s", envConfig)
 			}
-			return serve(cmd.Context(), cmd.ErrOrStderr(), path, dc, name, join, rebuild)
+			return serve(cmd.Context(), cmd.ErrOrStderr(), path, dc, name, join, rebuild, force)
 		},
 	}
 	cmd.Flags().StringVar(&path, "config", os.Getenv(envConfig), "topology file; $"+envConfig)
@@ -41,11 +41,13 @@ func newServe() *cobra.Command {
 	cmd.Flags().BoolVar(&join, "join", false, "enter the group that the other nodes have founded, on the first start; as join: true of the node in the topology")
 	cmd.Flags().BoolVar(&rebuild, "rebuild", false,
 		"if this node's data is damaged or lost and its Raft log is whole, get a copy from another node of its datacenter first")
+	cmd.Flags().StringVar(&force, "force-new-cluster", "",
+		"DC/NODE of this node: when all other nodes of its datacenter are lost for good, say what a group of this node alone would lose, and how to go on with it")
 	return cmd
 }
 
 // serve runs one node until ctx ends.
-func serve(ctx context.Context, stderr io.Writer, path, dc, name string, join, rebuild bool) error {
+func serve(ctx context.Context, stderr io.Writer, path, dc, name string, join, rebuild bool, force string) error {
 	t, err := configs.Load(path)
 	if err != nil {
 		return err
@@ -54,6 +56,11 @@ func serve(ctx context.Context, stderr io.Writer, path, dc, name string, join, r
 		return err
 	}
 	logger := newLogger(stderr, t.Log)
+	if force != "" {
+		if err := forceNew(ctx, stderr, nodeConfig(t, dc, name, join, logger), force); err != nil {
+			return fmt.Errorf("force a new group of node %s of %s: %w", name, dc, err)
+		}
+	}
 	var n *node.Node
 	if rebuild {
 		n, err = openOrRebuild(ctx, t, dc, name, join, logger)

@@ -25,6 +25,7 @@ func newVerify() *cobra.Command {
 	cmd.Flags().DurationVar(&cfg.Timeout, "timeout", time.Minute, "how long to try for a proof")
 	cmd.Flags().BoolVar(&cfg.Repair, "repair", false, "put wrong copies right, and verify again")
 	cmd.Flags().StringVar(&cfg.From, "from", "", "with --repair: the datacenter whose copies are right, whatever the rules say")
+	keyspace := cmd.Flags().String("keyspace", "", "name, and repair, only what differs in the keyspace with this prefix; \"\" is the one that has all other keys")
 	o := addOutput(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if cfg.Timeout <= 0 {
@@ -32,6 +33,9 @@ func newVerify() *cobra.Command {
 		}
 		if cfg.From != "" && !cfg.Repair {
 			return usagef("--from says whose copies are right; it needs --repair")
+		}
+		if cmd.Flags().Changed("keyspace") {
+			cfg.Keyspace = keyspace
 		}
 		r, err := verify.Run(cmd.Context(), cfg)
 		if r != nil {

@@ -16,14 +16,7 @@ import (
 
 func (n *Node) openGateway() error {
 	t := n.cfg.Topology
-	client, err := t.Security.Client.Load()
-	if err != nil {
-		return err
-	}
-	between, err := t.Security.Raft.Load()
-	if err != nil {
-		return err
-	}
+	client, between := n.tls.client, n.tls.raft
 	if client != nil && between == nil {
 		between = client
 	}
@@ -55,7 +48,7 @@ func (n *Node) openAdmin() error {
 	}
 	n.admin, err = admin.New(admin.Config{
 		Listener: l, DC: n.cfg.DC, MemberID: n.id, Members: n.roster.Members,
-		Inspector: gateway.Local{DC: n.dc}, Leadership: n.dc, Peers: n.engine, Verification: n.engine, Conflicts: n.dc, Keyspaces: n.gateway, Clock: n.engine,
+		Inspector: gateway.Local{DC: n.dc}, Leadership: n.dc, Peers: n.engine, Verification: n.engine, Replica: n.dc, Conflicts: n.dc, Keyspaces: n.gateway, Clock: n.engine,
 		Ready: n.dc.Linearize, Gatherer: n.registry, Logger: n.log,
 	})
 	return closeOnError(l, err)

@@ -101,6 +101,9 @@ func self(t *configs.Topology, x *configs.Node) consensus.Member {
 func (n *Node) place(cc *consensus.Config) error {
 	t := n.cfg.Topology
 	cc.Self = self(t, n.spec)
+	if err := dc.FinishForce(n.spec.Dir); err != nil {
+		return err
+	}
 	id, known, err := consensus.ReadIdentity(n.spec.Dir)
 	switch {
 	case err != nil:

@@ -40,6 +40,8 @@ type Node struct {
 	spec   *configs.Node
 	id     uint64 // of this node in its group
 	roster *roster
+	tls    certificates
+	keys   nkeys.KeyPair // of the datacenter
 
 	registry *prometheus.Registry
 	dc       *dc.DC
@@ -85,7 +87,13 @@ func find(cfg Config) (*Node, error) {
 		return nil, fmt.Errorf("datacenter %s has no node %q", cfg.DC, cfg.Node)
 	}
 	n.cfg.Now = wallClock(cfg.Now, n.spec.Dir, n.log)
-	return n, nil
+	// What can be wrong in other files is found before any data is opened.
+	var err error
+	if n.tls, err = loadCertificates(&cfg.Topology.Security, n.log); err != nil {
+		return nil, err
+	}
+	n.keys, err = n.key()
+	return n, err
 }
 
 // close undoes what Open did, for a node that never runs.
@@ -123,12 +131,8 @@ func (n *Node) openDC() error {
 // dcConfig is all of the replica's configuration but its listener.
 func (n *Node) dcConfig() (dc.Config, error) {
 	t := n.cfg.Topology
-	tls, err := t.Security.Raft.Load()
-	if err != nil {
-		return dc.Config{}, err
-	}
 	cc := consensus.Config{
-		ClusterID: clusterID(t, n.cfg.DC), TLS: tls, TickInterval: t.Timing.RaftTick,
+		ClusterID: clusterID(t, n.cfg.DC), TLS: n.tls.raft, TickInterval: t.Timing.RaftTick,
 		ElectionTicks: t.Timing.ElectionTicks, HeartbeatTicks: t.Timing.HeartbeatTicks,
 		MaxEntryBytes: int(t.Limits.MaxEntryBytes), MaxUncommittedEntriesSize: int(t.Limits.MaxUncommittedBytes),
 		SnapshotCatchUpBytes: int(t.Limits.CatchUpBytes),
@@ -140,8 +144,13 @@ func (n *Node) dcConfig() (dc.Config, error) {
 	if err := n.place(&cc); err != nil {
 		return dc.Config{}, n.foreign(err)
 	}
+	nodes := t.Verification.NodesInterval
+	if nodes == 0 {
+		nodes = -1
+	}
 	return dc.Config{
-		Name: n.cfg.DC, Peers: n.peerNames(), Dir: n.spec.Dir, Now: n.cfg.Now,
+		ReplicaCheckInterval: nodes,
+		Name:                 n.cfg.DC, Peers: n.peerNames(), Dir: n.spec.Dir, Now: n.cfg.Now,
 		RetentionBytes: int64(t.Limits.RetentionBytes), RetentionAge: t.Limits.RetentionAge,
 		QuotaBytes: int64(t.Storage.QuotaBytes), Compaction: dc.Compaction{Period: period, Revisions: revisions},
 		MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxQueueBytes: int(t.Limits.QueueBytes),
@@ -177,16 +186,9 @@ func (n *Node) peerNames() (names []string) {
 
 func (n *Node) openEngine() error {
 	t := n.cfg.Topology
-	key, err := n.key()
-	if err != nil {
-		return err
-	}
-	tls, err := t.Security.NATS.Load()
-	if err != nil {
-		return err
-	}
+	tls := n.tls.nats
 	rc := replication.Config{
-		Local: n.cfg.DC, Node: n.cfg.Node, Incarnation: n.dc.Incarnation, Key: key, DialTLS: tls,
+		Local: n.cfg.DC, Node: n.cfg.Node, Incarnation: n.dc.Incarnation, Key: n.keys, DialTLS: tls,
 		Chain: chain{n.dc}, Applier: n.dc, Confirmer: n.dc, Snapshots: n.dc, Verified: n.dc,
 		VerifyInterval:    t.Verification.Interval,
 		HeartbeatInterval: t.Timing.Heartbeat,
@@ -219,6 +221,7 @@ func (n *Node) openEngine() error {
 			MaxBytes: int64(t.Limits.OutboxBytes), MaxAge: t.Limits.OutboxAge,
 		}
 	}
+	var err error
 	n.engine, err = replication.Open(rc)
 	return err
 }

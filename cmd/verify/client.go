@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 
+	"geogate/dc"
 	"geogate/gateway/admin"
 	"geogate/replication"
 	rule "geogate/replication/verify"
@@ -22,6 +23,10 @@ type report struct {
 	Node  string                     `json:"node"`
 	Peers []replication.Verification `json:"peers"`
 	Error string                     `json:"peers_error"`
+
+	Keyspaces []string `json:"keyspaces"` // their prefixes
+
+	Replica dc.ReplicaCheck `json:"replica"` // of the node that was asked
 }
 
 func fetch(ctx context.Context, endpoint string) (*report, error) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"text/tabwriter"
 	"unicode/utf8"
 
@@ -15,8 +16,16 @@ import (
 type Result struct {
 	State       string       `json:"state"` // equal, different, or unproven: not proven equal in time
 	Pairs       []Pair       `json:"pairs"`
+	Nodes       []Node       `json:"nodes,omitempty"` // those asked whose data differs from their leader's
 	Differences []Difference `json:"differences"`
 	Repairs     []Repaired   `json:"repairs,omitempty"`
+}
+
+// Node is a node whose data differs from that of the one that leads its datacenter.
+type Node struct {
+	DC      string `json:"dc"`
+	Node    string `json:"node"`
+	Problem string `json:"problem"`
 }
 
 // Pair is one datacenter compared with another one, as the first says.
@@ -35,10 +44,11 @@ type Pair struct {
 
 // Difference is a key that differs, with each datacenter's copy.
 type Difference struct {
-	Key    []byte               `json:"key"`
-	Text   string               `json:"key_text,omitempty"` // when it is text
-	System bool                 `json:"system,omitempty"`   // an entry of the system table (users, roles) of that name
-	Copies map[string]rule.Copy `json:"copies"`
+	Key      []byte               `json:"key"`
+	Text     string               `json:"key_text,omitempty"` // when it is text
+	Keyspace *string              `json:"keyspace,omitempty"` // the longest prefix of a keyspace that the key has; null for a system entry
+	System   bool                 `json:"system,omitempty"`   // an entry of the system table (users, roles) of that name
+	Copies   map[string]rule.Copy `json:"copies"`
 }
 
 // Repaired is a copy that was put right.
@@ -61,13 +71,19 @@ func (r *Result) Write(w io.Writer) error {
 		}
 		line("%s\t%s\t%s\t%d/%d\t%d\t%d\t%s\t%s", p.DC, p.Peer, p.State, p.Equal, p.Buckets, p.Pending, p.Different, age, p.Reason)
 	}
+	for _, n := range r.Nodes {
+		line("\n%s/%s: %s", n.DC, n.Node, n.Problem)
+	}
 	if len(r.Differences) > 0 {
 		line("\nKEY\tDC\tVALUE HASH\tORIGIN\tREVISION\tSTAMP")
 	}
 	for _, d := range r.Differences {
 		name := fmt.Sprintf("%q", d.Key)
-		if d.System {
+		switch {
+		case d.System:
 			name = "system entry " + name
+		case d.Keyspace != nil:
+			name += fmt.Sprintf(" (keyspace %q)", *d.Keyspace)
 		}
 		for _, dc := range slices.Sorted(maps.Keys(d.Copies)) {
 			c := d.Copies[dc]
@@ -102,6 +118,16 @@ func (r *Result) Write(w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// keyspaceOf is the longest of the prefixes that a key has, nil for none.
+func keyspaceOf(prefixes []string, key string) (longest *string) {
+	for i, p := range prefixes {
+		if strings.HasPrefix(key, p) && (longest == nil || len(p) > len(*longest)) {
+			longest = &prefixes[i]
+		}
+	}
+	return longest
 }
 
 func textOf(key []byte) string {

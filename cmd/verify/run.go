@@ -31,7 +31,8 @@ type Config struct {
 	Endpoints []string      // admin addresses, one of each datacenter that is asked
 	Timeout   time.Duration // for the proof
 	Repair    bool
-	From      string // the datacenter whose copies are right; empty to let the rules decide
+	Keyspace  *string // only differences of the keyspace with this prefix are told and mended; nil for all
+	From      string  // the datacenter whose copies are right; empty to let the rules decide
 }
 
 // Run verifies, repairs if told to, and verifies again. The result is valid with an error of this package too.
@@ -55,6 +56,10 @@ func verdict(r *Result, err error) error {
 	switch {
 	case err != nil:
 		return err
+	case len(r.Nodes) > 0:
+		return fmt.Errorf("%w between the nodes of a datacenter: rebuild %s/%s", ErrDifferent, r.Nodes[0].DC, r.Nodes[0].Node)
+	case r.State == "different" && len(r.Differences) == 0:
+		return fmt.Errorf("%w, in other keyspaces than the one asked for: verify without --keyspace names them", ErrDifferent)
 	case r.State == "different":
 		return fmt.Errorf("%w in %d keys; --repair mends them", ErrDifferent, len(r.Differences))
 	case r.State == "unproven":
@@ -80,7 +85,7 @@ func prove(ctx context.Context, cfg Config) (*Result, error) {
 			}
 			reports = append(reports, r)
 		}
-		result, settled := judge(reports, time.Since(began))
+		result, settled := judge(reports, time.Since(began), cfg.Keyspace)
 		if settled {
 			return result, nil
 		}
@@ -96,10 +101,16 @@ func prove(ctx context.Context, cfg Config) (*Result, error) {
 }
 
 // judge makes a result of reports that were asked for some time after the beginning.
-func judge(reports []*report, elapsed time.Duration) (r *Result, settled bool) {
+func judge(reports []*report, elapsed time.Duration, only *string) (r *Result, settled bool) {
 	r, settled = &Result{State: "equal", Pairs: []Pair{}, Differences: []Difference{}}, true
 	byKey := map[entry]map[string]rule.Copy{}
+	var keyspaces []string
 	for _, rep := range reports {
+		keyspaces = append(keyspaces, rep.Keyspaces...)
+		if rep.Replica.State == "different" {
+			r.Nodes = append(r.Nodes, Node{DC: rep.DC, Node: rep.Node, Problem: rep.Replica.Problem})
+			defer func() { r.State = "different" }() // whatever the peers say
+		}
 		if rep.Error != "" {
 			r.Pairs = append(r.Pairs, Pair{DC: rep.DC, Peer: "?", State: "unknown", Reason: rep.Error})
 			r.State, settled = "unproven", false
@@ -123,7 +134,13 @@ func judge(reports []*report, elapsed time.Duration) (r *Result, settled bool) {
 		}
 	}
 	for _, e := range slices.SortedFunc(maps.Keys(byKey), compareEntries) {
-		r.Differences = append(r.Differences, Difference{Key: []byte(e.key), Text: textOf([]byte(e.key)), System: e.system, Copies: byKey[e]})
+		d := Difference{Key: []byte(e.key), Text: textOf([]byte(e.key)), System: e.system, Copies: byKey[e]}
+		if !e.system {
+			d.Keyspace = keyspaceOf(keyspaces, e.key)
+		}
+		if only == nil || d.Keyspace != nil && *d.Keyspace == *only {
+			r.Differences = append(r.Differences, d)
+		}
 	}
 	return r, settled
 }

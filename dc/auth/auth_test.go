@@ -43,9 +43,9 @@ func (b *book) state() *State {
 	for _, e := range b.entries {
 		all = append(all, e)
 	}
-	s, err := NewState(all, b.rev, nil)
-	if err != nil {
-		b.t.Fatal(err)
+	s := NewState(all, b.rev, nil)
+	if bad := s.Malformed(); len(bad) > 0 {
+		b.t.Fatal(bad)
 	}
 	return s
 }
@@ -288,13 +288,27 @@ func TestGenerations(t *testing.T) {
 	}
 }
 
+// An entry that can't be read permits nothing, is named, and takes nothing from the others.
 func TestUnreadableEntries(t *testing.T) {
+	good := []Entry{
+		{Name: nameEnabled}, {Name: userName(root)}, {Name: grantName(root, root)}, {Name: userName("u")}, {Name: roleName("r")},
+		{Name: roleName("s")}, {Name: grantName("u", "r")}, {Name: permissionName("r", []byte("k"), nil), Value: []byte{0}},
+	}
 	for _, e := range []Entry{
 		{Name: "auth/other"}, {Name: prefixGrant}, {Name: prefixGrant + "\xff"}, {Name: prefixPermission + "\x01a"},
-		{Name: permissionName("r", []byte("k"), nil), Value: []byte{3}}, {Name: permissionName("r", []byte("k"), nil)},
+		{Name: permissionName("r", []byte("l"), nil), Value: []byte{3}}, {Name: permissionName("r", []byte("l"), nil)},
+		{Name: prefixGrant + "\x81\x00us"}, {Name: permissionName("r", []byte("l"), []byte("a")), Value: []byte{2}},
+		{Name: permissionName("r", nil, []byte("z")), Value: []byte{2}},
 	} {
-		if _, err := NewState([]Entry{e}, 1, nil); !errors.Is(err, ErrMalformed) {
-			t.Errorf("%q = %x: %v", e.Name, e.Value, err)
+		s := NewState(append([]Entry{e}, good...), 1, nil)
+		if bad := s.Malformed(); len(bad) != 1 || !errors.Is(bad[0], ErrMalformed) {
+			t.Errorf("%q = %x: %v", e.Name, e.Value, bad)
+		}
+		if roles, err := s.RolesOf("u"); err != nil || !slices.Equal(roles, []string{"r"}) {
+			t.Errorf("%q = %x: roles %v, %v", e.Name, e.Value, roles, err)
+		}
+		if !s.Enabled || s.May("u", false, []byte("k"), nil) != nil || s.May("u", true, []byte("k"), nil) == nil || s.May("u", false, []byte("l"), nil) == nil {
+			t.Errorf("%q = %x: u may other than read k", e.Name, e.Value)
 		}
 	}
 }

@@ -64,11 +64,12 @@ func measured(s string) string {
 	return string(binary.AppendUvarint(nil, uint64(len(s)))) + s
 }
 
-// cut splits what measured joined.
+// cut splits what measured joined. What it would join in another way is no name: nothing that removes the entry
+// of a grant or permission would find it.
 func cut(s string) (first, rest string, err error) {
 	n, size := binary.Uvarint([]byte(s[:min(len(s), binary.MaxVarintLen64)]))
-	if size <= 0 || n > uint64(len(s)-size) {
-		return "", "", fmt.Errorf("%w: name %q", ErrMalformed, s)
+	if size <= 0 || n > uint64(len(s)-size) || len(binary.AppendUvarint(nil, n)) != size {
+		return "", "", fmt.Errorf("%w: name %.200q", ErrMalformed, s)
 	}
 	return s[size : size+int(n)], s[size+int(n):], nil
 }
@@ -87,8 +88,8 @@ func parsePermission(name string, value []byte) (role string, p *authpb.Permissi
 	if err != nil {
 		return "", nil, err
 	}
-	if len(value) != 1 || value[0] > byte(authpb.Permission_READWRITE) {
-		return "", nil, fmt.Errorf("%w: permission of type %x", ErrMalformed, value)
+	if len(value) != 1 || value[0] > byte(authpb.Permission_READWRITE) || !validRange([]byte(key), []byte(end)) {
+		return "", nil, fmt.Errorf("%w: permission %.200q of type %.8x", ErrMalformed, name, value)
 	}
 	p = &authpb.Permission{PermType: authpb.Permission_Type(value[0]), Key: []byte(key)}
 	if end != "" {

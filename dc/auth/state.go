@@ -28,6 +28,8 @@ type State struct {
 	enabled birth
 	users   map[string]*user
 	roles   map[string]*role
+
+	malformed []error // one for each entry that could not be read
 }
 
 type user struct {
@@ -53,7 +55,10 @@ type role struct {
 // What belongs to a user or role counts when it is not older than that: so the state is the one that all changes
 // would have made in the order of their stamps, though each entry is merged by itself. A grant to a user who was
 // deleted meanwhile, for instance, does not come back with another user of that name.
-func NewState(entries []Entry, revision uint64, secret []byte) (*State, error) {
+//
+// An entry that can't be read permits nothing, and [State.Malformed] names it. Entries come from other datacenters
+// too: none of them may stop this one.
+func NewState(entries []Entry, revision uint64, secret []byte) *State {
 	s := &State{Revision: revision, Secret: secret, users: map[string]*user{}, roles: map[string]*role{}}
 	for i := range entries {
 		e := &entries[i]
@@ -69,7 +74,7 @@ func NewState(entries []Entry, revision uint64, secret []byte) (*State, error) {
 	}
 	for i := range entries {
 		if err := s.attach(&entries[i]); err != nil {
-			return nil, err
+			s.malformed = append(s.malformed, err)
 		}
 	}
 	for _, u := range s.users {
@@ -82,8 +87,11 @@ func NewState(entries []Entry, revision uint64, secret []byte) (*State, error) {
 			return cmp.Or(bytes.Compare(a.Key, b.Key), bytes.Compare(a.RangeEnd, b.RangeEnd))
 		})
 	}
-	return s, nil
+	return s
 }
+
+// Malformed tells of each entry that could not be read and is passed over, in the order of the entries.
+func (s *State) Malformed() []error { return s.malformed }
 
 // attach gives the entry to its user or role.
 func (s *State) attach(e *Entry) error {
@@ -111,7 +119,7 @@ func (s *State) attach(e *Entry) error {
 			r.permissions = append(r.permissions, p)
 		}
 	case e.Name != nameEnabled && !strings.HasPrefix(e.Name, prefixUser) && !strings.HasPrefix(e.Name, prefixRole):
-		return fmt.Errorf("%w: entry %q", ErrMalformed, e.Name)
+		return fmt.Errorf("%w: entry %.200q", ErrMalformed, e.Name)
 	}
 	return nil
 }

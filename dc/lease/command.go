@@ -21,13 +21,15 @@ const (
 type Command struct {
 	Op      Op
 	Leases  []Lease
-	Expired bool // of a revoke: the leader found that its time is over
+	Expired bool   // of a revoke: the leader found that its time is over
+	User    string // of a client's revoke: who asks; "" while authentication is off
 }
 
 const (
 	commandOp      = 1
 	commandLease   = 2
 	commandExpired = 3
+	commandUser    = 4
 
 	leaseID        = 1
 	leaseTTL       = 2
@@ -42,7 +44,12 @@ func (c *Command) Marshal() []byte {
 		b = protowire.AppendTag(b, commandLease, protowire.BytesType)
 		b = protowire.AppendBytes(b, c.Leases[i].Marshal())
 	}
-	return appendVarint(b, commandExpired, protowire.EncodeBool(c.Expired))
+	b = appendVarint(b, commandExpired, protowire.EncodeBool(c.Expired))
+	if c.User != "" {
+		b = protowire.AppendTag(b, commandUser, protowire.BytesType)
+		b = protowire.AppendString(b, c.User)
+	}
+	return b
 }
 
 // UnmarshalCommand reads a command, of any bytes.
@@ -63,6 +70,8 @@ func UnmarshalCommand(b []byte) (Command, error) {
 			c.Leases = append(c.Leases, l)
 		case commandExpired:
 			c.Expired = v != 0
+		case commandUser:
+			c.User = string(raw)
 		}
 		return nil
 	})

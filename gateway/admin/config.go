@@ -72,6 +72,7 @@ type Config struct {
 	Conflicts  Conflicts
 	// Verification may be nil: then there is no /v1/verify.
 	Verification Verification
+	Replica      Replica    // nil means that /v1/verify says nothing of it
 	Homes        Homes      // nil means that there is no /v1/dr
 	Quarantine   Quarantine // nil means that there is no /v1/dr/quarantine
 	Keyspaces    Keyspaces  // nil means that the status tells of none

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"time"
 
+	"geogate/dc"
 	"geogate/replication"
 	"geogate/replication/verify"
 )
@@ -20,6 +21,11 @@ type Verification interface {
 	Verify(run bool) []replication.Verification
 	// RepairKey puts a peer's copy of a key in the place of the version that was seen here.
 	RepairKey(ctx context.Context, from string, seen verify.Copy) (applied bool, err error)
+}
+
+// Replica compares this node's data with that of the node which leads. [dc.DC] is one.
+type Replica interface {
+	ReplicaCheck() dc.ReplicaCheck
 }
 
 const (
@@ -46,6 +52,18 @@ func (s *Server) verification(w http.ResponseWriter, r *http.Request) {
 		Node  string `json:"node"`
 		Peers any    `json:"peers"` // []replication.Verification; null when unknown
 		Error string `json:"peers_error,omitempty"`
+		// Replica compares this node with the one that leads, within the datacenter.
+		Replica any `json:"replica,omitempty"` // dc.ReplicaCheck
+		// Keyspaces are the prefixes of all keyspaces, as the leader has them.
+		Keyspaces []string `json:"keyspaces,omitempty"`
+	}
+	if s.cfg.Keyspaces != nil {
+		for _, k := range s.cfg.Keyspaces.Keyspaces() {
+			answer.Keyspaces = append(answer.Keyspaces, k.Prefix)
+		}
+	}
+	if s.cfg.Replica != nil {
+		answer.Replica = s.cfg.Replica.ReplicaCheck()
 	}
 	answer.DC, answer.Node = s.cfg.DC, s.name(s.cfg.MemberID)
 	if _, leading := s.cfg.Leadership.Leading(); leading {
@@ -54,8 +72,9 @@ func (s *Server) verification(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	var there struct {
-		Peers json.RawMessage `json:"peers"`
-		Error string          `json:"peers_error"`
+		Peers     json.RawMessage `json:"peers"`
+		Error     string          `json:"peers_error"`
+		Keyspaces []string        `json:"keyspaces"`
 	}
 	switch err := s.askLeader(r, fmt.Sprintf("/v1/verify?run=%t", run), &there); {
 	case err != nil:
@@ -63,7 +82,7 @@ func (s *Server) verification(w http.ResponseWriter, r *http.Request) {
 	case there.Error != "":
 		answer.Error = "the leader: " + there.Error
 	default:
-		answer.Peers = there.Peers
+		answer.Peers, answer.Keyspaces = there.Peers, there.Keyspaces
 	}
 	s.answer(w, answer)
 }

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/textproto"
 	"strings"
+	"sync"
 
 	"github.com/grpc-ecosystem/grpc-gateway/v2/runtime"
 	"go.etcd.io/etcd/api/v3/etcdserverpb/gw"
@@ -31,6 +32,9 @@ type Config struct {
 
 	// MaxRequestBytes bounds a request as gRPC sees it; a body may have twice that, for base64 and spaces.
 	MaxRequestBytes int
+
+	// Sockets counts the websockets that are open, which http.Server does not.
+	Sockets *sync.WaitGroup
 }
 
 // services are etcd's: most as its own package maps them to paths, locks and elections by the same paths from here.
@@ -62,7 +66,8 @@ func New(c Config) (http.Handler, error) {
 		}
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/v3/", limited(overrides(calls), 2*int64(c.MaxRequestBytes)))
+	limit := 2 * int64(c.MaxRequestBytes)
+	mux.Handle("/v3/", sockets(limited(overrides(calls), limit), limit, c.Sockets))
 	mux.Handle("GET /version", version(c.Version))
 	mux.Handle("GET /health", health(c.Health))
 	if c.Metrics != nil {

@@ -19,6 +19,8 @@ const (
 	defaultFirstBytes = 10 * time.Second
 	acceptPauseMin    = 5 * time.Millisecond
 	acceptPauseMax    = time.Second
+	lingerTime        = 500 * time.Millisecond // for which a refused client may go on sending
+	lingerBytes       = 64 << 10               // and how much
 )
 
 // Config is what a splitter needs.
@@ -29,6 +31,9 @@ type Config struct {
 	// FirstBytes is how long a new connection may take for the TLS handshake and its first bytes, 10 s when
 	// zero. A connection that says nothing is closed then.
 	FirstBytes time.Duration
+
+	// Refused is told of TLS handshakes that failed, from any goroutine; nil: nobody is.
+	Refused func(from net.Addr, err error)
 }
 
 // Splitter accepts the connections of a port and hands each to one of two listeners.
@@ -36,6 +41,7 @@ type Splitter struct {
 	base       net.Listener
 	tls        *tls.Config
 	firstBytes time.Duration
+	refused    func(from net.Addr, err error)
 	grpc, http *branch
 	ctx        context.Context // ends with Close: handshakes in progress are given up
 	cancel     context.CancelFunc
@@ -44,7 +50,7 @@ type Splitter struct {
 // New makes a splitter; nothing is accepted before Run.
 func New(c Config) *Splitter {
 	s := &Splitter{
-		base: c.Listener, firstBytes: cmp.Or(c.FirstBytes, defaultFirstBytes),
+		base: c.Listener, firstBytes: cmp.Or(c.FirstBytes, defaultFirstBytes), refused: c.Refused,
 		grpc: newBranch(c.Listener.Addr()), http: newBranch(c.Listener.Addr()),
 	}
 	if c.TLS != nil {
@@ -141,6 +147,7 @@ func (s *Splitter) look(raw net.Conn) (conn net.Conn, isHTTP2 bool, err error) {
 	if s.tls != nil {
 		secure := tls.Server(raw, s.tls)
 		if err := secure.HandshakeContext(s.ctx); err != nil {
+			s.refuse(raw, err)
 			return nil, false, err
 		}
 		c.Conn, c.secure = secure, secure
@@ -154,6 +161,19 @@ func (s *Splitter) look(raw net.Conn) (conn net.Conn, isHTTP2 bool, err error) {
 		return nil, false, s.ctx.Err()
 	}
 	return c, string(head) == preface, raw.SetDeadline(time.Time{})
+}
+
+// refuse lets a client read why its handshake failed, such as "certificate required". A client of TLS 1.3 has sent its
+// request by then, and closing with that unread would reset the connection, and take the alert with it.
+func (s *Splitter) refuse(raw net.Conn, err error) {
+	if s.refused != nil && s.ctx.Err() == nil && !errors.Is(err, io.EOF) {
+		s.refused(raw.RemoteAddr(), err)
+	}
+	half, ok := raw.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil || raw.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, raw, lingerBytes) // the connection is closed whatever comes of it
 }
 
 // opened is a connection whose first bytes were read. Only its reader touches head.

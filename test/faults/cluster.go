@@ -41,6 +41,7 @@ type cluster struct {
 	dcs    []string
 	nodes  []*node // datacenter by datacenter
 	small  *node   // has a small disk
+	nats   []*node // nats-servers beside the nodes of the first datacenter; none when those embed theirs
 	clocks bool    // the build's clocks can be set
 	conns  map[*node]*kv
 	http   *http.Client
@@ -92,6 +93,9 @@ func newCluster(cfg config, r row, dir, bin string) (*cluster, error) {
 			})
 		}
 		c.topology.Datacenters = append(c.topology.Datacenters, d)
+	}
+	if r.nats > 0 {
+		c.useNATS(r.nats)
 	}
 	err = c.write(wholeTopology, c.topology)
 	for _, n := range c.nodes {
@@ -162,7 +166,7 @@ func (c *cluster) close() error {
 	for _, k := range c.conns {
 		_ = k.conn.Close() // nothing is under way
 	}
-	for _, n := range c.nodes {
+	for _, n := range slices.Concat(c.nodes, c.nats) {
 		n.kill()
 	}
 	return c.net.Close()

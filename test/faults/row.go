@@ -23,7 +23,9 @@ type row struct {
 	name string
 	must string // what is wanted beyond the checks of every run
 	// nodes of each datacenter; nil means 3, 1 and 1.
-	nodes   []int
+	nodes []int
+	// nats is how many nats-servers the first datacenter has beside its nodes; 0 means those embed theirs.
+	nats    int
 	edit    func(*configs.Topology)                   // nil for none
 	prepare func(ctx context.Context, s *stage) error // starts the nodes; nil starts all
 	play    func(ctx context.Context, s *stage) error // under load

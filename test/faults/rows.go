@@ -34,6 +34,8 @@ func rows() []row {
 		rounds("shaky-dc", all45, 2, 5*time.Second, shakyDC),
 		rounds("wipe-stream", all45, 4, time.Second, wipeStream),
 		rounds("truncate-stream", all45, 4, time.Second, truncateStream),
+		externalRow("external-nats", 1, externalFlow),
+		externalRow("external-cluster", 3, clusterFlow),
 		rounds("fill-disk", all45, 2, 4*time.Second, fillDisk),
 		rounds("compact", "history is gone as far as it was answered, no further than asked", 3, 3*time.Second, compact, killLeader, cutLink),
 		awayRow(),
