@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"geogate/gateway/geopb"
+	"geogate/replication"
 	"geogate/replication/policy"
 )
 
@@ -42,6 +44,9 @@ func (s *Server) await(caller context.Context, t policy.Token, p policy.Policy, 
 		}
 		if err == nil {
 			return ackedBy, nil
+		}
+		if errors.Is(err, replication.ErrSetAside) {
+			return ackedBy, err
 		}
 		if aside := s.setAside(t); aside != nil {
 			return ackedBy, aside

@@ -14,6 +14,7 @@ import (
 
 	"geogate/dc"
 	"geogate/gateway/trunk"
+	"geogate/replication"
 	"geogate/replication/policy"
 )
 
@@ -267,7 +268,11 @@ func (s *Server) settle(ctx context.Context, made dc.Commit, r rule) error {
 		return nil
 	}
 	start := time.Now()
-	names, err := s.await(ctx, receipt.Token, r.policy, r.timeout, false)
+	waiting := ctx
+	if r.single != nil { // else acks of what was set aside would pass for acks
+		waiting = replication.WithTenure(ctx, r.single.prefix, made.Epoch)
+	}
+	names, err := s.await(waiting, receipt.Token, r.policy, r.timeout, false)
 	receipt.AckedBy, receipt.Elapsed = acked(s.name, names), time.Since(start)
 	s.metrics.policyWait[r.policy].Observe(receipt.Elapsed.Seconds())
 	setReceipt(ctx, receipt, true)

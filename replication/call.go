@@ -141,9 +141,10 @@ func (k *link) sendCall(ctx context.Context, inbox string, body []byte) (uint64,
 	if len(parts) == 0 {
 		parts = [][]byte{nil}
 	}
+	session := k.session.Load() // one for all parts: another call may learn it meanwhile
 	for i, part := range parts {
 		req := &wire.CallRequest{
-			From: r.cfg.Local, To: r.peer.Name, Session: k.session.Load(), Asker: k.asker, Sequence: k.callSequence,
+			From: r.cfg.Local, To: r.peer.Name, Session: session, Asker: k.asker, Sequence: k.callSequence,
 			Part: uint32(i), Parts: uint32(len(parts)), TotalBytes: uint64(len(body)), TimeoutNanos: int64(timeout), Data: part,
 		}
 		b, err := r.signer.Seal(wire.Kind_KIND_CALL_REQUEST, req)

@@ -28,8 +28,8 @@ func singleWriter(automatic bool) func(*configs.Topology) {
 	}
 }
 
-// dr runs a command of geogate dr at a datacenter's leader.
-func dr(c *cluster.Cluster, t *testing.T, dc string, args ...string) (string, error) {
+// drAt runs a command of geogate dr at a datacenter's leader.
+func drAt(c *cluster.Cluster, t *testing.T, dc string, args ...string) (string, error) {
 	t.Helper()
 	args = append(append([]string{"dr"}, args...), "--endpoint", c.Leader(dc).Spec.Admin)
 	out, err := exec.CommandContext(t.Context(), cluster.Binary(t), args...).CombinedOutput()
@@ -42,7 +42,7 @@ func dr(c *cluster.Cluster, t *testing.T, dc string, args ...string) (string, er
 // homeOf is the home of /home/ as a datacenter knows it, with its epoch.
 func homeOf(c *cluster.Cluster, t *testing.T, dc string) (home string, epoch uint64, text string) {
 	t.Helper()
-	out, err := dr(c, t, dc, "status", "-o", "json")
+	out, err := drAt(c, t, dc, "status", "-o", "json")
 	if err != nil {
 		return "", 0, err.Error()
 	}
@@ -128,7 +128,7 @@ func TestHomeOfAKeyspace(t *testing.T) {
 			t.Errorf("%s reads %s", d.Name, v)
 		}
 	}
-	if out, err := dr(c, t, "ap-south", "switchover", "--keyspace", "/home/", "--to", "eu-west"); err != nil {
+	if out, err := drAt(c, t, "ap-south", "switchover", "--keyspace", "/home/", "--to", "eu-west"); err != nil {
 		t.Fatal(err)
 	} else {
 		t.Log(out)
@@ -264,7 +264,7 @@ func TestHomeDies(t *testing.T) {
 			t.Errorf("%s lacks %d acknowledged writes of %d, such as %s", dc, len(missing), len(j.acked), missing[0])
 		}
 	}
-	out, err := dr(c, t, "us-east", "quarantine", "list", "--keyspace", "/home/")
+	out, err := drAt(c, t, "us-east", "quarantine", "list", "--keyspace", "/home/")
 	if err != nil {
 		t.Error(err)
 	}

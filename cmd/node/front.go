@@ -20,7 +20,7 @@ func (n *Node) openGateway() error {
 	if client != nil && between == nil {
 		between = client
 	}
-	spaces, err := keyspaces(t)
+	spaces, err := keyspaces(t, n.site.Witness)
 	if err != nil {
 		return err
 	}
@@ -28,17 +28,21 @@ func (n *Node) openGateway() error {
 	if err != nil {
 		return err
 	}
-	n.gateway, err = gateway.New(gateway.Config{
+	gc := gateway.Config{
 		Listener: l, TLS: client, ForwardTLS: between,
 		ClusterID: clusterID(t, n.cfg.DC), MemberID: n.id, Membership: n.roster,
 		Datacenter: gateway.Local{DC: n.dc}, Inspector: gateway.Local{DC: n.dc}, Replication: n.engine,
 		Users: gateway.Local{DC: n.dc}, TokenTTL: t.Auth.TokenTTL, BcryptCost: t.Auth.BcryptCost, MaxWaitingLogins: t.Auth.MaxWaitingLogins,
-		Homes: n.homes(), Origins: gateway.Local{DC: n.dc}, Witness: n.site.Witness,
+		Witness:   n.site.Witness,
 		Keyspaces: spaces, MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxTxnOps: t.Limits.MaxTxnOps,
 		Metrics:    promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}),
 		QuotaBytes: int64(t.Storage.QuotaBytes), ProgressInterval: t.Timing.WatchProgress,
 		Logger: n.log, Registerer: n.registry,
-	})
+	}
+	n.singleWriters(&gc)
+	if n.gateway, err = gateway.New(gc); err == nil && n.calls != nil {
+		n.calls.to.Store(n.gateway)
+	}
 	return closeOnError(l, err)
 }
 
@@ -47,10 +51,11 @@ func (n *Node) openAdmin() error {
 	if err != nil {
 		return err
 	}
+	homes, aside := n.homesOf()
 	n.admin, err = admin.New(admin.Config{
 		Listener: l, DC: n.cfg.DC, MemberID: n.id, Members: n.roster.Members,
 		Inspector: gateway.Local{DC: n.dc}, Leadership: n.dc, Peers: n.engine, Verification: n.engine, Replica: n.dc, Conflicts: n.dc, Keyspaces: n.gateway, Clock: n.engine,
-		Homes: n.engine, Quarantine: quarantine{n.dc},
+		Homes: homes, Quarantine: aside,
 		Ready: n.dc.Linearize, Gatherer: n.registry, Logger: n.log,
 	})
 	return closeOnError(l, err)
@@ -71,17 +76,12 @@ func scheme(t configs.TLS) string {
 	return "http://"
 }
 
-// homes is nil when no keyspace has a home.
-func (n *Node) homes() gateway.Homes {
-	if len(n.cfg.Topology.SingleWriters()) == 0 {
-		return nil
-	}
-	return n.engine
-}
-
 // keyspaces translates the topology's words.
-func keyspaces(t *configs.Topology) (out []gateway.Keyspace, err error) {
+func keyspaces(t *configs.Topology, witness bool) (out []gateway.Keyspace, err error) {
 	for _, k := range t.AllKeyspaces() {
+		if witness && k.Mode == configs.SingleWriter {
+			continue // it serves none
+		}
 		p, err := policy.Parse(strings.TrimSpace(k.Policy))
 		if err != nil {
 			return nil, fmt.Errorf("keyspace %q: %w", k.Prefix, err)

@@ -2,8 +2,11 @@ package node
 
 import (
 	"context"
+	"fmt"
+	"sync/atomic"
 
-	"geogate/configs"
+	"google.golang.org/grpc/codes"
+
 	"geogate/dc"
 	"geogate/gateway"
 	"geogate/gateway/admin"
@@ -14,42 +17,96 @@ import (
 
 var (
 	_ registrar.Acceptor = (*dc.DC)(nil)
-	_ gateway.Homes      = (*replication.Engine)(nil)
-	_ gateway.Origins    = gateway.Local{}
+	_ admin.Quarantine   = quarantine{}
 )
 
-// singleWriters translates the keyspaces that have a home.
-func singleWriters(t *configs.Topology) (out []registrar.Keyspace) {
+// addHomes tells replication of the single-writer keyspaces and the witnesses.
+func (n *Node) addHomes(c *replication.Config) {
+	t := n.cfg.Topology
+	c.Witness = n.site.Witness
+	for i := range c.Peers {
+		peer, _ := t.Datacenter(c.Peers[i].Name)
+		c.Peers[i].Witness = peer.Witness
+	}
+	if c.Witness {
+		c.Snapshots, c.Verified = nil, nil
+	}
 	for _, k := range t.SingleWriters() {
-		out = append(out, registrar.Keyspace{
+		c.Homes = n.dc
+		c.Keyspaces = append(c.Keyspaces, registrar.Keyspace{
 			Prefix: k.Prefix, Home: k.Home, Automatic: k.AutomaticFailover.Enabled, HoldOff: k.AutomaticFailover.HoldOff,
 		})
 	}
-	return out
+	if c.Homes != nil && !c.Witness {
+		n.calls = &calls{}
+		c.Calls = n.calls
+	}
+	c.HomeLease = homes.Terms{Duration: t.Timing.HomeLease, DriftPPM: int64(t.Timing.MaxClockDriftPPM)}
 }
 
-func homeLease(t *configs.Topology) homes.Terms {
-	return homes.Terms{Duration: t.Timing.HomeLease, DriftPPM: int64(t.Timing.MaxClockDriftPPM)}
+// calls answers other datacenters' calls with the gateway, which is opened after replication.
+type calls struct {
+	to atomic.Pointer[gateway.Server]
 }
 
-// calls hands the requests of other datacenters to the gateway, which is opened after the engine.
-type calls struct{ node *Node }
-
-func (c calls) Serve(ctx context.Context, from string, r replication.Request) replication.Reply {
-	return c.node.gateway.Serve(ctx, from, r)
+// Serve implements [replication.Calls].
+func (c *calls) Serve(ctx context.Context, from string, r replication.Request) replication.Reply {
+	if g := c.to.Load(); g != nil {
+		return g.Serve(ctx, from, r)
+	}
+	return replication.Reply{Code: uint32(codes.Unavailable), Message: "geogate: this node is starting; nothing was done"}
 }
 
-// quarantine shows writes that were set aside in the admin API's words.
-type quarantine struct{ *dc.DC }
+// singleWriters gives the gateway what it needs for single-writer keyspaces; nothing without any, and at a witness.
+func (n *Node) singleWriters(c *gateway.Config) {
+	if n.calls == nil {
+		return
+	}
+	c.Homes, c.Origins = n.engine, gateway.Local{DC: n.dc}
+	c.HomeEndpoints = map[string][]string{}
+	for _, name := range n.dataPeers() {
+		peer, _ := n.cfg.Topology.Datacenter(name)
+		for _, node := range peer.Nodes {
+			c.HomeEndpoints[name] = append(c.HomeEndpoints[name], scheme(n.cfg.Topology.Security.Client)+node.Client)
+		}
+	}
+}
+
+// dataPeers are the other datacenters that frames are exchanged with.
+func (n *Node) dataPeers() []string {
+	if n.site.Witness {
+		return nil
+	}
+	return n.without(n.cfg.Topology.DataNames())
+}
+
+// homesOf is the admin API's way to the homes; nil without single-writer keyspaces.
+func (n *Node) homesOf() (admin.Homes, admin.Quarantine) {
+	if len(n.cfg.Topology.SingleWriters()) == 0 {
+		return nil, nil
+	}
+	return n.engine, quarantine{n.dc}
+}
+
+// quarantine shows what was set aside in the admin API's words.
+type quarantine struct{ dc *dc.DC }
 
 func (q quarantine) Aside(keyspace string, after uint64, limit int) ([]admin.AsideWrite, error) {
-	writes, err := q.DC.Aside(keyspace, after, limit)
-	out := make([]admin.AsideWrite, 0, len(writes))
-	for _, w := range writes {
-		out = append(out, admin.AsideWrite{
-			ID: w.ID, Keyspace: w.Keyspace, Epoch: w.Epoch, Origin: w.Origin.DC, Life: w.Origin.String(), Revision: w.Revision,
-			Key: w.Key, Old: w.Old, New: w.New, Deleted: w.Deleted, Lease: w.Lease, SetAside: w.SetAside,
-		})
+	list, err := q.dc.Aside(keyspace, after, limit)
+	if err != nil {
+		return nil, fmt.Errorf("writes of %q that were set aside: %w", keyspace, err)
 	}
-	return out, err
+	out := make([]admin.AsideWrite, len(list))
+	for i := range list {
+		w := &list[i]
+		out[i] = admin.AsideWrite{
+			ID: w.ID, Keyspace: w.Keyspace, Epoch: w.Epoch, Origin: w.Origin.DC, Life: w.Origin.String(), Revision: w.Revision,
+			Key: w.Key, Old: w.Old, New: w.New, Deleted: w.Deleted, Lease: w.Lease, Policy: w.Policy, SetAside: w.SetAside,
+		}
+	}
+	return out, nil
+}
+
+func (q quarantine) DiscardAside(ctx context.Context, keyspace string, ids []uint64) error {
+	return q.dc.DiscardAside(ctx, keyspace, ids)
 }

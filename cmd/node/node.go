@@ -48,6 +48,7 @@ type Node struct {
 	dc       *dc.DC
 	engine   *replication.Engine
 	gateway  *gateway.Server
+	calls    *calls // nil without single-writer keyspaces
 	admin    *admin.Server
 
 	killed   chan struct{} // closed by Kill
@@ -151,7 +152,7 @@ func (n *Node) dcConfig() (dc.Config, error) {
 	}
 	return dc.Config{
 		ReplicaCheckInterval: nodes,
-		Name:                 n.cfg.DC, Peers: n.holders(), Witness: n.site.Witness, Dir: n.spec.Dir, Now: n.cfg.Now,
+		Name:                 n.cfg.DC, Peers: n.dataPeers(), Witness: n.site.Witness, Dir: n.spec.Dir, Now: n.cfg.Now,
 		RetentionBytes: int64(t.Limits.RetentionBytes), RetentionAge: t.Limits.RetentionAge,
 		QuotaBytes: int64(t.Storage.QuotaBytes), Compaction: dc.Compaction{Period: period, Revisions: revisions},
 		MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxQueueBytes: int(t.Limits.QueueBytes),
@@ -178,14 +179,6 @@ func (n *Node) foreign(err error) error {
 
 func (n *Node) peerNames() []string { return n.without(n.cfg.Topology.Names()) }
 
-// holders are the other datacenters that hold data, to which this one's goes; a witness's goes nowhere.
-func (n *Node) holders() []string {
-	if n.site.Witness {
-		return nil
-	}
-	return n.without(n.cfg.Topology.DataNames())
-}
-
 func (n *Node) without(names []string) []string {
 	return slices.DeleteFunc(slices.Clone(names), func(name string) bool { return name == n.cfg.DC })
 }
@@ -202,12 +195,12 @@ func (n *Node) openEngine() error {
 		PublishBytes:      int(t.Limits.PublishWindowBytes), ProposeBytes: int(t.Limits.ReceiveWindowBytes),
 		PullBytes: int(t.Limits.ReceiveWindowBytes), SnapshotRate: int(t.Limits.SnapshotRate), HalfOpenWrites: t.Limits.HalfOpenWrites,
 		MaxClockSkew: t.Timing.MaxClockSkew,
-		Homes:        n.dc, Keyspaces: singleWriters(t), HomeLease: homeLease(t), Witness: n.site.Witness, Calls: calls{n}, CallTimeout: gateway.LongestWrite,
-		Wall: n.cfg.Now, Logger: n.log, Registerer: n.registry,
+		CallTimeout:  gateway.LongestWrite,
+		Wall:         n.cfg.Now, Logger: n.log, Registerer: n.registry,
 	}
 	for _, name := range n.peerNames() {
 		peer, _ := t.Datacenter(name)
-		p := replication.Peer{Name: name, PublicKey: peer.PublicKey, Witness: peer.Witness}
+		p := replication.Peer{Name: name, PublicKey: peer.PublicKey}
 		if peer.NATS.Mode == configs.External {
 			p.Credentials = peer.NATS.PeerCredsFile
 		}
@@ -229,6 +222,7 @@ func (n *Node) openEngine() error {
 		}
 	}
 	var err error
+	n.addHomes(&rc)
 	n.engine, err = replication.Open(rc)
 	return err
 }
