@@ -235,6 +235,7 @@ func (s *Server) beginStop() {
 // stop is graceful within its bound.
 func (s *Server) stop() {
 	s.beginStop()
+	s.loop.stop()
 	done := make(chan struct{})
 	go func() {
 		s.grpc.GracefulStop()
