@@ -97,6 +97,11 @@ func (k *link) call(ctx context.Context, r Request) (Reply, error) {
 	if most := k.r.cfg.MaxCallBytes; len(body) > most {
 		return Reply{}, fmt.Errorf("%w: it has %d bytes, a call may have %d", ErrNotDelivered, len(body), most)
 	}
+	room := int64(min(len(body), k.r.cfg.CallWindowBytes))
+	if err := k.window.Acquire(ctx, room); err != nil {
+		return Reply{}, fmt.Errorf("%w: %d bytes of calls to %s are under way: %w", ErrNotDelivered, k.r.cfg.CallWindowBytes, k.r.peer.Name, err)
+	}
+	defer k.window.Release(room)
 	for range 3 {
 		var reply Reply
 		if reply, err = k.callOnce(ctx, body); !errors.Is(err, errSession) {

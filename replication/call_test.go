@@ -79,7 +79,7 @@ func TestCallsAtOnce(t *testing.T) {
 			body := bytes.Repeat([]byte{byte(i)}, 1+i%4*200<<10) // some in one part, some in two
 			ctx := within(t, 20*time.Second)
 			r, err := c.engine("a").Call(ctx, "b", Request{Method: "echo", Body: body})
-			for errors.Is(err, ErrNotDelivered) && ctx.Err() == nil { // the link may break on a busy machine
+			for err != nil && ctx.Err() == nil { // the link may break on a busy machine; to ask for an echo again does no harm
 				r, err = c.engine("a").Call(ctx, "b", Request{Method: "echo", Body: body})
 			}
 			if err != nil || !bytes.Equal(r.Body, body) {

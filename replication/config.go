@@ -57,6 +57,9 @@ type Config struct {
 	MaxCalls int
 	// MaxCallBytes bounds a call, and the answer to one. 0 means 8 MiB.
 	MaxCallBytes int
+	// CallWindowBytes bounds the requests to a DC that are under way; who would exceed it waits. They share the connection with
+	// frames and heartbeats, which must not wait behind all of them. 0 means 4 MiB.
+	CallWindowBytes int
 	// CallTimeout bounds a call whose deadline is later, or that has none. 0 means 30 s.
 	CallTimeout time.Duration
 
@@ -245,6 +248,7 @@ func (c *Config) validate() error {
 	orDuration(&c.VerifyWait, 500*time.Millisecond)
 	orDuration(&c.CallTimeout, 30*time.Second)
 	c.MaxCalls = cmp.Or(c.MaxCalls, 256)
+	c.CallWindowBytes = cmp.Or(c.CallWindowBytes, 4<<20)
 	c.MaxCallBytes = cmp.Or(c.MaxCallBytes, 8<<20)
 	c.VerifyPage = cmp.Or(c.VerifyPage, 500)
 	c.VerifyFindings = cmp.Or(c.VerifyFindings, 100)
@@ -289,6 +293,8 @@ func (c *Config) validate() error {
 		return bad("suspected after %s of silence must be at least 2 heartbeat intervals of %s", c.Health.SuspectAfter, c.HeartbeatInterval)
 	case c.MaxCalls < 1:
 		return bad("calls under way %d must be at least 1", c.MaxCalls)
+	case c.CallWindowBytes < 1:
+		return bad("calls of %d bytes under way must be at least 1", c.CallWindowBytes)
 	case c.HalfOpenWrites < 0:
 		return bad("half-open writes %d must not be negative", c.HalfOpenWrites)
 	case c.MaxClockSkew < 0:

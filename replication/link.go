@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/semaphore"
 	"google.golang.org/protobuf/proto"
 
 	"geogate/replication/wire"
@@ -30,11 +31,12 @@ type link struct {
 
 	wanted chan struct{} // wakes the relay
 
-	asker        uint64        // names this link in calls
-	calls        chan struct{} // one for each call under way
-	session      atomic.Uint64 // of the other side's leader; 0 while it is not known
-	callMu       sync.Mutex    // keeps the parts of a call together
-	callSequence uint64        // guarded by callMu
+	asker        uint64              // names this link in calls
+	calls        chan struct{}       // one for each call under way
+	window       *semaphore.Weighted // bytes of their requests
+	session      atomic.Uint64       // of the other side's leader; 0 while it is not known
+	callMu       sync.Mutex          // keeps the parts of a call together
+	callSequence uint64              // guarded by callMu
 
 	leads   bool // owned by the receiver: acks and pings are running
 	running sync.WaitGroup
@@ -50,7 +52,7 @@ func (r *receiver) dial(ctx context.Context) (*link, error) {
 }
 
 func (r *receiver) dialTo(ctx context.Context, e Endpoint) (*link, error) {
-	k := &link{r: r, wanted: make(chan struct{}, 1), asker: newAsker(), calls: make(chan struct{}, r.cfg.MaxCalls)}
+	k := &link{r: r, wanted: make(chan struct{}, 1), asker: newAsker(), calls: make(chan struct{}, r.cfg.MaxCalls), window: semaphore.NewWeighted(int64(r.cfg.CallWindowBytes))}
 	k.lost, k.cancel = context.WithCancelCause(ctx)
 	k.socket.connect = func(network, address string) (net.Conn, error) {
 		return (&net.Dialer{Timeout: r.cfg.DialTimeout}).DialContext(k.lost, network, address)
