@@ -5,13 +5,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -360,33 +357,6 @@ func (c *Cluster) Eventually(within time.Duration, what string, problem func() s
 
 // FreeAddr is an address that nothing listens on.
 func (c *Cluster) FreeAddr() string { return freeAddr(c.t) }
-
-// ports hands out addresses below the range from which the kernel takes ports for outgoing connections, and
-// none twice in one process.
-var ports = struct {
-	sync.Mutex
-	next int
-}{next: 15000 + rand.IntN(8000)}
-
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	ports.Lock()
-	defer ports.Unlock()
-	for range 5000 {
-		ports.next++
-		addr := fmt.Sprintf("127.0.0.1:%d", 15000+ports.next%16000)
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			continue
-		}
-		if err := l.Close(); err != nil {
-			t.Fatal(err)
-		}
-		return addr
-	}
-	t.Fatal("no free port between 15000 and 31000")
-	return ""
-}
 
 // logTail is the end of a log, for a failure's output.
 func logTail(path string) string {
