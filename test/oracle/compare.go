@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"reflect"
@@ -76,13 +77,15 @@ func differ(theirs, ours outcome) string {
 	return ""
 }
 
-// alignTTL makes two remaining times equal that differ by no more than the clocks may.
+// alignTTL makes two remaining times equal that differ by no more than the clocks may, and sorts etcd's list of keys,
+// which has no order.
 func alignTTL(theirs, ours proto.Message) {
 	a, ok := theirs.(*pb.LeaseTimeToLiveResponse)
 	if !ok {
 		return
 	}
 	b := ours.(*pb.LeaseTimeToLiveResponse)
+	slices.SortFunc(a.Keys, bytes.Compare)
 	if d := a.TTL - b.TTL; a.TTL >= 0 && b.TTL >= 0 && d >= -ttlSlack && d <= ttlSlack {
 		b.TTL = a.TTL
 	}
