@@ -113,6 +113,12 @@ type Timing struct {
 	// MaxClockSkew is how far a leader's clock may run ahead of the median of the other datacenters' before it
 	// refuses multi-writer writes; 0 never refuses.
 	MaxClockSkew time.Duration `yaml:"max_clock_skew"`
+	// HomeLease is how long the home of a single-writer keyspace may serve reads and writes without hearing from a
+	// majority, and so about how long one that is lost is waited for. 500 ms to 1 h.
+	HomeLease time.Duration `yaml:"home_lease"`
+	// MaxClockDriftPPM bounds how much the rate of any node's clock may be off, in millionths; it shortens the home's
+	// part of the lease.
+	MaxClockDriftPPM int `yaml:"max_clock_drift_ppm"`
 	// LeaseCheckpoint is how often what is left of a longer lease is written to the log; at least 1 s.
 	LeaseCheckpoint time.Duration `yaml:"lease_checkpoint"`
 	// WatchProgress is how often a quiet watch that asked for it hears how far it is; at least 100 ms.

@@ -5,7 +5,7 @@ import "time"
 // The words that settings take.
 const (
 	MultiWriter  = "multi-writer"  // Keyspace.Mode: every datacenter may write
-	SingleWriter = "single-writer" // Keyspace.Mode: one home; not supported yet
+	SingleWriter = "single-writer" // Keyspace.Mode: one datacenter, the home, orders the writes
 
 	Embedded = "embedded" // NATS.Mode: a NATS server inside each node
 	External = "external" // NATS.Mode: a NATS cluster that somebody runs
@@ -62,12 +62,13 @@ func Default() *Topology {
 		},
 		Compaction: Compaction{Mode: Off},
 		Timing: Timing{
-			Heartbeat:       250 * time.Millisecond,
-			SuspectAfter:    time.Second,
-			DownAfter:       3 * time.Second,
-			RaftTick:        100 * time.Millisecond,
-			HeartbeatTicks:  1,
-			ElectionTicks:   10,
+			Heartbeat:      250 * time.Millisecond,
+			SuspectAfter:   time.Second,
+			DownAfter:      3 * time.Second,
+			RaftTick:       100 * time.Millisecond,
+			HeartbeatTicks: 1,
+			ElectionTicks:  10,
+			HomeLease:      4 * time.Second, MaxClockDriftPPM: 1000,
 			MaxClockSkew:    500 * time.Millisecond,
 			LeaseCheckpoint: 5 * time.Minute,  // as etcd
 			WatchProgress:   10 * time.Minute, // as etcd

@@ -99,8 +99,15 @@ func TestProblems(t *testing.T) {
 			`t.yaml:10: policy.degrade.max_seconds: is 0, want more than 0`, `t.yaml:10: policy.degrade.recover_lag: is -1s, want more than 0`}},
 		"degrade upwards": {pair + "keyspaces: [{prefix: /k, policy: ANY, on_unreachable: degrade, degrade: {to: quorum}}]\n", []string{
 			`t.yaml:10: keyspaces[0].degrade.to: is QUORUM, want a policy weaker than the keyspace's own, ANY`}},
-		"single-writer":    {pair + "keyspaces:\n  - {prefix: /k, mode: single-writer}\n", []string{`t.yaml:11: keyspaces[0].mode: single-writer is not supported by this version; use multi-writer, where the later write of a key wins`}},
-		"unknown mode":     {pair + "keyspaces:\n  - {prefix: /k, mode: both}\n", []string{`t.yaml:11: keyspaces[0].mode: found "both", want multi-writer`}},
+		"no home":          {pair + "keyspaces:\n  - {prefix: /k, mode: single-writer}\n", []string{`t.yaml:11: keyspaces[0].home: is missing; name the datacenter that is to be the first home: [a b]`}},
+		"strange home":     {pair + "keyspaces:\n  - {prefix: /k, mode: single-writer, home: z}\n", []string{`t.yaml:11: keyspaces[0].home: found "z", want the name of a datacenter`}},
+		"home of all":      {pair + "keyspaces:\n  - {prefix: /k, home: a, forward: false}\n", []string{`t.yaml:11: keyspaces[0].home: is only of a keyspace with mode: single-writer`, `t.yaml:11: keyspaces[0].forward: is only of`}},
+		"forward":          {pair + "keyspaces:\n  - {prefix: /k, mode: single-writer, home: a, forward: 7}\n", []string{`t.yaml:11: keyspaces[0].forward: found "7", want true or false`}},
+		"automatic of two": {pair + "keyspaces:\n  - {prefix: /k, mode: single-writer, home: a, automatic_failover: {enabled: true, hold_off: -1s}}\n", []string{`t.yaml:11: keyspaces[0].automatic_failover.hold_off: is -1s`, `t.yaml:11: keyspaces[0].automatic_failover.enabled: needs 3 datacenters to tell a dead one from a broken link`}},
+		"home lease":       {pair + "timing: {home_lease: 10ms, max_clock_drift_ppm: 1000000}\n", []string{`t.yaml:10: timing.home_lease: is 10ms, want 500ms to 1h0m0s`, `t.yaml:10: timing.max_clock_drift_ppm: is 1000000, want 0 to 100000`}},
+		"idle witness":     {sub("    key_file: b.seed\n", "    key_file: b.seed\n    witness: true\n"), []string{`t.yaml:8: datacenters[1].witness: is true, and there is no keyspace with mode: single-writer`}},
+		"witness as home":  {sub("    key_file: b.seed\n", "    key_file: b.seed\n    witness: true\n") + "keyspaces:\n  - {prefix: /k, mode: single-writer, home: b}\n", []string{`t.yaml:12: keyspaces[0].home: is "b", a witness, which holds no data; name one of [a]`}},
+		"unknown mode":     {pair + "keyspaces:\n  - {prefix: /k, mode: both}\n", []string{`t.yaml:11: keyspaces[0].mode: found "both", want one of multi-writer, single-writer`}},
 		"same prefix":      {pair + "keyspaces: [{prefix: /k}, {prefix: /k}]\n", []string{`t.yaml:10: keyspaces[1].prefix: "/k" is the prefix of keyspaces[0] already; merge the two`}},
 		"keyspace policy":  {pair + "keyspaces: [{prefix: /k, policy: SOME}]\n", []string{`t.yaml:10: keyspaces[0].policy: found "SOME", want one of`}},
 		"keyspace timeout": {pair + "keyspaces: [{prefix: /k, timeout: -1s}]\n", []string{`t.yaml:10: keyspaces[0].timeout: is -1s, want a duration above 0`}},
@@ -142,7 +149,7 @@ func TestProblems(t *testing.T) {
 		"no mode":      {pair + "compaction: {mode: off, retention: 1h}\n", []string{`t.yaml:10: compaction.retention: is "1h" and compaction.mode is off; set the mode too`}},
 
 		"all at once": {sub("cluster: c", "clutser: c") + "policy: {default: MOST, timeout: 5}\nkeyspaces:\n  - {prefix: /k, mode: single-writer}\n", []string{
-			`t.yaml:1: clutser: unknown key`, `t.yaml:10: policy.timeout: found "5"`, `t.yaml:10: policy.default: found "MOST"`, `t.yaml:12: keyspaces[0].mode: single-writer`}},
+			`t.yaml:1: clutser: unknown key`, `t.yaml:10: policy.timeout: found "5"`, `t.yaml:10: policy.default: found "MOST"`, `t.yaml:12: keyspaces[0].home: is missing`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse("t.yaml", []byte(c.text))

@@ -12,6 +12,9 @@ import (
 
 // scalar turns a YAML scalar, or with tag "" an environment variable, into a value of type t.
 func scalar(text, tag string, t reflect.Type) (any, error) {
+	if t.Kind() == reflect.Pointer { // a setting whose zero value is not its default
+		t = t.Elem()
+	}
 	isText := tag == "" || tag == "!!str"
 	switch {
 	case t == durationType:
@@ -41,6 +44,9 @@ func scalar(text, tag string, t reflect.Type) (any, error) {
 
 // want describes the values of a type.
 func want(t reflect.Type) string {
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
 	switch {
 	case t == durationType:
 		return "a duration: a number with a unit, such as 250ms, 5s or 1h"

@@ -92,6 +92,8 @@ type Datacenter struct {
 	PublicKey string `yaml:"public_key,omitempty"`
 	// KeyFile holds the seed of PublicKey. Only the site's own nodes read it.
 	KeyFile string `yaml:"key_file,omitempty"`
+	// Witness makes it a datacenter that votes on homes of single-writer keyspaces, and holds no data. One node.
+	Witness bool `yaml:"witness,omitempty"`
 	// NATS says whose JetStream carries this site's frames.
 	NATS NATS `yaml:"nats,omitempty"`
 	// Nodes are where the datacenter's nodes are. Those that do not join found the Raft group: 1, 3 or 5. Who
@@ -139,8 +141,15 @@ type Node struct {
 type Keyspace struct {
 	// Prefix may be "", which is every key that no other keyspace has.
 	Prefix string `yaml:"prefix"`
-	// Mode is multi-writer.
+	// Mode is multi-writer or single-writer.
 	Mode string `yaml:"mode,omitempty"`
+	// Home is the first home of a single-writer keyspace, and where failback goes. Which datacenter is home after
+	// that, the datacenters decide among themselves.
+	Home string `yaml:"home,omitempty"`
+	// Forward passes writes and linearizable reads on to the home; else they are refused elsewhere. nil is true.
+	Forward *bool `yaml:"forward,omitempty"`
+	// AutomaticFailover moves the home when a majority of the datacenters holds it to be down.
+	AutomaticFailover AutomaticFailover `yaml:"automatic_failover,omitempty"`
 	// Policy, Timeout, OnUnreachable and OnTimeout are as in [Policy].
 	Policy        string        `yaml:"policy,omitempty"`
 	Timeout       time.Duration `yaml:"timeout,omitempty"`
@@ -149,6 +158,36 @@ type Keyspace struct {
 	// Degrade and MaxLag are as in [Policy], each of their settings by itself.
 	Degrade Degrade `yaml:"degrade,omitempty"`
 	MaxLag  MaxLag  `yaml:"max_lag,omitempty"`
+}
+
+// AutomaticFailover is off unless enabled.
+type AutomaticFailover struct {
+	Enabled bool `yaml:"enabled,omitempty"`
+	// HoldOff is how long after a change of home none is started; 5 min when 0.
+	HoldOff time.Duration `yaml:"hold_off,omitempty"`
+}
+
+// Forwards says whether requests are passed on to the home.
+func (k *Keyspace) Forwards() bool { return k.Forward == nil || *k.Forward }
+
+// SingleWriters lists the single-writer keyspaces, as they are in the file.
+func (t *Topology) SingleWriters() (out []Keyspace) {
+	for _, k := range t.Keyspaces {
+		if k.Mode == SingleWriter {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// DataNames lists the datacenters that hold data.
+func (t *Topology) DataNames() (out []string) {
+	for _, d := range t.Datacenters {
+		if !d.Witness {
+			out = append(out, d.Name)
+		}
+	}
+	return out
 }
 
 // Link says how the nodes of From reach the NATS of To: NAT, port forwarding, a proxy.

@@ -39,7 +39,7 @@ func (t *Topology) validate(report reporter) {
 		report("auth.bcrypt_cost", "is %d, want 4 to 31; 10 is etcd's", c)
 	}
 	checkPositive(report, "limits", reflect.ValueOf(t.Limits))
-	checkPositive(report, "timing", reflect.ValueOf(t.Timing), "max_clock_skew")
+	checkPositive(report, "timing", reflect.ValueOf(t.Timing), "max_clock_skew", "max_clock_drift_ppm")
 	if t.Timing.MaxClockSkew < 0 {
 		report("timing.max_clock_skew", "is %s, want 0 or more; 0 never refuses a write because of the clock", t.Timing.MaxClockSkew)
 	}
@@ -62,7 +62,7 @@ func (t *Topology) checkPolicy(report reporter, path string, policy *string, tim
 			*policy = upper
 		}
 		checkWord(report, join(path, name), *policy, policies...)
-		if *policy == "ANY" && len(t.Datacenters) == 1 {
+		if *policy == "ANY" && len(t.DataNames()) == 1 {
 			report(join(path, name), "ANY needs a second datacenter and this cluster has one; use ASYNC, or add a datacenter")
 		}
 	}
@@ -93,10 +93,10 @@ func (t *Topology) checkKeyspaces(report reporter) {
 		switch k.Mode {
 		case MultiWriter:
 		case SingleWriter:
-			report(path+".mode", "single-writer is not supported by this version; use multi-writer, where the later write of a key wins")
 		default:
-			checkWord(report, path+".mode", k.Mode, MultiWriter)
+			checkWord(report, path+".mode", k.Mode, MultiWriter, SingleWriter)
 		}
+		t.checkHome(report, path, k)
 		t.checkPolicy(report, path, &k.Policy, k.Timeout, k.OnUnreachable, k.OnTimeout, false)
 		checkDegrade(report, path+".degrade", &k.Degrade, false)
 		t.checkWeaker(report, path+".degrade.to", t.inherit(*k))
@@ -146,7 +146,7 @@ func (t *Topology) checkMaxLag(report reporter, path string, m MaxLag, required 
 	if m.OnExceed != "" || required {
 		checkWord(report, join(path, "on_exceed"), m.OnExceed, Fail, Wait)
 	}
-	if m.Bounded() && len(t.Datacenters) == 1 {
+	if m.Bounded() && len(t.DataNames()) == 1 {
 		report(path, "needs a second datacenter to lag behind, and this cluster has one; remove it, or add a datacenter")
 	}
 }
@@ -190,6 +190,7 @@ func (t *Topology) checkOrder(report reporter) {
 	if m.ElectionTicks <= m.HeartbeatTicks {
 		report("timing.election_ticks", "is %d, want more than timing.heartbeat_ticks (%d); 10 times as much is usual", m.ElectionTicks, m.HeartbeatTicks)
 	}
+	t.checkLease(report)
 	if m.LeaseCheckpoint < time.Second {
 		report("timing.lease_checkpoint", "is %s, want at least 1s; leave the key out to get its default", m.LeaseCheckpoint)
 	}

@@ -23,6 +23,7 @@ func (t *Topology) checkDatacenters(report reporter) {
 		t.checkKey(report, path, d, keys)
 		checkNATS(report, path+".nats", d.NATS)
 		t.checkNodes(report, path, d, addrs)
+		t.checkWitness(report, path, d)
 	}
 }
 

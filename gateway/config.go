@@ -58,6 +58,8 @@ type Config struct {
 	Replication Replication
 	Users       Users // nil: there are none, and everything is permitted
 
+	Witness bool // this datacenter votes and holds no data: reads and writes are refused
+
 	Metrics http.Handler // of /metrics on the client port, where etcd's tools look for it; nil: not found
 
 	Keyspaces []Keyspace // "" is the cluster's default and exists even when it is not listed

@@ -121,7 +121,7 @@ const (
 )
 
 func (s *Server) serverOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{
+	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(s.cfg.MaxRequestBytes + grpcOverheadBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.MaxConcurrentStreams(s.cfg.MaxConcurrentStreams),
@@ -132,6 +132,10 @@ func (s *Server) serverOptions() []grpc.ServerOption {
 		grpc.NumStreamWorkers(s.cfg.StreamWorkers),
 		grpc.Creds(s.split.Credentials()),
 	}
+	if s.cfg.Witness {
+		options = append(options, s.witnessOptions()...)
+	}
+	return options
 }
 
 func (s *Server) register() {

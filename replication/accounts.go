@@ -32,6 +32,8 @@ func servicesOf(local, peer string) []service {
 		same(ackSubject(local, peer)),
 		same(fetchSubject(local, peer)),
 		same(verifySubject(local, peer)),
+		same(homeSubject(local, peer)),
+		same(callSubject(local, peer)),
 	}
 }
 

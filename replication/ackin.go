@@ -18,6 +18,7 @@ var (
 	errAckStale       = errors.New("a later ack was there already")
 	errAckPast        = errors.New("it is of an incarnation of the sender that has ended")
 	errAckAhead       = errors.New("it confirms what was never committed here")
+	errAckEpoch       = errors.New("it tells of a decision on a home that could not be learnt yet")
 	errAckHash        = errors.New("it confirms another frame than the one committed here")
 )
 
@@ -107,14 +108,20 @@ func (l *lead) takeAck(p *peer, ack *wire.Ack) error {
 	}
 	if head := l.cfg.Chain.Position(l.cfg.Local); at.Revision > head.Revision {
 		return errAckAhead
-	} else if at.Revision == head.Revision && at.Hash != head.Hash {
+	} else if at.Revision == head.Revision && at.Hash != head.Hash && !ack.Limited {
 		return errAckHash
 	}
-	if hash, ok := l.outbox.hashOf(at.Revision); ok && hash != at.Hash {
+	if hash, ok := l.outbox.hashOf(at.Revision); ok && hash != at.Hash && !ack.Limited {
 		return errAckHash
 	}
+	epochs := l.readEpochs(ack.Epochs)
+	if err := l.learnEpochs(p, epochs); err != nil {
+		return err
+	}
+	p.noteEpochs(epochs)
+	l.settle()
 	p.mu.Lock()
-	p.marks, p.warned = ack.Vector, ""
+	p.marks, p.warned, p.counted = ack.Vector, "", true
 	p.mu.Unlock()
 	l.tracker.Ack(p.name, at.Revision)
 	l.hear(p.name, ack.Opinions)
@@ -134,7 +141,7 @@ func (l *lead) orderAck(p *peer, o ackOrder) error {
 		if !p.contact.IsZero() {
 			p.past = append(p.past, last.incarnation)
 			p.past = p.past[max(0, len(p.past)-pastIncarnations):]
-			p.marks = nil
+			p.marks, p.counted = nil, false
 			l.tracker.Forget(p.name)
 			l.cfg.Logger.Warn("peer has begun a new incarnation", "peer", p.name)
 		}

@@ -41,7 +41,11 @@ func (k *link) sendAck() error {
 		Seq: r.ackSeq.Add(1), SentUnixNano: r.cfg.Wall().UnixNano(),
 		Position: wire.FromPosition(chain.Position(r.peer.Name)),
 	}
-	ack.Vector, ack.Opinions = r.watermarks(), r.told()
+	marks := r.rawWatermarks()
+	limits := r.ackLimits() // after the marks were read
+	limits.lowerMarks(r.cfg.Local, marks)
+	ack.Limited = limits.position(r.cfg.Local, r.peer.Name, ack.Position)
+	ack.Vector, ack.Opinions, ack.Epochs = marks, r.told(), limits.epochs()
 	b, err := r.signer.Seal(wire.Kind_KIND_ACK, ack)
 	if err != nil {
 		return err
@@ -55,6 +59,13 @@ func (k *link) sendAck() error {
 
 // watermarks is what this DC tells the others that it has applied.
 func (e *Engine) watermarks() []*wire.Watermark {
+	marks := e.rawWatermarks()
+	e.ackLimits().lowerMarks(e.cfg.Local, marks)
+	return marks
+}
+
+// rawWatermarks is what it has applied.
+func (e *Engine) rawWatermarks() []*wire.Watermark {
 	if e.cfg.Snapshots != nil {
 		marks, _, _ := e.cfg.Snapshots.Marks()
 		return wire.FromMarks(marks, false)

@@ -26,7 +26,7 @@ func (l *lead) stepBreakerLocked(p *peer, o health.Observation) {
 // that a few may try. open names the others and why.
 func (l *lead) passable() (closed, halfOpen int, open []string) {
 	closed = 1
-	for _, name := range l.order {
+	for _, name := range l.data {
 		p := l.peers[name]
 		p.mu.Lock()
 		b, m := p.breaker, p.machine
@@ -50,7 +50,7 @@ func (l *lead) check(p policy.Policy) error {
 
 // metBy says that so many DCs do not meet a policy, and which are missing.
 func (l *lead) metBy(p policy.Policy, up int, open []string) error {
-	n := 1 + len(l.order)
+	n := 1 + len(l.data)
 	if p.Met(n, up) {
 		return nil
 	}
@@ -73,7 +73,7 @@ func (e *Engine) Admit(p policy.Policy) (done func(), err error) {
 		return nothing, ErrNotLeading
 	}
 	closed, halfOpen, open := l.passable()
-	if p.Met(1+len(l.order), closed) {
+	if p.Met(1+len(l.data), closed) {
 		return nothing, nil
 	}
 	if err := l.metBy(p, closed+halfOpen, open); err != nil {

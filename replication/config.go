@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"geogate/replication/health"
+	"geogate/replication/homes"
+	"geogate/replication/registrar"
 	"geogate/replication/wire"
 )
 
@@ -36,6 +38,27 @@ type Config struct {
 	Confirmer Confirmer
 	// Snapshots may be nil: then none are given or taken, and an origin stops where its frames are gone.
 	Snapshots Snapshots
+
+	// Homes is this DC's acceptors of the register of homes; nil when no keyspace has a single writer.
+	Homes registrar.Acceptor
+	// Keyspaces are the single-writer ones, the same in all DCs.
+	Keyspaces []registrar.Keyspace
+	// HomeLease are the numbers of a home's lease, the same in all DCs. See [registrar.Config].
+	HomeLease homes.Terms
+	// ReclaimAfter is as in [registrar.Config].
+	ReclaimAfter time.Duration
+	// Point is as in [registrar.Config]: for tests.
+	Point func(keyspace string, phase homes.Phase) error
+	// Witness says that this DC votes and holds no data: it neither ships, receives nor acknowledges frames.
+	Witness bool
+	// Calls answers requests of other DCs' clients; nil refuses them.
+	Calls Calls
+	// MaxCalls bounds the calls to a DC that are under way, and those of a DC that are being answered. 0 means 256.
+	MaxCalls int
+	// MaxCallBytes bounds a call, and the answer to one. 0 means 8 MiB.
+	MaxCallBytes int
+	// CallTimeout bounds a call whose deadline is later, or that has none. 0 means 30 s.
+	CallTimeout time.Duration
 
 	// Verified may be nil: then this DC's data is not compared with that of its peers.
 	Verified Verified
@@ -142,6 +165,8 @@ type Peer struct {
 	PublicKey string
 	// Endpoints are the NATS servers of its nodes, the primary first, then backups.
 	Endpoints []Endpoint
+	// Witness says that it votes and holds no data.
+	Witness bool
 	// Credentials is a NATS credentials file to use towards an external NATS cluster of that DC instead of
 	// Config.Key; empty for none.
 	Credentials string
@@ -218,6 +243,9 @@ func (c *Config) validate() error {
 	orDuration(&c.PublishTimeout, 3*time.Second)
 	orDuration(&c.FetchTimeout, 10*time.Second)
 	orDuration(&c.VerifyWait, 500*time.Millisecond)
+	orDuration(&c.CallTimeout, 30*time.Second)
+	c.MaxCalls = cmp.Or(c.MaxCalls, 256)
+	c.MaxCallBytes = cmp.Or(c.MaxCallBytes, 8<<20)
 	c.VerifyPage = cmp.Or(c.VerifyPage, 500)
 	c.VerifyFindings = cmp.Or(c.VerifyFindings, 100)
 	c.HealthEvents = cmp.Or(c.HealthEvents, 64)
@@ -259,6 +287,8 @@ func (c *Config) validate() error {
 		return bad("pull expiry %s must be at least 4 times the pull heartbeat %s", c.PullExpiry, c.PullHeartbeat)
 	case c.Health.SuspectAfter < 2*c.HeartbeatInterval:
 		return bad("suspected after %s of silence must be at least 2 heartbeat intervals of %s", c.Health.SuspectAfter, c.HeartbeatInterval)
+	case c.MaxCalls < 1:
+		return bad("calls under way %d must be at least 1", c.MaxCalls)
 	case c.HalfOpenWrites < 0:
 		return bad("half-open writes %d must not be negative", c.HalfOpenWrites)
 	case c.MaxClockSkew < 0:
@@ -275,13 +305,13 @@ func (c *Config) validate() error {
 			c.VerifyInterval, c.VerifyWait, c.RequestTimeout, c.VerifyPage, c.VerifyFindings)
 	}
 	for _, d := range []time.Duration{c.HeartbeatInterval, c.AckMinInterval, c.HealthInterval, c.ConfirmInterval, c.DialTimeout,
-		c.RequestTimeout, c.SyncMinInterval, c.RetryMin, c.RefusedInterval, c.PullHeartbeat, c.StallAfter, c.PingInterval, c.ApplyTimeout, c.PublishTimeout, c.FetchTimeout} {
+		c.RequestTimeout, c.SyncMinInterval, c.RetryMin, c.RefusedInterval, c.PullHeartbeat, c.StallAfter, c.PingInterval, c.ApplyTimeout, c.PublishTimeout, c.FetchTimeout, c.CallTimeout} {
 		if d <= 0 {
 			return bad("a duration is %s; all must be positive", d)
 		}
 	}
 	for _, n := range []int{c.MaxFrameBytes, c.ProposeBytes, c.PublishBytes, c.ReadBytes, c.DifferenceBytes,
-		c.FetchWindowBytes, c.ChunkBytes, c.SnapshotRate} {
+		c.FetchWindowBytes, c.ChunkBytes, c.SnapshotRate, c.MaxCallBytes} {
 		if n <= 0 {
 			return bad("a size is %d bytes; all must be positive", n)
 		}

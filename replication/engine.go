@@ -13,6 +13,7 @@ import (
 
 	"geogate/replication/event"
 	"geogate/replication/policy"
+	"geogate/replication/registrar"
 	"geogate/replication/wire"
 )
 
@@ -69,6 +70,10 @@ func Open(cfg Config) (*Engine, error) {
 	if e.metrics, err = newMetrics(cfg.Registerer, e); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
+	if e.metrics.homes, err = registrar.NewMetrics(cfg.Registerer); err != nil {
+		e.metrics.unregister()
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
+	}
 	if err := e.connect(); err != nil {
 		return nil, errors.Join(err, e.Close())
 	}
@@ -121,6 +126,7 @@ func (e *Engine) Close() error {
 		e.embedded.close()
 	}
 	e.metrics.unregister()
+	e.metrics.homes.Unregister(e.cfg.Registerer)
 	return nil
 }
 
@@ -156,7 +162,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	for verb, handle := range map[string]nats.MsgHandler{"sync": e.onSync, "ping": e.onPing, "fetch": e.onFetch, "verify": e.onVerify} {
+	for verb, handle := range map[string]nats.MsgHandler{"sync": e.onSync, "ping": e.onPing, "fetch": e.onFetch, "verify": e.onVerify, "home": e.onRegister, "call": e.onCall} {
 		sub, err := e.nc.Subscribe(subject(e.cfg.Local, verb, "*"), handle)
 		if err != nil {
 			return fmt.Errorf("replication: subscribe: %w", err)
@@ -188,7 +194,10 @@ func (e *Engine) Lead(ctx context.Context, term uint64) error {
 	if ctx.Err() != nil {
 		return nil
 	}
-	l := newLead(e, term)
+	l, err := newLead(e, term)
+	if err != nil {
+		return err
+	}
 	e.current.Store(l)
 	retire := context.AfterFunc(ctx, func() { e.retire(l) })
 	l.run(ctx)
@@ -196,6 +205,7 @@ func (e *Engine) Lead(ctx context.Context, term uint64) error {
 		e.retire(l)
 	}
 	<-l.retired
+	l.serving.Wait()
 	return nil
 }
 
@@ -205,6 +215,7 @@ func (e *Engine) retire(l *lead) {
 	e.handing.Lock()
 	e.current.Store(nil)
 	e.handing.Unlock()
+	l.callEnd()
 	l.tracker.Close(ErrNotLeading)
 	close(l.retired)
 }
@@ -266,8 +277,8 @@ func (e *Engine) Wait(ctx context.Context, revision int64, p policy.Policy) (ack
 	if err := l.committed(ctx, revision); err != nil {
 		return nil, fmt.Errorf("%w: revision %d is not committed here: %w", ErrNotMet, revision, err)
 	}
-	ackedBy, err = l.tracker.Wait(ctx, revision, p)
-	if err != nil && !errors.Is(err, ErrNotLeading) {
+	ackedBy, err = l.tracker.WaitUnless(ctx, revision, p, l.settledFor(ctx, revision))
+	if err != nil && !errors.Is(err, ErrNotLeading) && !errors.Is(err, ErrSetAside) {
 		err = fmt.Errorf("%w: %s for revision %d, committed in %v: %w", ErrNotMet, p, revision, ackedBy, err)
 	}
 	return ackedBy, err

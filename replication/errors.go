@@ -29,6 +29,14 @@ var (
 	ErrNotMet = errors.New("policy not met in time")
 )
 
+// Calls to other datacenters.
+var (
+	// ErrNotDelivered says that a call was not begun there: it may be sent again.
+	ErrNotDelivered = errors.New("the request was not delivered")
+	// ErrUnknownOutcome says that a call was sent, and that it may have been carried out, or may yet be.
+	ErrUnknownOutcome = errors.New("the request may have been carried out or not")
+)
+
 // Reading the chain.
 var (
 	// ErrTrimmed must be returned, possibly wrapped, by [Chain.Frames] when the frame right behind the asked

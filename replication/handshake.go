@@ -61,6 +61,7 @@ func (e *Engine) onPing(m *nats.Msg) {
 		Leading: leading, Leader: e.leader(), Vector: e.watermarks(),
 		Verifies: e.cfg.Verified != nil,
 		Opinions: e.told(),
+		Epochs:   e.ackLimits().epochs(),
 		Nodes:    e.ownNodes(),
 	})
 }

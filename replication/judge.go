@@ -34,7 +34,7 @@ func (l *lead) judge(ctx context.Context) {
 func (l *lead) noteAges() {
 	head := l.cfg.Chain.Position(l.cfg.Local).Revision
 	confirmed := head
-	for _, name := range l.order {
+	for _, name := range l.data {
 		acked, known := l.tracker.Acked(name)
 		if !known {
 			acked = -1
@@ -48,7 +48,7 @@ func (l *lead) step(p *peer) {
 	acked, known := l.tracker.Acked(p.name)
 	head := l.cfg.Chain.Position(l.cfg.Local).Revision
 	p.mu.Lock()
-	o := health.Observation{At: l.cfg.Clock(), Contact: p.contact, Acked: acked, Behind: !known || acked < head}
+	o := health.Observation{At: l.cfg.Clock(), Contact: p.contact, Acked: acked, Behind: !p.witness && (!known || acked < head)}
 	m, changed := p.machine.Step(l.cfg.Health, o)
 	p.machine = m
 	l.noteLostLocked(p, acked, known)

@@ -27,6 +27,14 @@ type link struct {
 
 	verifies atomic.Bool // the other side answers questions of verification
 
+	wanted chan struct{} // wakes the relay
+
+	asker        uint64        // names this link in calls
+	calls        chan struct{} // one for each call under way
+	session      atomic.Uint64 // of the other side's leader; 0 while it is not known
+	callMu       sync.Mutex    // keeps the parts of a call together
+	callSequence uint64        // guarded by callMu
+
 	leads   bool // owned by the receiver: acks and pings are running
 	running sync.WaitGroup
 }
@@ -38,7 +46,7 @@ func (r *receiver) dial(ctx context.Context) (*link, error) {
 	r.status.endpoint, r.status.node = e.URL, e.Node
 	r.mu.Unlock()
 
-	k := &link{r: r, socket: dialer{timeout: r.cfg.DialTimeout}}
+	k := &link{r: r, socket: dialer{timeout: r.cfg.DialTimeout}, wanted: make(chan struct{}, 1), asker: newAsker(), calls: make(chan struct{}, r.cfg.MaxCalls)}
 	k.lost, k.cancel = context.WithCancelCause(ctx)
 	nc, err := r.connectTo(k, e)
 	if errors.Is(err, nats.ErrNkeysNotSupported) {
@@ -167,9 +175,12 @@ func (k *link) lead() {
 	k.r.next = 0 // after a loss, begin with the primary again
 	k.running.Go(func() { k.acknowledge(k.lost) })
 	k.running.Go(func() { k.measure(k.lost) })
+	k.r.link.Store(k)
+	if k.r.peers[k.r.peer.Name].witness {
+		return
+	}
 	k.running.Go(func() { k.relay(k.lost) })
 	k.running.Go(func() { k.compare(k.lost) })
-	k.r.link.Store(k)
 }
 
 // request asks the origin and verifies its answer.

@@ -13,7 +13,8 @@ import (
 func (l *lead) matrix() map[string]event.Vector {
 	lives := l.lives()
 	m := map[string]event.Vector{l.cfg.Local: l.ownVector()}
-	for name, p := range l.peers {
+	for _, name := range l.data {
+		p := l.peers[name]
 		if v := vectorOf(name, l.marksOf(p), lives); v != nil {
 			m[name] = v
 		}
@@ -69,7 +70,7 @@ func (l *lead) confirm(ctx context.Context) {
 		}
 		lives := l.lives()
 		m := l.matrix()
-		if len(m) != 1+len(l.peers) || maps.EqualFunc(m, last, maps.Equal) || !l.sameHistory() {
+		if len(m) != 1+len(l.data) || maps.EqualFunc(m, last, maps.Equal) || !l.sameHistory() {
 			continue
 		}
 		given := make(map[string]event.Vector, len(m))
@@ -97,8 +98,8 @@ func (l *lead) sameHistory() bool {
 	}
 	own, _, _ := l.cfg.Snapshots.Marks()
 	want := history(wire.FromMarks(own, false))
-	for _, p := range l.peers {
-		if !maps.Equal(want, history(l.marksOf(p))) {
+	for _, name := range l.data {
+		if !maps.Equal(want, history(l.marksOf(l.peers[name]))) {
 			return false
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"geogate/replication/health"
+	"geogate/replication/registrar"
 )
 
 const (
@@ -38,6 +39,9 @@ type metrics struct {
 	relayed        *prometheus.CounterVec
 	verifyRounds   *prometheus.CounterVec
 	future         *prometheus.CounterVec
+	calls          *prometheus.CounterVec
+	callsServed    *prometheus.CounterVec
+	homes          *registrar.Metrics
 }
 
 func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
@@ -75,6 +79,8 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 		Name: "geogate_verify_rounds_total", Help: "Comparisons of the data with a peer's by result: complete, failed.",
 	}, []string{"peer", "result"})
 	m.all = append(m.all, m.verifyRounds)
+	m.calls = vec("calls_total", "Requests of clients that another datacenter was to answer, by what became of them.", "dc", "result")
+	m.callsServed = vec("calls_served_total", "Requests of another datacenter's clients that were answered here.", "dc", "result")
 	m.future = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: clockNamespace + "_future_frames_total",
 		Help: "Frames of an origin that were received with stamps ahead of this node's clock by more than max_clock_skew; they were taken.",

@@ -36,6 +36,9 @@ func (k *link) ping(ctx context.Context) {
 	now := r.cfg.Clock()
 	if err == nil && pong.From == r.peer.Name && pong.Nonce == req.Nonce {
 		r.hear(r.peer.Name, pong.Opinions)
+		if epochs := r.readEpochs(pong.Epochs); pong.Leading && r.learnEpochs(r.peers[r.peer.Name], epochs) == nil {
+			r.peers[r.peer.Name].noteEpochs(epochs)
+		}
 	}
 	if errors.Is(err, errNoAnswer) && ctx.Err() == nil && k.socket.arrived.Load() == before {
 		k.cancel(fmt.Errorf("%w: nothing has come for %s", errDisconnect, now.Sub(sent))) // whatever waits on it would wait for longer

@@ -83,6 +83,9 @@ func (r *receiver) run(ctx context.Context) {
 
 // follow runs pulls on a link until it fails. It says whether any frame or valid answer came.
 func (r *receiver) follow(ctx context.Context, k *link) (moved bool, err error) {
+	if r.peers[r.peer.Name].witness {
+		return r.attend(ctx, k)
+	}
 	retry := backoff{min: r.cfg.RetryMin, max: r.cfg.RetryMax}
 	for ctx.Err() == nil {
 		reply, err := k.sync(ctx, r.gap)

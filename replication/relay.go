@@ -20,6 +20,7 @@ func (k *link) relay(ctx context.Context) {
 	for {
 		select {
 		case <-tick.C:
+		case <-k.wanted:
 		case <-ctx.Done():
 			return
 		}
@@ -38,6 +39,10 @@ func (r *receiver) wantsRelay(origin string) bool {
 	down := p.machine.State == health.Down
 	p.mu.Unlock()
 	own := r.cfg.Chain.Position(origin)
+	if life, _, needed := r.wantsOf(origin); needed && origin != r.peer.Name && (own.Incarnation == life.Incarnation || own.Incarnation == 0) {
+		// The home's own link may be up and its frames be here, held until a move allows them: asking costs a message.
+		return !p.receiver.pulling()
+	}
 	if origin == r.peer.Name || !down || p.receiver.pulling() {
 		return false
 	}

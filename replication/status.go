@@ -10,7 +10,8 @@ import (
 // almost everything is.
 type PeerStatus struct {
 	DC          string     `json:"dc"`
-	Health      string     `json:"health"` // healthy, suspected, down, recovering; unknown where this node does not lead
+	Witness     bool       `json:"witness,omitempty"` // it or this DC holds no data: no frames are exchanged
+	Health      string     `json:"health"`            // healthy, suspected, down, recovering; unknown where this node does not lead
 	Since       *time.Time `json:"since"`
 	Reason      string     `json:"reason"`
 	Breaker     string     `json:"breaker"`              // closed, open, half-open: whether writes may wait for it; empty is unknown
@@ -46,6 +47,7 @@ const (
 	ReceiverWaiting    ReceiverState = "waiting"    // connected, between pulls
 	ReceiverPulling    ReceiverState = "pulling"    // frames flow, or there are none
 	ReceiverMerging    ReceiverState = "merging"    // a snapshot of the origin is being merged
+	ReceiverWitness    ReceiverState = "witness"    // connected; one of the two DCs holds no data, and gets none
 	ReceiverStopped    ReceiverState = "stopped"    // cannot continue without an operator
 )
 
@@ -88,7 +90,7 @@ func (l *lead) status(p *peer) PeerStatus {
 	p.mu.Lock()
 	since := p.machine.Since
 	s := PeerStatus{
-		DC: p.name, Health: p.machine.State.String(), Since: &since, Reason: p.machine.Reason, Breaker: string(p.breaker.State),
+		DC: p.name, Witness: p.witness, Health: p.machine.State.String(), Since: &since, Reason: p.machine.Reason, Breaker: string(p.breaker.State),
 		HealthEvents: p.events.Events(), NeedsSnapshot: p.lost,
 	}
 	if !p.contact.IsZero() {

@@ -16,6 +16,8 @@ import (
 //	geogate.<origin>.ack.<peer>      acks of the peer
 //	geogate.<origin>.fetch.<peer>    snapshots and third DCs' frames, one request and many replies
 //	geogate.<origin>.verify.<peer>   comparison of the data, request and reply
+//	geogate.<origin>.home.<peer>     commands to the acceptors of the homes' register, request and reply
+//	geogate.<origin>.call.<peer>     requests of clients that the origin's leader must answer, in parts
 const root = "geogate"
 
 // peerAPIPrefix is where a peer of an embedded server finds the JetStream API: not at $JS.API, which the
@@ -36,6 +38,9 @@ func fetchSubject(origin, peer string) string {
 func verifySubject(origin, peer string) string {
 	return subject(origin, "verify", token(peer))
 }
+
+func homeSubject(origin, peer string) string { return subject(origin, "home", token(peer)) }
+func callSubject(origin, peer string) string { return subject(origin, "call", token(peer)) }
 
 func subject(origin string, rest ...string) string {
 	return root + "." + token(origin) + "." + strings.Join(rest, ".")

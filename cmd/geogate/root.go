@@ -17,7 +17,7 @@ func newRoot(stdout, stderr io.Writer) *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	},
-		newServe(), newRestore(), newDev(), newStatus(), newLag(), newVerify(), newBench(), newImport(), newConfig(), newVersion())
+		newServe(), newRestore(), newDev(), newStatus(), newLag(), newVerify(), newDR(), newBench(), newImport(), newConfig(), newVersion())
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

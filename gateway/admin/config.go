@@ -72,8 +72,10 @@ type Config struct {
 	Conflicts  Conflicts
 	// Verification may be nil: then there is no /v1/verify.
 	Verification Verification
-	Keyspaces    Keyspaces // nil means that the status tells of none
-	Clock        Clock     // nil means that the status says nothing of it
+	Homes        Homes      // nil means that there is no /v1/dr
+	Quarantine   Quarantine // nil means that there is no /v1/dr/quarantine
+	Keyspaces    Keyspaces  // nil means that the status tells of none
+	Clock        Clock      // nil means that the status says nothing of it
 
 	// Ready returns why this node can't serve linearizable requests now, nil when it can.
 	Ready    func(context.Context) error

@@ -88,6 +88,30 @@ func (t *Tracker) Waiting() int {
 	return n
 }
 
+// Settle asks each wait that was given a judge whether it is settled, and fails it with what the judge says.
+func (t *Tracker) Settle() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for p := range t.waiting {
+		q := &t.waiting[p]
+		for i := 0; i < len(*q); {
+			w := (*q)[i]
+			var err error
+			if w.judge != nil {
+				err = w.judge()
+			}
+			if err == nil {
+				i++
+				continue
+			}
+			heap.Remove(q, i) // which may bring another one here
+			w.err, w.ackedBy = err, t.ackedByLocked(w.revision)
+			close(w.done)
+			i = 0
+		}
+	}
+}
+
 // Close fails all waits, now and later, with err.
 func (t *Tracker) Close(err error) {
 	t.mu.Lock()
@@ -106,7 +130,20 @@ func (t *Tracker) Close(err error) {
 // Wait returns when p is met for a revision that is committed locally, or with the error of Close or of
 // ctx. In each case it says which DCs are known to have the revision: the local one, then peers by name.
 func (t *Tracker) Wait(ctx context.Context, revision int64, p policy.Policy) ([]string, error) {
+	return t.WaitUnless(ctx, revision, p, nil)
+}
+
+// WaitUnless is Wait for a write that may turn out not to count: the wait fails with the judge's error as soon as
+// that says one, at once or at the next [Tracker.Settle]. The judge is called with the tracker locked: it must not
+// call it. nil is none.
+func (t *Tracker) WaitUnless(ctx context.Context, revision int64, p policy.Policy, judge func() error) ([]string, error) {
 	t.mu.Lock()
+	if judge != nil {
+		if err := judge(); err != nil {
+			defer t.mu.Unlock()
+			return t.ackedByLocked(revision), err
+		}
+	}
 	if met := t.metLocked(p) >= revision; met || t.closed != nil {
 		defer t.mu.Unlock()
 		if met {
@@ -114,7 +151,7 @@ func (t *Tracker) Wait(ctx context.Context, revision int64, p policy.Policy) ([]
 		}
 		return t.ackedByLocked(revision), t.closed
 	}
-	w := &wait{revision: revision, done: make(chan struct{})}
+	w := &wait{revision: revision, judge: judge, done: make(chan struct{})}
 	heap.Push(&t.waiting[p], w)
 	t.mu.Unlock()
 

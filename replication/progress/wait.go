@@ -3,6 +3,7 @@ package progress
 // wait is one write that waits. done is closed once ackedBy and err are final; all fields but done are
 // guarded by the tracker's mutex until then.
 type wait struct {
+	judge    func() error // nil for none
 	revision int64
 	done     chan struct{}
 	ackedBy  []string

@@ -28,17 +28,21 @@ const (
 type Kind int32
 
 const (
-	Kind_KIND_UNSPECIFIED    Kind = 0
-	Kind_KIND_SHIPMENT       Kind = 1
-	Kind_KIND_ACK            Kind = 2
-	Kind_KIND_SYNC_REQUEST   Kind = 3
-	Kind_KIND_SYNC_REPLY     Kind = 4
-	Kind_KIND_PING           Kind = 5
-	Kind_KIND_PONG           Kind = 6
-	Kind_KIND_FETCH_REQUEST  Kind = 7
-	Kind_KIND_FETCH_REPLY    Kind = 8
-	Kind_KIND_VERIFY_REQUEST Kind = 9
-	Kind_KIND_VERIFY_REPLY   Kind = 10
+	Kind_KIND_UNSPECIFIED      Kind = 0
+	Kind_KIND_SHIPMENT         Kind = 1
+	Kind_KIND_ACK              Kind = 2
+	Kind_KIND_SYNC_REQUEST     Kind = 3
+	Kind_KIND_SYNC_REPLY       Kind = 4
+	Kind_KIND_PING             Kind = 5
+	Kind_KIND_PONG             Kind = 6
+	Kind_KIND_FETCH_REQUEST    Kind = 7
+	Kind_KIND_FETCH_REPLY      Kind = 8
+	Kind_KIND_VERIFY_REQUEST   Kind = 9
+	Kind_KIND_VERIFY_REPLY     Kind = 10
+	Kind_KIND_REGISTER_REQUEST Kind = 11
+	Kind_KIND_REGISTER_REPLY   Kind = 12
+	Kind_KIND_CALL_REQUEST     Kind = 13
+	Kind_KIND_CALL_REPLY       Kind = 14
 )
 
 // Enum value maps for Kind.
@@ -55,19 +59,27 @@ var (
 		8:  "KIND_FETCH_REPLY",
 		9:  "KIND_VERIFY_REQUEST",
 		10: "KIND_VERIFY_REPLY",
+		11: "KIND_REGISTER_REQUEST",
+		12: "KIND_REGISTER_REPLY",
+		13: "KIND_CALL_REQUEST",
+		14: "KIND_CALL_REPLY",
 	}
 	Kind_value = map[string]int32{
-		"KIND_UNSPECIFIED":    0,
-		"KIND_SHIPMENT":       1,
-		"KIND_ACK":            2,
-		"KIND_SYNC_REQUEST":   3,
-		"KIND_SYNC_REPLY":     4,
-		"KIND_PING":           5,
-		"KIND_PONG":           6,
-		"KIND_FETCH_REQUEST":  7,
-		"KIND_FETCH_REPLY":    8,
-		"KIND_VERIFY_REQUEST": 9,
-		"KIND_VERIFY_REPLY":   10,
+		"KIND_UNSPECIFIED":      0,
+		"KIND_SHIPMENT":         1,
+		"KIND_ACK":              2,
+		"KIND_SYNC_REQUEST":     3,
+		"KIND_SYNC_REPLY":       4,
+		"KIND_PING":             5,
+		"KIND_PONG":             6,
+		"KIND_FETCH_REQUEST":    7,
+		"KIND_FETCH_REPLY":      8,
+		"KIND_VERIFY_REQUEST":   9,
+		"KIND_VERIFY_REPLY":     10,
+		"KIND_REGISTER_REQUEST": 11,
+		"KIND_REGISTER_REPLY":   12,
+		"KIND_CALL_REQUEST":     13,
+		"KIND_CALL_REPLY":       14,
 	}
 )
 
@@ -414,6 +426,119 @@ func (x VerifyStatus) Number() protoreflect.EnumNumber {
 // Deprecated: Use VerifyStatus.Descriptor instead.
 func (VerifyStatus) EnumDescriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{6}
+}
+
+type RegisterStatus int32
+
+const (
+	RegisterStatus_REGISTER_UNSPECIFIED RegisterStatus = 0
+	RegisterStatus_REGISTER_OK          RegisterStatus = 1 // the acceptor has applied the command; `reply` is its answer
+	RegisterStatus_REGISTER_NOT_LEADER  RegisterStatus = 2 // nothing was done; ask the node `leader`
+	RegisterStatus_REGISTER_REFUSED     RegisterStatus = 3 // nothing was done: the sender may not send that
+	RegisterStatus_REGISTER_RETRY       RegisterStatus = 4 // it may have been applied or not; `detail` says why
+)
+
+// Enum value maps for RegisterStatus.
+var (
+	RegisterStatus_name = map[int32]string{
+		0: "REGISTER_UNSPECIFIED",
+		1: "REGISTER_OK",
+		2: "REGISTER_NOT_LEADER",
+		3: "REGISTER_REFUSED",
+		4: "REGISTER_RETRY",
+	}
+	RegisterStatus_value = map[string]int32{
+		"REGISTER_UNSPECIFIED": 0,
+		"REGISTER_OK":          1,
+		"REGISTER_NOT_LEADER":  2,
+		"REGISTER_REFUSED":     3,
+		"REGISTER_RETRY":       4,
+	}
+)
+
+func (x RegisterStatus) Enum() *RegisterStatus {
+	p := new(RegisterStatus)
+	*p = x
+	return p
+}
+
+func (x RegisterStatus) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RegisterStatus) Descriptor() protoreflect.EnumDescriptor {
+	return file_wire_proto_enumTypes[7].Descriptor()
+}
+
+func (RegisterStatus) Type() protoreflect.EnumType {
+	return &file_wire_proto_enumTypes[7]
+}
+
+func (x RegisterStatus) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RegisterStatus.Descriptor instead.
+func (RegisterStatus) EnumDescriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{7}
+}
+
+type CallStatus int32
+
+const (
+	CallStatus_CALL_UNSPECIFIED CallStatus = 0
+	CallStatus_CALL_OK          CallStatus = 1 // the data is a slice of an Answer
+	CallStatus_CALL_NOT_LEADER  CallStatus = 2 // not begun; ask the node `leader`
+	CallStatus_CALL_SESSION     CallStatus = 3 // not begun; `session` is the present one
+	CallStatus_CALL_REFUSED     CallStatus = 4 // not begun; `detail` says why
+	CallStatus_CALL_LOST        CallStatus = 5 // begun, and its answer can't be sent
+)
+
+// Enum value maps for CallStatus.
+var (
+	CallStatus_name = map[int32]string{
+		0: "CALL_UNSPECIFIED",
+		1: "CALL_OK",
+		2: "CALL_NOT_LEADER",
+		3: "CALL_SESSION",
+		4: "CALL_REFUSED",
+		5: "CALL_LOST",
+	}
+	CallStatus_value = map[string]int32{
+		"CALL_UNSPECIFIED": 0,
+		"CALL_OK":          1,
+		"CALL_NOT_LEADER":  2,
+		"CALL_SESSION":     3,
+		"CALL_REFUSED":     4,
+		"CALL_LOST":        5,
+	}
+)
+
+func (x CallStatus) Enum() *CallStatus {
+	p := new(CallStatus)
+	*p = x
+	return p
+}
+
+func (x CallStatus) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CallStatus) Descriptor() protoreflect.EnumDescriptor {
+	return file_wire_proto_enumTypes[8].Descriptor()
+}
+
+func (CallStatus) Type() protoreflect.EnumType {
+	return &file_wire_proto_enumTypes[8]
+}
+
+func (x CallStatus) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CallStatus.Descriptor instead.
+func (CallStatus) EnumDescriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{8}
 }
 
 // Signed carries every message. The signature is Ed25519 over
@@ -820,16 +945,20 @@ func (x *Watermark) GetHash() []byte {
 
 // Ack says what a datacenter's Raft group has committed. It is cumulative; the latest one counts.
 type Ack struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	Incarnation   uint64                 `protobuf:"fixed64,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of the sender
-	Term          uint64                 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`                // of the sender's leader
-	Seq           uint64                 `protobuf:"varint,5,opt,name=seq,proto3" json:"seq,omitempty"`                  // grows within a term
-	SentUnixNano  int64                  `protobuf:"varint,6,opt,name=sent_unix_nano,json=sentUnixNano,proto3" json:"sent_unix_nano,omitempty"`
-	Position      *Position              `protobuf:"bytes,7,opt,name=position,proto3" json:"position,omitempty"` // where the sender stands in the chain of `to`
-	Vector        []*Watermark           `protobuf:"bytes,8,rep,name=vector,proto3" json:"vector,omitempty"`
-	Opinions      []*Opinion             `protobuf:"bytes,9,rep,name=opinions,proto3" json:"opinions,omitempty"` // on all other datacenters, the receiver included
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	From         string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To           string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Incarnation  uint64                 `protobuf:"fixed64,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of the sender
+	Term         uint64                 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`                // of the sender's leader
+	Seq          uint64                 `protobuf:"varint,5,opt,name=seq,proto3" json:"seq,omitempty"`                  // grows within a term
+	SentUnixNano int64                  `protobuf:"varint,6,opt,name=sent_unix_nano,json=sentUnixNano,proto3" json:"sent_unix_nano,omitempty"`
+	Position     *Position              `protobuf:"bytes,7,opt,name=position,proto3" json:"position,omitempty"` // where the sender stands in the chain of `to`
+	Vector       []*Watermark           `protobuf:"bytes,8,rep,name=vector,proto3" json:"vector,omitempty"`
+	Opinions     []*Opinion             `protobuf:"bytes,9,rep,name=opinions,proto3" json:"opinions,omitempty"` // on all other datacenters, the receiver included
+	Epochs       []*KeyspaceEpoch       `protobuf:"bytes,10,rep,name=epochs,proto3" json:"epochs,omitempty"`    // as the sender has learnt them
+	// The position is lower than what is applied, because a move of a home is open: it is no place in the chain, and
+	// has no hash.
+	Limited       bool `protobuf:"varint,11,opt,name=limited,proto3" json:"limited,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -927,6 +1056,73 @@ func (x *Ack) GetOpinions() []*Opinion {
 	return nil
 }
 
+func (x *Ack) GetEpochs() []*KeyspaceEpoch {
+	if x != nil {
+		return x.Epochs
+	}
+	return nil
+}
+
+func (x *Ack) GetLimited() bool {
+	if x != nil {
+		return x.Limited
+	}
+	return false
+}
+
+// KeyspaceEpoch is the epoch of the latest decision on a keyspace's home that a datacenter has learnt.
+type KeyspaceEpoch struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Keyspace      string                 `protobuf:"bytes,1,opt,name=keyspace,proto3" json:"keyspace,omitempty"`
+	Epoch         uint64                 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeyspaceEpoch) Reset() {
+	*x = KeyspaceEpoch{}
+	mi := &file_wire_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeyspaceEpoch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeyspaceEpoch) ProtoMessage() {}
+
+func (x *KeyspaceEpoch) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeyspaceEpoch.ProtoReflect.Descriptor instead.
+func (*KeyspaceEpoch) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *KeyspaceEpoch) GetKeyspace() string {
+	if x != nil {
+		return x.Keyspace
+	}
+	return ""
+}
+
+func (x *KeyspaceEpoch) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
 // Opinion is how a datacenter's leader sees another datacenter.
 type Opinion struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -941,7 +1137,7 @@ type Opinion struct {
 
 func (x *Opinion) Reset() {
 	*x = Opinion{}
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1149,7 @@ func (x *Opinion) String() string {
 func (*Opinion) ProtoMessage() {}
 
 func (x *Opinion) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[6]
+	mi := &file_wire_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1162,7 @@ func (x *Opinion) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Opinion.ProtoReflect.Descriptor instead.
 func (*Opinion) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{6}
+	return file_wire_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Opinion) GetDc() string {
@@ -1011,7 +1207,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1023,7 +1219,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[7]
+	mi := &file_wire_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1036,7 +1232,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{7}
+	return file_wire_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SyncRequest) GetFrom() string {
@@ -1085,7 +1281,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1097,7 +1293,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[8]
+	mi := &file_wire_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1110,7 +1306,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{8}
+	return file_wire_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Endpoint) GetNode() string {
@@ -1152,7 +1348,7 @@ type SyncReply struct {
 
 func (x *SyncReply) Reset() {
 	*x = SyncReply{}
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +1360,7 @@ func (x *SyncReply) String() string {
 func (*SyncReply) ProtoMessage() {}
 
 func (x *SyncReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[9]
+	mi := &file_wire_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1177,7 +1373,7 @@ func (x *SyncReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncReply.ProtoReflect.Descriptor instead.
 func (*SyncReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{9}
+	return file_wire_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SyncReply) GetFrom() string {
@@ -1304,7 +1500,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1316,7 +1512,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[10]
+	mi := &file_wire_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1329,7 +1525,7 @@ func (x *Ping) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ping.ProtoReflect.Descriptor instead.
 func (*Ping) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{10}
+	return file_wire_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Ping) GetFrom() string {
@@ -1367,13 +1563,14 @@ type Pong struct {
 	Verifies      bool                   `protobuf:"varint,10,opt,name=verifies,proto3" json:"verifies,omitempty"` // it answers VerifyRequest, and a KeyCursor
 	Opinions      []*Opinion             `protobuf:"bytes,11,rep,name=opinions,proto3" json:"opinions,omitempty"`  // of the answering node, if it leads
 	Nodes         []*Endpoint            `protobuf:"bytes,12,rep,name=nodes,proto3" json:"nodes,omitempty"`        // of the origin, as the answering node knows them
+	Epochs        []*KeyspaceEpoch       `protobuf:"bytes,13,rep,name=epochs,proto3" json:"epochs,omitempty"`      // as the answering node knows them
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1385,7 +1582,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[11]
+	mi := &file_wire_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1398,7 +1595,7 @@ func (x *Pong) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pong.ProtoReflect.Descriptor instead.
 func (*Pong) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{11}
+	return file_wire_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Pong) GetFrom() string {
@@ -1485,6 +1682,13 @@ func (x *Pong) GetNodes() []*Endpoint {
 	return nil
 }
 
+func (x *Pong) GetEpochs() []*KeyspaceEpoch {
+	if x != nil {
+		return x.Epochs
+	}
+	return nil
+}
+
 // FetchRequest asks for a window of data that no stream carries: of a full-state snapshot, or of the frames
 // of another origin that the asked datacenter retains.
 type FetchRequest struct {
@@ -1505,7 +1709,7 @@ type FetchRequest struct {
 
 func (x *FetchRequest) Reset() {
 	*x = FetchRequest{}
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1517,7 +1721,7 @@ func (x *FetchRequest) String() string {
 func (*FetchRequest) ProtoMessage() {}
 
 func (x *FetchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[12]
+	mi := &file_wire_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1530,7 +1734,7 @@ func (x *FetchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchRequest.ProtoReflect.Descriptor instead.
 func (*FetchRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{12}
+	return file_wire_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FetchRequest) GetFrom() string {
@@ -1629,7 +1833,7 @@ type SnapshotCursor struct {
 
 func (x *SnapshotCursor) Reset() {
 	*x = SnapshotCursor{}
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1641,7 +1845,7 @@ func (x *SnapshotCursor) String() string {
 func (*SnapshotCursor) ProtoMessage() {}
 
 func (x *SnapshotCursor) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[13]
+	mi := &file_wire_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1654,7 +1858,7 @@ func (x *SnapshotCursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotCursor.ProtoReflect.Descriptor instead.
 func (*SnapshotCursor) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{13}
+	return file_wire_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SnapshotCursor) GetAfter() []byte {
@@ -1689,7 +1893,7 @@ type FramesCursor struct {
 
 func (x *FramesCursor) Reset() {
 	*x = FramesCursor{}
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1701,7 +1905,7 @@ func (x *FramesCursor) String() string {
 func (*FramesCursor) ProtoMessage() {}
 
 func (x *FramesCursor) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[14]
+	mi := &file_wire_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1714,7 +1918,7 @@ func (x *FramesCursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FramesCursor.ProtoReflect.Descriptor instead.
 func (*FramesCursor) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{14}
+	return file_wire_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *FramesCursor) GetOrigin() string {
@@ -1742,7 +1946,7 @@ type KeyCursor struct {
 
 func (x *KeyCursor) Reset() {
 	*x = KeyCursor{}
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1754,7 +1958,7 @@ func (x *KeyCursor) String() string {
 func (*KeyCursor) ProtoMessage() {}
 
 func (x *KeyCursor) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[15]
+	mi := &file_wire_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1767,7 +1971,7 @@ func (x *KeyCursor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyCursor.ProtoReflect.Descriptor instead.
 func (*KeyCursor) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{15}
+	return file_wire_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *KeyCursor) GetKey() []byte {
@@ -1806,7 +2010,7 @@ type FetchReply struct {
 
 func (x *FetchReply) Reset() {
 	*x = FetchReply{}
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1818,7 +2022,7 @@ func (x *FetchReply) String() string {
 func (*FetchReply) ProtoMessage() {}
 
 func (x *FetchReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[16]
+	mi := &file_wire_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1831,7 +2035,7 @@ func (x *FetchReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FetchReply.ProtoReflect.Descriptor instead.
 func (*FetchReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{16}
+	return file_wire_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *FetchReply) GetFrom() string {
@@ -1977,7 +2181,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1989,7 +2193,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[17]
+	mi := &file_wire_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2002,7 +2206,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{17}
+	return file_wire_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *VerifyRequest) GetFrom() string {
@@ -2079,7 +2283,7 @@ type BucketsQuery struct {
 
 func (x *BucketsQuery) Reset() {
 	*x = BucketsQuery{}
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2091,7 +2295,7 @@ func (x *BucketsQuery) String() string {
 func (*BucketsQuery) ProtoMessage() {}
 
 func (x *BucketsQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[18]
+	mi := &file_wire_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2104,7 +2308,7 @@ func (x *BucketsQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BucketsQuery.ProtoReflect.Descriptor instead.
 func (*BucketsQuery) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{18}
+	return file_wire_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *BucketsQuery) GetHeld() []*Watermark {
@@ -2133,7 +2337,7 @@ type KeysQuery struct {
 
 func (x *KeysQuery) Reset() {
 	*x = KeysQuery{}
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2145,7 +2349,7 @@ func (x *KeysQuery) String() string {
 func (*KeysQuery) ProtoMessage() {}
 
 func (x *KeysQuery) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[19]
+	mi := &file_wire_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2158,7 +2362,7 @@ func (x *KeysQuery) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeysQuery.ProtoReflect.Descriptor instead.
 func (*KeysQuery) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{19}
+	return file_wire_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *KeysQuery) GetBucket() uint32 {
@@ -2204,7 +2408,7 @@ type VerifyReply struct {
 
 func (x *VerifyReply) Reset() {
 	*x = VerifyReply{}
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2216,7 +2420,7 @@ func (x *VerifyReply) String() string {
 func (*VerifyReply) ProtoMessage() {}
 
 func (x *VerifyReply) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[20]
+	mi := &file_wire_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2229,7 +2433,7 @@ func (x *VerifyReply) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyReply.ProtoReflect.Descriptor instead.
 func (*VerifyReply) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{20}
+	return file_wire_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *VerifyReply) GetFrom() string {
@@ -2327,7 +2531,7 @@ type Touches struct {
 
 func (x *Touches) Reset() {
 	*x = Touches{}
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2339,7 +2543,7 @@ func (x *Touches) String() string {
 func (*Touches) ProtoMessage() {}
 
 func (x *Touches) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[21]
+	mi := &file_wire_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2352,7 +2556,7 @@ func (x *Touches) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Touches.ProtoReflect.Descriptor instead.
 func (*Touches) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{21}
+	return file_wire_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Touches) GetOrigin() string {
@@ -2385,7 +2589,7 @@ type KeyCopy struct {
 
 func (x *KeyCopy) Reset() {
 	*x = KeyCopy{}
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2397,7 +2601,7 @@ func (x *KeyCopy) String() string {
 func (*KeyCopy) ProtoMessage() {}
 
 func (x *KeyCopy) ProtoReflect() protoreflect.Message {
-	mi := &file_wire_proto_msgTypes[22]
+	mi := &file_wire_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2410,7 +2614,7 @@ func (x *KeyCopy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeyCopy.ProtoReflect.Descriptor instead.
 func (*KeyCopy) Descriptor() ([]byte, []int) {
-	return file_wire_proto_rawDescGZIP(), []int{22}
+	return file_wire_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *KeyCopy) GetKey() []byte {
@@ -2462,6 +2666,605 @@ func (x *KeyCopy) GetSystem() bool {
 	return false
 }
 
+// RegisterRequest carries a command to the asked datacenter's acceptor; replication/homes/README.md has its bytes.
+type RegisterRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Nonce         uint64                 `protobuf:"fixed64,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	Command       []byte                 `protobuf:"bytes,4,opt,name=command,proto3" json:"command,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegisterRequest) Reset() {
+	*x = RegisterRequest{}
+	mi := &file_wire_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegisterRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegisterRequest) ProtoMessage() {}
+
+func (x *RegisterRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegisterRequest.ProtoReflect.Descriptor instead.
+func (*RegisterRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RegisterRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *RegisterRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *RegisterRequest) GetNonce() uint64 {
+	if x != nil {
+		return x.Nonce
+	}
+	return 0
+}
+
+func (x *RegisterRequest) GetCommand() []byte {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+type RegisterReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Nonce         uint64                 `protobuf:"fixed64,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	Status        RegisterStatus         `protobuf:"varint,4,opt,name=status,proto3,enum=geogate.replication.wire.RegisterStatus" json:"status,omitempty"`
+	Detail        string                 `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`
+	Leader        string                 `protobuf:"bytes,6,opt,name=leader,proto3" json:"leader,omitempty"`
+	Reply         []byte                 `protobuf:"bytes,7,opt,name=reply,proto3" json:"reply,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RegisterReply) Reset() {
+	*x = RegisterReply{}
+	mi := &file_wire_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RegisterReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RegisterReply) ProtoMessage() {}
+
+func (x *RegisterReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RegisterReply.ProtoReflect.Descriptor instead.
+func (*RegisterReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *RegisterReply) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *RegisterReply) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *RegisterReply) GetNonce() uint64 {
+	if x != nil {
+		return x.Nonce
+	}
+	return 0
+}
+
+func (x *RegisterReply) GetStatus() RegisterStatus {
+	if x != nil {
+		return x.Status
+	}
+	return RegisterStatus_REGISTER_UNSPECIFIED
+}
+
+func (x *RegisterReply) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *RegisterReply) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *RegisterReply) GetReply() []byte {
+	if x != nil {
+		return x.Reply
+	}
+	return nil
+}
+
+// CallRequest is a part of a request of a client that another datacenter's leader must answer. A session begins
+// when a node begins to lead; a sequence is answered at most once in it.
+type CallRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Session       uint64                 `protobuf:"fixed64,3,opt,name=session,proto3" json:"session,omitempty"` // of the asked datacenter's leader; 0 while it is not known
+	Sequence      uint64                 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Part          uint32                 `protobuf:"varint,5,opt,name=part,proto3" json:"part,omitempty"` // 0, 1, ...
+	Parts         uint32                 `protobuf:"varint,6,opt,name=parts,proto3" json:"parts,omitempty"`
+	TotalBytes    uint64                 `protobuf:"varint,7,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`       // of all parts' data
+	TimeoutNanos  int64                  `protobuf:"varint,8,opt,name=timeout_nanos,json=timeoutNanos,proto3" json:"timeout_nanos,omitempty"` // how long the sender waits from now on
+	Data          []byte                 `protobuf:"bytes,9,opt,name=data,proto3" json:"data,omitempty"`                                      // a slice of a Call
+	Asker         uint64                 `protobuf:"fixed64,10,opt,name=asker,proto3" json:"asker,omitempty"`                                 // of the sender's leader; sequences are its own
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallRequest) Reset() {
+	*x = CallRequest{}
+	mi := &file_wire_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallRequest) ProtoMessage() {}
+
+func (x *CallRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallRequest.ProtoReflect.Descriptor instead.
+func (*CallRequest) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *CallRequest) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *CallRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *CallRequest) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *CallRequest) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *CallRequest) GetPart() uint32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *CallRequest) GetParts() uint32 {
+	if x != nil {
+		return x.Parts
+	}
+	return 0
+}
+
+func (x *CallRequest) GetTotalBytes() uint64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
+func (x *CallRequest) GetTimeoutNanos() int64 {
+	if x != nil {
+		return x.TimeoutNanos
+	}
+	return 0
+}
+
+func (x *CallRequest) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *CallRequest) GetAsker() uint64 {
+	if x != nil {
+		return x.Asker
+	}
+	return 0
+}
+
+type Call struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Method        string                 `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	Headers       []*Header              `protobuf:"bytes,2,rep,name=headers,proto3" json:"headers,omitempty"`
+	Body          []byte                 `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Call) Reset() {
+	*x = Call{}
+	mi := &file_wire_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Call) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Call) ProtoMessage() {}
+
+func (x *Call) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Call.ProtoReflect.Descriptor instead.
+func (*Call) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Call) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *Call) GetHeaders() []*Header {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *Call) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+type Header struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Values        []string               `protobuf:"bytes,2,rep,name=values,proto3" json:"values,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Header) Reset() {
+	*x = Header{}
+	mi := &file_wire_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Header) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Header) ProtoMessage() {}
+
+func (x *Header) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Header.ProtoReflect.Descriptor instead.
+func (*Header) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *Header) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Header) GetValues() []string {
+	if x != nil {
+		return x.Values
+	}
+	return nil
+}
+
+type CallReply struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Sequence      uint64                 `protobuf:"varint,3,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Status        CallStatus             `protobuf:"varint,4,opt,name=status,proto3,enum=geogate.replication.wire.CallStatus" json:"status,omitempty"`
+	Detail        string                 `protobuf:"bytes,5,opt,name=detail,proto3" json:"detail,omitempty"`
+	Leader        string                 `protobuf:"bytes,6,opt,name=leader,proto3" json:"leader,omitempty"`
+	Session       uint64                 `protobuf:"fixed64,7,opt,name=session,proto3" json:"session,omitempty"`
+	Part          uint32                 `protobuf:"varint,8,opt,name=part,proto3" json:"part,omitempty"`
+	Parts         uint32                 `protobuf:"varint,9,opt,name=parts,proto3" json:"parts,omitempty"`
+	TotalBytes    uint64                 `protobuf:"varint,10,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"`
+	Data          []byte                 `protobuf:"bytes,11,opt,name=data,proto3" json:"data,omitempty"`
+	Asker         uint64                 `protobuf:"fixed64,12,opt,name=asker,proto3" json:"asker,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CallReply) Reset() {
+	*x = CallReply{}
+	mi := &file_wire_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CallReply) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CallReply) ProtoMessage() {}
+
+func (x *CallReply) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CallReply.ProtoReflect.Descriptor instead.
+func (*CallReply) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *CallReply) GetFrom() string {
+	if x != nil {
+		return x.From
+	}
+	return ""
+}
+
+func (x *CallReply) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+func (x *CallReply) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *CallReply) GetStatus() CallStatus {
+	if x != nil {
+		return x.Status
+	}
+	return CallStatus_CALL_UNSPECIFIED
+}
+
+func (x *CallReply) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *CallReply) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *CallReply) GetSession() uint64 {
+	if x != nil {
+		return x.Session
+	}
+	return 0
+}
+
+func (x *CallReply) GetPart() uint32 {
+	if x != nil {
+		return x.Part
+	}
+	return 0
+}
+
+func (x *CallReply) GetParts() uint32 {
+	if x != nil {
+		return x.Parts
+	}
+	return 0
+}
+
+func (x *CallReply) GetTotalBytes() uint64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
+func (x *CallReply) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+func (x *CallReply) GetAsker() uint64 {
+	if x != nil {
+		return x.Asker
+	}
+	return 0
+}
+
+type Answer struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Trailers      []*Header              `protobuf:"bytes,1,rep,name=trailers,proto3" json:"trailers,omitempty"`
+	Body          []byte                 `protobuf:"bytes,2,opt,name=body,proto3" json:"body,omitempty"`
+	Code          uint32                 `protobuf:"varint,3,opt,name=code,proto3" json:"code,omitempty"` // of gRPC
+	Message       string                 `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
+	Details       []byte                 `protobuf:"bytes,5,opt,name=details,proto3" json:"details,omitempty"` // a google.rpc.Status
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Answer) Reset() {
+	*x = Answer{}
+	mi := &file_wire_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Answer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Answer) ProtoMessage() {}
+
+func (x *Answer) ProtoReflect() protoreflect.Message {
+	mi := &file_wire_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Answer.ProtoReflect.Descriptor instead.
+func (*Answer) Descriptor() ([]byte, []int) {
+	return file_wire_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *Answer) GetTrailers() []*Header {
+	if x != nil {
+		return x.Trailers
+	}
+	return nil
+}
+
+func (x *Answer) GetBody() []byte {
+	if x != nil {
+		return x.Body
+	}
+	return nil
+}
+
+func (x *Answer) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *Answer) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *Answer) GetDetails() []byte {
+	if x != nil {
+		return x.Details
+	}
+	return nil
+}
+
 var File_wire_proto protoreflect.FileDescriptor
 
 const file_wire_proto_rawDesc = "" +
@@ -2500,7 +3303,7 @@ const file_wire_proto_rawDesc = "" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x12\n" +
 	"\x04past\x18\x04 \x01(\bR\x04past\x12\x12\n" +
-	"\x04hash\x18\x05 \x01(\fR\x04hash\"\xd3\x02\n" +
+	"\x04hash\x18\x05 \x01(\fR\x04hash\"\xae\x03\n" +
 	"\x03Ack\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12 \n" +
@@ -2510,7 +3313,13 @@ const file_wire_proto_rawDesc = "" +
 	"\x0esent_unix_nano\x18\x06 \x01(\x03R\fsentUnixNano\x12>\n" +
 	"\bposition\x18\a \x01(\v2\".geogate.replication.wire.PositionR\bposition\x12;\n" +
 	"\x06vector\x18\b \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\x12=\n" +
-	"\bopinions\x18\t \x03(\v2!.geogate.replication.wire.OpinionR\bopinions\"\xbd\x01\n" +
+	"\bopinions\x18\t \x03(\v2!.geogate.replication.wire.OpinionR\bopinions\x12?\n" +
+	"\x06epochs\x18\n" +
+	" \x03(\v2'.geogate.replication.wire.KeyspaceEpochR\x06epochs\x12\x18\n" +
+	"\alimited\x18\v \x01(\bR\alimited\"A\n" +
+	"\rKeyspaceEpoch\x12\x1a\n" +
+	"\bkeyspace\x18\x01 \x01(\tR\bkeyspace\x12\x14\n" +
+	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xbd\x01\n" +
 	"\aOpinion\x12\x0e\n" +
 	"\x02dc\x18\x01 \x01(\tR\x02dc\x12<\n" +
 	"\x05state\x18\x02 \x01(\x0e2&.geogate.replication.wire.OpinionStateR\x05state\x12-\n" +
@@ -2547,7 +3356,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x04Ping\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\xaa\x03\n" +
+	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\xeb\x03\n" +
 	"\x04Pong\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -2561,7 +3370,8 @@ const file_wire_proto_rawDesc = "" +
 	"\bverifies\x18\n" +
 	" \x01(\bR\bverifies\x12=\n" +
 	"\bopinions\x18\v \x03(\v2!.geogate.replication.wire.OpinionR\bopinions\x128\n" +
-	"\x05nodes\x18\f \x03(\v2\".geogate.replication.wire.EndpointR\x05nodes\"\xb6\x02\n" +
+	"\x05nodes\x18\f \x03(\v2\".geogate.replication.wire.EndpointR\x05nodes\x12?\n" +
+	"\x06epochs\x18\r \x03(\v2'.geogate.replication.wire.KeyspaceEpochR\x06epochs\"\xb6\x02\n" +
 	"\fFetchRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -2639,7 +3449,61 @@ const file_wire_proto_rawDesc = "" +
 	"\x06origin\x18\x04 \x01(\tR\x06origin\x12\x1a\n" +
 	"\brevision\x18\x05 \x01(\x03R\brevision\x12\x14\n" +
 	"\x05stamp\x18\x06 \x01(\x04R\x05stamp\x12\x16\n" +
-	"\x06system\x18\a \x01(\bR\x06system*\xe5\x01\n" +
+	"\x06system\x18\a \x01(\bR\x06system\"e\n" +
+	"\x0fRegisterRequest\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
+	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\x12\x18\n" +
+	"\acommand\x18\x04 \x01(\fR\acommand\"\xd1\x01\n" +
+	"\rRegisterReply\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
+	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\x12@\n" +
+	"\x06status\x18\x04 \x01(\x0e2(.geogate.replication.wire.RegisterStatusR\x06status\x12\x16\n" +
+	"\x06detail\x18\x05 \x01(\tR\x06detail\x12\x16\n" +
+	"\x06leader\x18\x06 \x01(\tR\x06leader\x12\x14\n" +
+	"\x05reply\x18\a \x01(\fR\x05reply\"\x81\x02\n" +
+	"\vCallRequest\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x18\n" +
+	"\asession\x18\x03 \x01(\x06R\asession\x12\x1a\n" +
+	"\bsequence\x18\x04 \x01(\x04R\bsequence\x12\x12\n" +
+	"\x04part\x18\x05 \x01(\rR\x04part\x12\x14\n" +
+	"\x05parts\x18\x06 \x01(\rR\x05parts\x12\x1f\n" +
+	"\vtotal_bytes\x18\a \x01(\x04R\n" +
+	"totalBytes\x12#\n" +
+	"\rtimeout_nanos\x18\b \x01(\x03R\ftimeoutNanos\x12\x12\n" +
+	"\x04data\x18\t \x01(\fR\x04data\x12\x14\n" +
+	"\x05asker\x18\n" +
+	" \x01(\x06R\x05asker\"n\n" +
+	"\x04Call\x12\x16\n" +
+	"\x06method\x18\x01 \x01(\tR\x06method\x12:\n" +
+	"\aheaders\x18\x02 \x03(\v2 .geogate.replication.wire.HeaderR\aheaders\x12\x12\n" +
+	"\x04body\x18\x03 \x01(\fR\x04body\"4\n" +
+	"\x06Header\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06values\x18\x02 \x03(\tR\x06values\"\xc8\x02\n" +
+	"\tCallReply\x12\x12\n" +
+	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
+	"\x02to\x18\x02 \x01(\tR\x02to\x12\x1a\n" +
+	"\bsequence\x18\x03 \x01(\x04R\bsequence\x12<\n" +
+	"\x06status\x18\x04 \x01(\x0e2$.geogate.replication.wire.CallStatusR\x06status\x12\x16\n" +
+	"\x06detail\x18\x05 \x01(\tR\x06detail\x12\x16\n" +
+	"\x06leader\x18\x06 \x01(\tR\x06leader\x12\x18\n" +
+	"\asession\x18\a \x01(\x06R\asession\x12\x12\n" +
+	"\x04part\x18\b \x01(\rR\x04part\x12\x14\n" +
+	"\x05parts\x18\t \x01(\rR\x05parts\x12\x1f\n" +
+	"\vtotal_bytes\x18\n" +
+	" \x01(\x04R\n" +
+	"totalBytes\x12\x12\n" +
+	"\x04data\x18\v \x01(\fR\x04data\x12\x14\n" +
+	"\x05asker\x18\f \x01(\x06R\x05asker\"\xa2\x01\n" +
+	"\x06Answer\x12<\n" +
+	"\btrailers\x18\x01 \x03(\v2 .geogate.replication.wire.HeaderR\btrailers\x12\x12\n" +
+	"\x04body\x18\x02 \x01(\fR\x04body\x12\x12\n" +
+	"\x04code\x18\x03 \x01(\rR\x04code\x12\x18\n" +
+	"\amessage\x18\x04 \x01(\tR\amessage\x12\x18\n" +
+	"\adetails\x18\x05 \x01(\fR\adetails*\xc5\x02\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rKIND_SHIPMENT\x10\x01\x12\f\n" +
@@ -2652,7 +3516,11 @@ const file_wire_proto_rawDesc = "" +
 	"\x10KIND_FETCH_REPLY\x10\b\x12\x17\n" +
 	"\x13KIND_VERIFY_REQUEST\x10\t\x12\x15\n" +
 	"\x11KIND_VERIFY_REPLY\x10\n" +
-	"*%\n" +
+	"\x12\x19\n" +
+	"\x15KIND_REGISTER_REQUEST\x10\v\x12\x17\n" +
+	"\x13KIND_REGISTER_REPLY\x10\f\x12\x15\n" +
+	"\x11KIND_CALL_REQUEST\x10\r\x12\x13\n" +
+	"\x0fKIND_CALL_REPLY\x10\x0e*%\n" +
 	"\x05Codec\x12\x0e\n" +
 	"\n" +
 	"CODEC_NONE\x10\x00\x12\f\n" +
@@ -2687,7 +3555,21 @@ const file_wire_proto_rawDesc = "" +
 	"\x12VERIFY_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tVERIFY_OK\x10\x01\x12\x15\n" +
 	"\x11VERIFY_NOT_LEADER\x10\x02\x12\x10\n" +
-	"\fVERIFY_RETRY\x10\x03B\x1aZ\x18geogate/replication/wireb\x06proto3"
+	"\fVERIFY_RETRY\x10\x03*~\n" +
+	"\x0eRegisterStatus\x12\x18\n" +
+	"\x14REGISTER_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vREGISTER_OK\x10\x01\x12\x17\n" +
+	"\x13REGISTER_NOT_LEADER\x10\x02\x12\x14\n" +
+	"\x10REGISTER_REFUSED\x10\x03\x12\x12\n" +
+	"\x0eREGISTER_RETRY\x10\x04*w\n" +
+	"\n" +
+	"CallStatus\x12\x14\n" +
+	"\x10CALL_UNSPECIFIED\x10\x00\x12\v\n" +
+	"\aCALL_OK\x10\x01\x12\x13\n" +
+	"\x0fCALL_NOT_LEADER\x10\x02\x12\x10\n" +
+	"\fCALL_SESSION\x10\x03\x12\x10\n" +
+	"\fCALL_REFUSED\x10\x04\x12\r\n" +
+	"\tCALL_LOST\x10\x05B\x1aZ\x18geogate/replication/wireb\x06proto3"
 
 var (
 	file_wire_proto_rawDescOnce sync.Once
@@ -2701,74 +3583,90 @@ func file_wire_proto_rawDescGZIP() []byte {
 	return file_wire_proto_rawDescData
 }
 
-var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_wire_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
+var file_wire_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_wire_proto_goTypes = []any{
-	(Kind)(0),              // 0: geogate.replication.wire.Kind
-	(Codec)(0),             // 1: geogate.replication.wire.Codec
-	(OpinionState)(0),      // 2: geogate.replication.wire.OpinionState
-	(SyncStatus)(0),        // 3: geogate.replication.wire.SyncStatus
-	(Source)(0),            // 4: geogate.replication.wire.Source
-	(FetchStatus)(0),       // 5: geogate.replication.wire.FetchStatus
-	(VerifyStatus)(0),      // 6: geogate.replication.wire.VerifyStatus
-	(*Signed)(nil),         // 7: geogate.replication.wire.Signed
-	(*Shipment)(nil),       // 8: geogate.replication.wire.Shipment
-	(*Part)(nil),           // 9: geogate.replication.wire.Part
-	(*Position)(nil),       // 10: geogate.replication.wire.Position
-	(*Watermark)(nil),      // 11: geogate.replication.wire.Watermark
-	(*Ack)(nil),            // 12: geogate.replication.wire.Ack
-	(*Opinion)(nil),        // 13: geogate.replication.wire.Opinion
-	(*SyncRequest)(nil),    // 14: geogate.replication.wire.SyncRequest
-	(*Endpoint)(nil),       // 15: geogate.replication.wire.Endpoint
-	(*SyncReply)(nil),      // 16: geogate.replication.wire.SyncReply
-	(*Ping)(nil),           // 17: geogate.replication.wire.Ping
-	(*Pong)(nil),           // 18: geogate.replication.wire.Pong
-	(*FetchRequest)(nil),   // 19: geogate.replication.wire.FetchRequest
-	(*SnapshotCursor)(nil), // 20: geogate.replication.wire.SnapshotCursor
-	(*FramesCursor)(nil),   // 21: geogate.replication.wire.FramesCursor
-	(*KeyCursor)(nil),      // 22: geogate.replication.wire.KeyCursor
-	(*FetchReply)(nil),     // 23: geogate.replication.wire.FetchReply
-	(*VerifyRequest)(nil),  // 24: geogate.replication.wire.VerifyRequest
-	(*BucketsQuery)(nil),   // 25: geogate.replication.wire.BucketsQuery
-	(*KeysQuery)(nil),      // 26: geogate.replication.wire.KeysQuery
-	(*VerifyReply)(nil),    // 27: geogate.replication.wire.VerifyReply
-	(*Touches)(nil),        // 28: geogate.replication.wire.Touches
-	(*KeyCopy)(nil),        // 29: geogate.replication.wire.KeyCopy
+	(Kind)(0),               // 0: geogate.replication.wire.Kind
+	(Codec)(0),              // 1: geogate.replication.wire.Codec
+	(OpinionState)(0),       // 2: geogate.replication.wire.OpinionState
+	(SyncStatus)(0),         // 3: geogate.replication.wire.SyncStatus
+	(Source)(0),             // 4: geogate.replication.wire.Source
+	(FetchStatus)(0),        // 5: geogate.replication.wire.FetchStatus
+	(VerifyStatus)(0),       // 6: geogate.replication.wire.VerifyStatus
+	(RegisterStatus)(0),     // 7: geogate.replication.wire.RegisterStatus
+	(CallStatus)(0),         // 8: geogate.replication.wire.CallStatus
+	(*Signed)(nil),          // 9: geogate.replication.wire.Signed
+	(*Shipment)(nil),        // 10: geogate.replication.wire.Shipment
+	(*Part)(nil),            // 11: geogate.replication.wire.Part
+	(*Position)(nil),        // 12: geogate.replication.wire.Position
+	(*Watermark)(nil),       // 13: geogate.replication.wire.Watermark
+	(*Ack)(nil),             // 14: geogate.replication.wire.Ack
+	(*KeyspaceEpoch)(nil),   // 15: geogate.replication.wire.KeyspaceEpoch
+	(*Opinion)(nil),         // 16: geogate.replication.wire.Opinion
+	(*SyncRequest)(nil),     // 17: geogate.replication.wire.SyncRequest
+	(*Endpoint)(nil),        // 18: geogate.replication.wire.Endpoint
+	(*SyncReply)(nil),       // 19: geogate.replication.wire.SyncReply
+	(*Ping)(nil),            // 20: geogate.replication.wire.Ping
+	(*Pong)(nil),            // 21: geogate.replication.wire.Pong
+	(*FetchRequest)(nil),    // 22: geogate.replication.wire.FetchRequest
+	(*SnapshotCursor)(nil),  // 23: geogate.replication.wire.SnapshotCursor
+	(*FramesCursor)(nil),    // 24: geogate.replication.wire.FramesCursor
+	(*KeyCursor)(nil),       // 25: geogate.replication.wire.KeyCursor
+	(*FetchReply)(nil),      // 26: geogate.replication.wire.FetchReply
+	(*VerifyRequest)(nil),   // 27: geogate.replication.wire.VerifyRequest
+	(*BucketsQuery)(nil),    // 28: geogate.replication.wire.BucketsQuery
+	(*KeysQuery)(nil),       // 29: geogate.replication.wire.KeysQuery
+	(*VerifyReply)(nil),     // 30: geogate.replication.wire.VerifyReply
+	(*Touches)(nil),         // 31: geogate.replication.wire.Touches
+	(*KeyCopy)(nil),         // 32: geogate.replication.wire.KeyCopy
+	(*RegisterRequest)(nil), // 33: geogate.replication.wire.RegisterRequest
+	(*RegisterReply)(nil),   // 34: geogate.replication.wire.RegisterReply
+	(*CallRequest)(nil),     // 35: geogate.replication.wire.CallRequest
+	(*Call)(nil),            // 36: geogate.replication.wire.Call
+	(*Header)(nil),          // 37: geogate.replication.wire.Header
+	(*CallReply)(nil),       // 38: geogate.replication.wire.CallReply
+	(*Answer)(nil),          // 39: geogate.replication.wire.Answer
 }
 var file_wire_proto_depIdxs = []int32{
 	0,  // 0: geogate.replication.wire.Signed.kind:type_name -> geogate.replication.wire.Kind
 	1,  // 1: geogate.replication.wire.Shipment.codec:type_name -> geogate.replication.wire.Codec
-	10, // 2: geogate.replication.wire.Ack.position:type_name -> geogate.replication.wire.Position
-	11, // 3: geogate.replication.wire.Ack.vector:type_name -> geogate.replication.wire.Watermark
-	13, // 4: geogate.replication.wire.Ack.opinions:type_name -> geogate.replication.wire.Opinion
-	2,  // 5: geogate.replication.wire.Opinion.state:type_name -> geogate.replication.wire.OpinionState
-	10, // 6: geogate.replication.wire.SyncRequest.position:type_name -> geogate.replication.wire.Position
-	3,  // 7: geogate.replication.wire.SyncReply.status:type_name -> geogate.replication.wire.SyncStatus
-	4,  // 8: geogate.replication.wire.SyncReply.source:type_name -> geogate.replication.wire.Source
-	11, // 9: geogate.replication.wire.SyncReply.vector:type_name -> geogate.replication.wire.Watermark
-	15, // 10: geogate.replication.wire.SyncReply.nodes:type_name -> geogate.replication.wire.Endpoint
-	11, // 11: geogate.replication.wire.Pong.vector:type_name -> geogate.replication.wire.Watermark
-	13, // 12: geogate.replication.wire.Pong.opinions:type_name -> geogate.replication.wire.Opinion
-	15, // 13: geogate.replication.wire.Pong.nodes:type_name -> geogate.replication.wire.Endpoint
-	20, // 14: geogate.replication.wire.FetchRequest.snapshot:type_name -> geogate.replication.wire.SnapshotCursor
-	21, // 15: geogate.replication.wire.FetchRequest.frames:type_name -> geogate.replication.wire.FramesCursor
-	22, // 16: geogate.replication.wire.FetchRequest.key:type_name -> geogate.replication.wire.KeyCursor
-	10, // 17: geogate.replication.wire.FramesCursor.position:type_name -> geogate.replication.wire.Position
-	5,  // 18: geogate.replication.wire.FetchReply.status:type_name -> geogate.replication.wire.FetchStatus
-	11, // 19: geogate.replication.wire.FetchReply.vector:type_name -> geogate.replication.wire.Watermark
-	25, // 20: geogate.replication.wire.VerifyRequest.buckets:type_name -> geogate.replication.wire.BucketsQuery
-	26, // 21: geogate.replication.wire.VerifyRequest.keys:type_name -> geogate.replication.wire.KeysQuery
-	11, // 22: geogate.replication.wire.BucketsQuery.held:type_name -> geogate.replication.wire.Watermark
-	6,  // 23: geogate.replication.wire.VerifyReply.status:type_name -> geogate.replication.wire.VerifyStatus
-	11, // 24: geogate.replication.wire.VerifyReply.held:type_name -> geogate.replication.wire.Watermark
-	11, // 25: geogate.replication.wire.VerifyReply.reach:type_name -> geogate.replication.wire.Watermark
-	28, // 26: geogate.replication.wire.VerifyReply.touches:type_name -> geogate.replication.wire.Touches
-	29, // 27: geogate.replication.wire.VerifyReply.keys:type_name -> geogate.replication.wire.KeyCopy
-	28, // [28:28] is the sub-list for method output_type
-	28, // [28:28] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	12, // 2: geogate.replication.wire.Ack.position:type_name -> geogate.replication.wire.Position
+	13, // 3: geogate.replication.wire.Ack.vector:type_name -> geogate.replication.wire.Watermark
+	16, // 4: geogate.replication.wire.Ack.opinions:type_name -> geogate.replication.wire.Opinion
+	15, // 5: geogate.replication.wire.Ack.epochs:type_name -> geogate.replication.wire.KeyspaceEpoch
+	2,  // 6: geogate.replication.wire.Opinion.state:type_name -> geogate.replication.wire.OpinionState
+	12, // 7: geogate.replication.wire.SyncRequest.position:type_name -> geogate.replication.wire.Position
+	3,  // 8: geogate.replication.wire.SyncReply.status:type_name -> geogate.replication.wire.SyncStatus
+	4,  // 9: geogate.replication.wire.SyncReply.source:type_name -> geogate.replication.wire.Source
+	13, // 10: geogate.replication.wire.SyncReply.vector:type_name -> geogate.replication.wire.Watermark
+	18, // 11: geogate.replication.wire.SyncReply.nodes:type_name -> geogate.replication.wire.Endpoint
+	13, // 12: geogate.replication.wire.Pong.vector:type_name -> geogate.replication.wire.Watermark
+	16, // 13: geogate.replication.wire.Pong.opinions:type_name -> geogate.replication.wire.Opinion
+	18, // 14: geogate.replication.wire.Pong.nodes:type_name -> geogate.replication.wire.Endpoint
+	15, // 15: geogate.replication.wire.Pong.epochs:type_name -> geogate.replication.wire.KeyspaceEpoch
+	23, // 16: geogate.replication.wire.FetchRequest.snapshot:type_name -> geogate.replication.wire.SnapshotCursor
+	24, // 17: geogate.replication.wire.FetchRequest.frames:type_name -> geogate.replication.wire.FramesCursor
+	25, // 18: geogate.replication.wire.FetchRequest.key:type_name -> geogate.replication.wire.KeyCursor
+	12, // 19: geogate.replication.wire.FramesCursor.position:type_name -> geogate.replication.wire.Position
+	5,  // 20: geogate.replication.wire.FetchReply.status:type_name -> geogate.replication.wire.FetchStatus
+	13, // 21: geogate.replication.wire.FetchReply.vector:type_name -> geogate.replication.wire.Watermark
+	28, // 22: geogate.replication.wire.VerifyRequest.buckets:type_name -> geogate.replication.wire.BucketsQuery
+	29, // 23: geogate.replication.wire.VerifyRequest.keys:type_name -> geogate.replication.wire.KeysQuery
+	13, // 24: geogate.replication.wire.BucketsQuery.held:type_name -> geogate.replication.wire.Watermark
+	6,  // 25: geogate.replication.wire.VerifyReply.status:type_name -> geogate.replication.wire.VerifyStatus
+	13, // 26: geogate.replication.wire.VerifyReply.held:type_name -> geogate.replication.wire.Watermark
+	13, // 27: geogate.replication.wire.VerifyReply.reach:type_name -> geogate.replication.wire.Watermark
+	31, // 28: geogate.replication.wire.VerifyReply.touches:type_name -> geogate.replication.wire.Touches
+	32, // 29: geogate.replication.wire.VerifyReply.keys:type_name -> geogate.replication.wire.KeyCopy
+	7,  // 30: geogate.replication.wire.RegisterReply.status:type_name -> geogate.replication.wire.RegisterStatus
+	37, // 31: geogate.replication.wire.Call.headers:type_name -> geogate.replication.wire.Header
+	8,  // 32: geogate.replication.wire.CallReply.status:type_name -> geogate.replication.wire.CallStatus
+	37, // 33: geogate.replication.wire.Answer.trailers:type_name -> geogate.replication.wire.Header
+	34, // [34:34] is the sub-list for method output_type
+	34, // [34:34] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
@@ -2776,12 +3674,12 @@ func file_wire_proto_init() {
 	if File_wire_proto != nil {
 		return
 	}
-	file_wire_proto_msgTypes[12].OneofWrappers = []any{
+	file_wire_proto_msgTypes[13].OneofWrappers = []any{
 		(*FetchRequest_Snapshot)(nil),
 		(*FetchRequest_Frames)(nil),
 		(*FetchRequest_Key)(nil),
 	}
-	file_wire_proto_msgTypes[17].OneofWrappers = []any{
+	file_wire_proto_msgTypes[18].OneofWrappers = []any{
 		(*VerifyRequest_Buckets)(nil),
 		(*VerifyRequest_Keys)(nil),
 	}
@@ -2790,8 +3688,8 @@ func file_wire_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_wire_proto_rawDesc), len(file_wire_proto_rawDesc)),
-			NumEnums:      7,
-			NumMessages:   23,
+			NumEnums:      9,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

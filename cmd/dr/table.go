@@ -1,0 +1,98 @@
+package dr
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"geogate/gateway/admin"
+	"geogate/replication"
+	"geogate/replication/registrar"
+)
+
+const unknown = "?"
+
+// StatusRows is the table of `geogate dr status`.
+func StatusRows(r *admin.HomesReport) [][]string {
+	out := [][]string{{"KEYSPACE", "HOME", "EPOCH", "LEASE", "PEER", "HEALTH", "LAG", "BYTES", "AGE", "STATE"}}
+	for _, k := range r.Keyspaces {
+		lease, state := unknown, "open here"
+		if k.Lease != nil {
+			lease = fmt.Sprintf("%.1fs", *k.Lease)
+		}
+		if !k.Open {
+			state = k.Why
+		}
+		if n := len(k.Moves); n > 0 && k.Moves[n-1].Result == "" {
+			state = describe(k.Moves[n-1])
+		}
+		name, home, epoch := strconv.Quote(k.Keyspace), orNone(k.Home), strconv.FormatUint(k.Epoch, 10)
+		if k.Forced {
+			epoch += " (forced)"
+		}
+		for i, p := range k.Peers {
+			lag := []string{p.DC, p.Health, num(p.Txns), num(p.Bytes), sec(p.Age)}
+			if p.Witness {
+				lag[2], lag[3], lag[4] = "witness", "-", "-"
+			}
+			row := append([]string{name, home, epoch, lease}, lag...)
+			out = append(out, append(row, state))
+			if i == 0 {
+				name, home, epoch, lease, state = "", "", "", "", ""
+			}
+		}
+		if len(k.Peers) == 0 {
+			out = append(out, []string{name, home, epoch, lease, "-", "-", "-", "-", "-", state})
+		}
+	}
+	return out
+}
+
+// MoveRows is the table of a move that has ended.
+func MoveRows(m registrar.MoveStatus) [][]string {
+	took := unknown
+	if !m.DecidedAt.IsZero() {
+		took = m.DecidedAt.Sub(m.Began).Round(1e6).String()
+	}
+	return [][]string{
+		{"KEYSPACE", "KIND", "FROM", "TO", "HOME", "EPOCH", "RESULT", "TOOK"},
+		{strconv.Quote(m.Keyspace), string(m.Kind), orNone(m.From), m.To, orNone(m.Home), strconv.FormatUint(m.Decided, 10), m.Result, took},
+	}
+}
+
+// LedgerRows is what a failover would lose.
+func LedgerRows(l *replication.Ledger) [][]string {
+	kind := "failover"
+	if l.Forced {
+		kind = "forced failover"
+	}
+	out := [][]string{
+		{kind, fmt.Sprintf("of %q from %s (epoch %d) to %s", l.Keyspace, orNone(l.Home), l.Epoch, l.To)},
+		{"heard from", fmt.Sprintf("%s; %d needed", strings.Join(l.Reached, ", "), l.Needed)},
+		{"kept", fmt.Sprintf("up to revision %d, which %s has", l.Kept, l.KeptBy)},
+		{"home's head", num(l.Head) + ", told " + sec(l.HeadAge) + " ago"},
+		{"lost, known of", "at most " + num(l.AtMost) + " transactions"},
+		{"lost, exactly", num(l.Txns) + " transactions, " + num(l.Bytes) + " bytes, the oldest " + sec(l.Oldest) + " old"},
+	}
+	for _, k := range l.Keys {
+		out = append(out, []string{"lost key", strconv.Quote(k)})
+	}
+	for _, n := range l.Notes {
+		out = append(out, []string{"note", n})
+	}
+	return out
+}
+
+func num(n *int64) string {
+	if n == nil {
+		return unknown
+	}
+	return strconv.FormatInt(*n, 10)
+}
+
+func sec(f *float64) string {
+	if f == nil {
+		return unknown
+	}
+	return fmt.Sprintf("%.3gs", *f)
+}

@@ -1,0 +1,61 @@
+package registrar
+
+// Status is the state of a keyspace's register at this datacenter.
+type Status struct {
+	Keyspace    string   `json:"keyspace"`
+	Home        string   `json:"home"` // empty in epoch 0
+	Incarnation string   `json:"home_life,omitempty"`
+	Epoch       uint64   `json:"epoch"`
+	Forced      bool     `json:"forced,omitempty"` // by an operator, and not confirmed by a majority yet
+	Open        bool     `json:"open"`             // this datacenter is home and takes writes
+	Reading     bool     `json:"reading"`
+	Why         string   `json:"why,omitempty"` // not
+	Lease       *float64 `json:"lease_seconds"` // how much longer the home holds it; nil where none is held or known
+	Fenced      string   `json:"fenced,omitempty"`
+	Draining    bool     `json:"draining,omitempty"`
+	Barred      bool     `json:"barred,omitempty"` // this acceptor lost its past and does not vote yet
+	Diverged    string   `json:"diverged,omitempty"`
+	Past        []Past   `json:"past,omitempty"` // earlier epochs whose writes some datacenter may lack
+}
+
+// Past is an earlier tenure.
+type Past struct {
+	Epoch uint64 `json:"epoch"`
+	Home  string `json:"home"`
+	Cut   int64  `json:"cut"`
+	Have  int64  `json:"have"` // applied here
+}
+
+// Status is the state of a keyspace at this moment.
+func (r *Registrar) Status(keyspace string) Status {
+	k := r.keepers[keyspace]
+	if k == nil {
+		return Status{Keyspace: keyspace, Why: r.Standing(keyspace).Why}
+	}
+	reg, s := k.register(), k.standing()
+	v := reg.State.Decided
+	out := Status{
+		Keyspace: keyspace, Home: v.Home.DC, Epoch: v.Epoch, Forced: v.Forced, Open: s.Here, Reading: s.Reading, Why: s.Why,
+		Draining: reg.State.Draining, Barred: reg.State.Barred > v.Epoch+1,
+	}
+	if v.Epoch > 0 {
+		out.Incarnation = v.Home.String()
+	}
+	if reg.State.Fenced() {
+		out.Fenced = "by ballot " + reg.State.Promised.String()
+		if reg.State.Vote.Value.Epoch != 0 {
+			out.Fenced += ", voted for " + reg.State.Vote.Value.Home.DC
+		}
+	}
+	if !s.Until.IsZero() {
+		left := s.Until.Sub(r.cfg.Clock()).Seconds()
+		out.Lease = &left
+	}
+	for _, t := range v.Past {
+		out.Past = append(out.Past, Past{Epoch: t.Epoch, Home: t.Home.DC, Cut: t.Cut, Have: r.cfg.Acceptor.AppliedOf(t.Home)})
+	}
+	k.mu.Lock()
+	out.Diverged = k.diverged
+	k.mu.Unlock()
+	return out
+}
