@@ -22,7 +22,7 @@ func newDR() *cobra.Command {
 		Long: "dr is for disasters and for the drills before them. A switchover loses nothing and needs the home; a\n" +
 			"failover needs a majority of the datacenters and is run at the one that is to become the home; with\n" +
 			"--force it needs nobody and loses what that datacenter does not have.",
-	}, newDRStatus(), newDRSwitchover(), newDRFailover(), newDRFailback(), newDRAbort(), newDRQuarantine())
+	}, newDRStatus(), newDRSwitchover(), newDRFailover(), newDRFailback(), newDRAbort(), newDRQuarantine(), newDrill())
 }
 
 func newDRStatus() *cobra.Command {
