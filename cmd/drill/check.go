@@ -13,8 +13,7 @@ import (
 const (
 	checkPage   = 1000 // keys read at a time
 	checkPause  = 500 * time.Millisecond
-	settleTime  = 5 * time.Second // in which a node that does not lead its datacenter may still apply
-	maxLostKeys = 20              // that a report names
+	maxLostKeys = 20 // that a report names
 )
 
 // check looks for every acknowledged write in every datacenter, proves the data to be equal, and removes the probes'
@@ -69,9 +68,9 @@ func (d *drill) lost(ctx context.Context) ([]string, error) {
 	return out, nil
 }
 
-// lostIn looks again for a moment: the asked node may be behind its datacenter's leader.
+// lostIn looks again for a moment: the asked node may apply later than its datacenter's leader.
 func (d *drill) lostIn(ctx context.Context, s *site) ([]string, error) {
-	deadline := time.Now().Add(settleTime)
+	deadline := time.Now().Add(settle)
 	for {
 		have, err := d.read(ctx, s)
 		if err != nil {

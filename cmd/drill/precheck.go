@@ -4,9 +4,29 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
+
+// settle is how long a cluster may take to be well; what was just started or healed takes a moment.
+const settle = 5 * time.Second
+
+// patientPrecheck looks again for a moment before it says no.
+func (d *drill) patientPrecheck(ctx context.Context) []string {
+	deadline := time.Now().Add(settle)
+	for {
+		reasons := d.precheck(ctx)
+		if len(reasons) == 0 || d.cfg.Anyway || time.Now().After(deadline) {
+			return reasons
+		}
+		select {
+		case <-time.After(watchInterval):
+		case <-ctx.Done():
+			return append(reasons, ctx.Err().Error())
+		}
+	}
+}
 
 // precheck is why no drill should begin now; empty when all is well. It also learns where the home is, and how a dev
 // cluster stands.
@@ -71,6 +91,7 @@ func (d *drill) homesUnwell(ctx context.Context) (reasons []string) {
 		return nil
 	}
 	open := false
+	d.home = ""
 	for _, s := range d.sites {
 		k, err := s.keyspace(ctx, d.keyspace.Prefix)
 		if err != nil {

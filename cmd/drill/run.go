@@ -85,7 +85,7 @@ func prepare(ctx context.Context, cfg Config) (_ *drill, err error) {
 		}
 	}()
 	cfg.Progress("looking whether the cluster is in a state for a drill")
-	reasons := d.precheck(ctx)
+	reasons := d.patientPrecheck(ctx)
 	if err := d.scenario.resolve(d.dcs, d.home); err != nil {
 		return nil, err
 	}
