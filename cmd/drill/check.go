@@ -50,8 +50,9 @@ func (d *drill) check(ctx context.Context, r *Report) (problems []string) {
 // lost are the keys of acknowledged writes that a datacenter does not have, or not with what was written.
 func (d *drill) lost(ctx context.Context) ([]string, error) {
 	missing := map[string]bool{}
+	deadline := time.Now().Add(settle)
 	for _, s := range d.sites {
-		keys, err := d.lostIn(ctx, s)
+		keys, err := d.lostIn(ctx, s, deadline)
 		if err != nil {
 			return nil, fmt.Errorf("read the keys in %s: %w", s.name, err)
 		}
@@ -68,9 +69,8 @@ func (d *drill) lost(ctx context.Context) ([]string, error) {
 	return out, nil
 }
 
-// lostIn looks again for a moment: the asked node may apply later than its datacenter's leader.
-func (d *drill) lostIn(ctx context.Context, s *site) ([]string, error) {
-	deadline := time.Now().Add(settle)
+// lostIn looks again until the deadline: the asked node may apply later than its datacenter's leader.
+func (d *drill) lostIn(ctx context.Context, s *site, deadline time.Time) ([]string, error) {
 	for {
 		have, err := d.read(ctx, s)
 		if err != nil {

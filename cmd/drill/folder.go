@@ -166,6 +166,19 @@ func (f Folder) List(now time.Time) (*List, error) {
 	return out, nil
 }
 
+// Last is the newest drill; nil without one.
+func (l *List) Last() *Summary {
+	if len(l.Drills) == 0 {
+		return nil
+	}
+	return &l.Drills[0]
+}
+
+// String is the drill in a line.
+func (s *Summary) String() string {
+	return fmt.Sprintf("%s of %s, %s: %s", s.Scenario, s.Cluster, s.Started.UTC().Format(time.RFC3339), verdict(s.Passed))
+}
+
 // Rows is the list as a table.
 func (l *List) Rows() [][]string {
 	out := [][]string{{"ID", "SCENARIO", "CLUSTER", "STARTED", "TOOK", "RESULT"}}

@@ -54,7 +54,9 @@ func TestGaugeLeavesOutWhatTheDrillDid(t *testing.T) {
 }
 
 func TestRecoveryTime(t *testing.T) {
-	ok := func(began, now float64, dc int, origin string) attempt { return attempt{at(began), at(now), dc, origin} }
+	ok := func(began, now float64, dc int, origin string) attempt {
+		return attempt{at(began), at(now), dc, origin}
+	}
 	bad := func(began, now float64, dc int) attempt { return attempt{at(began), at(now), dc, ""} }
 	far := at(100)
 	for name, c := range map[string]struct {
