@@ -124,9 +124,7 @@ func (b *book) saw(dc int, now time.Time, newest map[[2]int]int64) {
 			worst = max(worst, ring.age(newest[at], now))
 		}
 	}
-	if !b.gauges[dc].excused {
-		b.stale[dc] = max(b.stale[dc], worst)
-	}
+	b.stale[dc] = max(b.stale[dc], worst) // also of a datacenter that has just come back: it answers
 	b.line.stale(now.Sub(b.start), dc, worst)
 }
 

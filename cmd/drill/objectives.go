@@ -18,7 +18,7 @@ const (
 
 // judge compares the figures of a report with the objectives.
 func (o *Objectives) judge(r *Report) (out []Objective) {
-	bound := func(name string, limit *Duration, measured *float64, unknown bool) {
+	bound := func(name string, limit *time.Duration, measured *float64, unknown bool) {
 		if limit != nil {
 			out = append(out, Objective{name, limit.Seconds(), measured, met(measured, limit.Seconds(), unknown)})
 		}
@@ -61,7 +61,7 @@ const abortFloor = 5 * time.Second
 func (o *Objectives) hopeless(factor int, pause, window time.Duration) string {
 	for _, x := range []struct {
 		name  string
-		limit *Duration
+		limit *time.Duration
 		is    time.Duration
 	}{{objectivePause, o.WritePause, pause}, {objectiveWindow, o.ErrorWindow, window}} {
 		if x.limit != nil && x.is > *x.limit*time.Duration(factor) && x.is > *x.limit+abortFloor {

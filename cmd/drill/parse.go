@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"geogate/cmd/dev"
 	"geogate/configs"
@@ -171,7 +172,7 @@ func (l *Link) check(path string, report reporter) {
 func (o *Objectives) check(report reporter) {
 	for _, d := range []struct {
 		key   string
-		limit *Duration
+		limit *time.Duration
 	}{
 		{"write_pause", o.WritePause}, {"error_window", o.ErrorWindow}, {"detect", o.Detect}, {"rto", o.RTO}, {"stale_reads", o.StaleReads},
 	} {

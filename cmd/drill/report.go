@@ -66,8 +66,8 @@ const (
 	outcomeSkipped = "skipped"
 )
 
-// Endpoint is what the clients of one datacenter saw. Times at which the drill had it down do not count, but for
-// the numbers of writes.
+// Endpoint is what the clients of one datacenter saw. Times at which the drill had it down do not count for
+// pauses and error windows.
 type Endpoint struct {
 	DC            string   `json:"dc"`
 	Acknowledged  int      `json:"acknowledged"`

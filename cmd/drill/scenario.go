@@ -10,42 +10,39 @@ import (
 
 // Scenario is what a drill does and what it must meet. README.md is its reference.
 type Scenario struct {
-	Name        string     `yaml:"name" json:"name"`
-	Description string     `yaml:"description" json:"description"`
-	Prefix      string     `yaml:"prefix" json:"prefix"` // of the probes' keys; its keyspace is the one that moves
-	Load        Load       `yaml:"load" json:"load"`
-	TimeLimit   Duration   `yaml:"time_limit" json:"time_limit"` // of the steps together
-	StepLimit   Duration   `yaml:"step_limit" json:"step_limit"` // of one step that waits for something
-	AbortFactor int        `yaml:"abort_factor" json:"abort_factor"`
-	Steps       []Step     `yaml:"steps" json:"steps"`
-	Objectives  Objectives `yaml:"objectives" json:"objectives"`
+	Name        string        `yaml:"name"`
+	Description string        `yaml:"description"`
+	Prefix      string        `yaml:"prefix"` // of the probes' keys; its keyspace is the one that moves
+	Load        Load          `yaml:"load"`
+	TimeLimit   time.Duration `yaml:"time_limit"` // of the steps together
+	StepLimit   time.Duration `yaml:"step_limit"` // of one step that waits for something
+	AbortFactor int           `yaml:"abort_factor"`
+	Steps       []Step        `yaml:"steps"`
+	Objectives  Objectives    `yaml:"objectives"`
 }
-
-// Duration is a time in YAML as elsewhere, and in JSON too.
-type Duration = time.Duration
 
 // Load is what the probes do in each datacenter.
 type Load struct {
-	Writers int      `yaml:"writers" json:"writers"` // clients that write
-	Readers int      `yaml:"readers" json:"readers"` // clients that look for other datacenters' writes
-	Rate    int      `yaml:"rate" json:"rate"`       // writes a second, of all its writers together
-	Policy  string   `yaml:"policy" json:"policy"`   // "" is the keyspace's
-	Timeout Duration `yaml:"timeout" json:"timeout"` // of one write
+	Writers int           `yaml:"writers" json:"writers"`    // clients that write
+	Readers int           `yaml:"readers" json:"readers"`    // clients that look for other datacenters' writes
+	Rate    int           `yaml:"rate" json:"rate"`          // writes a second, of all its writers together
+	Policy  string        `yaml:"policy" json:"policy"`      // "" is the keyspace's
+	Timeout time.Duration `yaml:"timeout" json:"timeout_ns"` // of one write
 }
 
 // Step does one thing: exactly one of its fields is set.
 type Step struct {
-	Switchover Move     `yaml:"switchover"`
-	Failover   Move     `yaml:"failover"`
-	Stop       string   `yaml:"stop"`
-	Kill       string   `yaml:"kill"`
-	Start      string   `yaml:"start"`
-	Cut        Pair     `yaml:"cut"`
-	Link       Link     `yaml:"link"`
-	Heal       string   `yaml:"heal"`
-	Wait       Duration `yaml:"wait"`
-	WaitFor    string   `yaml:"wait_for"`
-	Verify     string   `yaml:"verify"`
+	Switchover Move          `yaml:"switchover"`
+	Failover   Move          `yaml:"failover"`
+	Stop       string        `yaml:"stop"`
+	Kill       string        `yaml:"kill"`
+	Start      string        `yaml:"start"`
+	Cut        Pair          `yaml:"cut"`
+	Link       Link          `yaml:"link"`
+	Heal       string        `yaml:"heal"`
+	Wait       time.Duration `yaml:"wait"`
+	WaitFor    string        `yaml:"wait_for"`
+	Verify     string        `yaml:"verify"`
 }
 
 // Move is where a home goes.
@@ -61,22 +58,22 @@ type Pair struct {
 
 // Link is a change of a link; what is nil stays.
 type Link struct {
-	A         string    `yaml:"a"`
-	B         string    `yaml:"b"`
-	RTT       *Duration `yaml:"rtt"`
-	Bandwidth string    `yaml:"bandwidth"` // a second, such as 1MB; 0 is no limit
-	Loss      string    `yaml:"loss"`
+	A         string         `yaml:"a"`
+	B         string         `yaml:"b"`
+	RTT       *time.Duration `yaml:"rtt"`
+	Bandwidth string         `yaml:"bandwidth"` // a second, such as 1MB; 0 is no limit
+	Loss      string         `yaml:"loss"`
 }
 
 // Objectives are the bounds that a drill must meet; nil is none, but for the lost writes, where nil is 0.
 type Objectives struct {
-	WritePause       *Duration `yaml:"write_pause"`
-	ErrorWindow      *Duration `yaml:"error_window"`
-	Detect           *Duration `yaml:"detect"`
-	RTO              *Duration `yaml:"rto"`
-	StaleReads       *Duration `yaml:"stale_reads"`
-	AcknowledgedLost *int      `yaml:"acknowledged_lost"`
-	AtRisk           *int      `yaml:"at_risk"`
+	WritePause       *time.Duration `yaml:"write_pause"`
+	ErrorWindow      *time.Duration `yaml:"error_window"`
+	Detect           *time.Duration `yaml:"detect"`
+	RTO              *time.Duration `yaml:"rto"`
+	StaleReads       *time.Duration `yaml:"stale_reads"`
+	AcknowledgedLost *int           `yaml:"acknowledged_lost"`
+	AtRisk           *int           `yaml:"at_risk"`
 }
 
 // What wait_for waits for.
