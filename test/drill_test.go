@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	"go.uber.org/zap"
 
 	"geogate/cmd/dev"
+	"geogate/cmd/dr"
 	"geogate/cmd/drill"
 	"geogate/configs"
 	"geogate/test/cluster"
@@ -247,12 +249,17 @@ func TestDrillMovesAHome(t *testing.T) {
 	c := cluster.Start(t, canary)
 	d := &drills{}
 	d.dir, _ = workdir(t)
+	t.Run("there and back", func(t *testing.T) { d.thereAndBack(t, c) })
+	t.Run("an interrupted drill moves the home back", func(t *testing.T) { d.interruptAway(t, c) })
+}
+
+func (d *drills) thereAndBack(t *testing.T, c *cluster.Cluster) {
 	r, code, _ := d.run(t, "switchover-and-back", "--config", c.File())
 	if r == nil || code != 0 || !r.Passed {
 		t.Fatalf("exit %d, %+v", code, r)
 	}
 	if *r.AcknowledgedLost != 0 || !r.Verified || r.Acknowledged < 100 || r.Mode != configs.SingleWriter {
-		t.Errorf("measured %+v", r)
+		t.Errorf("measured %d acknowledged, lost %v, verified %t, mode %s", r.Acknowledged, *r.AcknowledgedLost, r.Verified, r.Mode)
 	}
 	moves := 0
 	for _, e := range r.Events {
@@ -262,6 +269,32 @@ func TestDrillMovesAHome(t *testing.T) {
 	}
 	if moves < 2 {
 		t.Errorf("the home has moved %d times, want there and back; events: %+v", moves, r.Events)
+	}
+}
+
+// interruptAway sends SIGINT as soon as the home is elsewhere.
+func (d *drills) interruptAway(t *testing.T, c *cluster.Cluster) {
+	home := func() string {
+		us, _ := c.Topology.Datacenter("us-east")
+		r, err := dr.Client{Endpoint: us.Nodes[0].Admin}.Status(t.Context())
+		if err != nil || len(r.Keyspaces) != 1 {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		return r.Keyspaces[0].Home
+	}
+	cmd, end := d.command(t, d.scenario(t, "name: away\nsteps:\n  - switchover: {to: ap-south}\n  - wait: 1m\n"), "--config", c.File())
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for home() != "ap-south" {
+		runtime.Gosched()
+	}
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	r, code, _ := end()
+	if r == nil || code != 1 || r.Passed || len(r.Problems) != 1 || !strings.Contains(r.Aborted, "told to stop") || home() != "us-east" {
+		t.Errorf("the home is %s; exit %d, %+v", home(), code, r)
 	}
 }
 

@@ -24,14 +24,18 @@ func (d *drill) undo(ctx context.Context) (problems []string) {
 	if wait {
 		try("wait for healthy", "see `geogate status`", func(ctx context.Context) error { return d.waitFor(ctx, untilHealthy) })
 	}
-	if !d.moved || d.home == "" || d.currentHome(ctx) == d.home {
+	if !d.moved || d.home == "" {
+		return problems
+	}
+	// A move that was begun goes on without the command.
+	if d.unsettled(ctx) != "" {
+		try("wait for the home", "see `geogate dr status`", func(ctx context.Context) error { return d.waitUntil(ctx, "settled", d.unsettled) })
+	}
+	if d.currentHome(ctx) == d.home {
 		return problems
 	}
 	try("switchover to "+d.home, fmt.Sprintf("move it with `geogate dr switchover --keyspace %s --to %s`", d.keyspace.Prefix, d.home),
 		func(ctx context.Context) error {
-			if err := d.waitFor(ctx, untilHome); err != nil {
-				return err
-			}
 			if err := d.switchover(ctx, d.home); err != nil {
 				return err
 			}

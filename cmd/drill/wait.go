@@ -25,6 +25,11 @@ func (d *drill) waitFor(ctx context.Context, what string) error {
 		heads := d.book.head()
 		missing = func(context.Context) string { return d.behind(heads) }
 	}
+	return d.waitUntil(ctx, what, missing)
+}
+
+// waitUntil waits until nothing is missing, for the scenario's step limit.
+func (d *drill) waitUntil(ctx context.Context, what string, missing func(context.Context) string) error {
 	limit, cancel := context.WithTimeout(ctx, d.scenario.StepLimit)
 	defer cancel()
 	tick := time.NewTicker(watchInterval)
@@ -104,4 +109,23 @@ func (d *drill) homeless(ctx context.Context) string {
 		}
 	}
 	return why
+}
+
+// unsettled says why it is not known yet where the home will be: it is being moved, or there is none.
+func (d *drill) unsettled(ctx context.Context) string {
+	for _, s := range d.sites {
+		if d.down[s.name] {
+			continue
+		}
+		k, err := s.keyspace(ctx, d.keyspace.Prefix)
+		if err != nil {
+			return err.Error()
+		}
+		for _, m := range k.Moves {
+			if m.Result == "" && m.Decided == 0 {
+				return fmt.Sprintf("%s is moving the home to %s: %s", s.name, m.To, m.Phase)
+			}
+		}
+	}
+	return d.homeless(ctx)
 }
