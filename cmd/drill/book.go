@@ -10,10 +10,11 @@ import (
 	"geogate/replication/policy"
 )
 
-// write is an acknowledged put of a key that is written once.
+// write is an acknowledged one: a put of a key that is written once, or with counter set one that raised a counter.
 type write struct {
 	dc, writer, seq int
 	made            int64 // its value
+	counter         bool
 	origin          string
 	revision        int64
 	alone           bool // acknowledged by its origin alone
@@ -93,6 +94,7 @@ func (b *book) raised(o outcome, counter string, value int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.ackedLocked(o)
+	b.writes = append(b.writes, write{counter: true, origin: o.token.Origin, revision: o.token.Revision, alone: len(o.ackedBy) <= 1})
 	t := b.counters[counter]
 	if t == nil {
 		t = &tally{acked: map[int64]bool{}}

@@ -114,6 +114,9 @@ func (b *book) lost(have map[string]string) (out []string) {
 	defer b.mu.Unlock()
 	for i := range b.writes {
 		w := &b.writes[i]
+		if w.counter {
+			continue // below
+		}
 		key := b.key(w.dc, w.writer, w.seq)
 		if have[key] != strconv.FormatInt(w.made, 10) {
 			out = append(out, key)

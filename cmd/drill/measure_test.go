@@ -129,6 +129,7 @@ func aBook(single bool) (*book, map[string]string) {
 	o.token.Revision, o.ackedBy = 8, []string{"a", "b"}
 	b.put(o, 0, 2, 222)
 	b.raised(o, b.counterKey(0, 0), 1)
+	o.token.Revision, o.ackedBy = 9, []string{"a"}
 	b.raised(o, b.counterKey(0, 0), 2)
 	return b, map[string]string{
 		b.key(0, 0, 1): "111", b.key(0, 0, 2): "222", b.counterKey(0, 0): "2",
@@ -184,14 +185,18 @@ func TestWritesAtRisk(t *testing.T) {
 		return n
 	}
 	b.risk("b", 0)
-	b.risk("a", 7)
+	b.risk("a", 9)
 	if n := count(); n != 0 {
 		t.Errorf("%d writes at risk, and the others have all", n)
 	}
-	b.risk("a", 6)
-	b.risk("a", 6) // twice the same write
+	b.risk("a", 8)
 	if n := count(); n != 1 {
-		t.Errorf("%d writes at risk, want the one that was acknowledged by a alone", n)
+		t.Errorf("%d writes at risk, want the one that raised the counter", n)
+	}
+	b.risk("a", 6)
+	b.risk("a", 6) // twice the same writes
+	if n := count(); n != 2 {
+		t.Errorf("%d writes at risk, want the two that were acknowledged by a alone", n)
 	}
 }
 
