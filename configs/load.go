@@ -37,11 +37,11 @@ func Load(path string) (*Topology, error) {
 // Parse is [Load] for content that was read already; name stands for the file in messages. Relative paths
 // stay as they are.
 func Parse(name string, data []byte) (*Topology, error) {
-	root, problems := document(name, data)
+	root, problems := document(name, data, topologySheet)
 	if len(problems) > 0 {
 		return nil, problems.err()
 	}
-	s := &strict{file: name, at: map[string]place{}, bad: map[string]bool{}}
+	s := newStrict(name, topologyType)
 	settings := s.mapping(root, topologyType, "")
 
 	v := viper.New()
@@ -53,9 +53,7 @@ func Parse(name string, data []byte) (*Topology, error) {
 	}
 	t := Default()
 	err := v.Unmarshal(t, func(c *mapstructure.DecoderConfig) {
-		c.TagName = "yaml"
-		c.DecodeHook = mapstructure.ComposeDecodeHookFunc(
-			mapstructure.StringToTimeDurationHookFunc(), mapstructure.TextUnmarshallerHookFunc())
+		*c = *decoding(c.Result)
 	})
 	if err != nil { // what the walk let through always fits
 		return nil, fmt.Errorf("decode the settings of %s: %w", name, err)
@@ -66,7 +64,7 @@ func Parse(name string, data []byte) (*Topology, error) {
 }
 
 // document is the root mapping of a file that holds exactly one YAML document.
-func document(name string, data []byte) (*yaml.Node, Problems) {
+func document(name string, data []byte, kind sheet) (*yaml.Node, Problems) {
 	fail := func(line int, format string, args ...any) (*yaml.Node, Problems) {
 		return nil, Problems{{File: name, Line: line, Message: fmt.Sprintf(format, args...)}}
 	}
@@ -74,21 +72,21 @@ func document(name string, data []byte) (*yaml.Node, Problems) {
 	var doc, second yaml.Node
 	switch err := d.Decode(&doc); {
 	case errors.Is(err, io.EOF):
-		return fail(0, "the file is empty; it needs at least `datacenters`, see configs/geogate.example.yaml")
+		return fail(0, "the file is empty; %s", kind.empty)
 	case err != nil:
 		line, text := yamlError(err)
 		return fail(line, "not YAML: %s", text)
 	}
 	switch err := d.Decode(&second); {
 	case err == nil:
-		return fail(second.Line, "a second YAML document starts here; a topology is one document")
+		return fail(second.Line, "a second YAML document starts here; a %s is one document", kind.name)
 	case !errors.Is(err, io.EOF):
 		line, text := yamlError(err)
 		return fail(line, "not YAML: %s", text)
 	}
 	root := doc.Content[0]
 	if root.Kind != yaml.MappingNode {
-		return fail(root.Line, "found %s, want keys such as `cluster:` and `datacenters:`", found(root))
+		return fail(root.Line, "found %s, want keys such as %s", found(root), kind.keys)
 	}
 	return root, nil
 }

@@ -16,9 +16,14 @@ type place struct {
 // strict walks a YAML tree along the schema. It keeps what fits and reports the rest.
 type strict struct {
 	file     string
+	schema   reflect.Type     // of the whole document
 	at       map[string]place // by path, of what was found
 	bad      map[string]bool  // paths with a problem, one is enough; true when nothing below them counts either
 	problems Problems
+}
+
+func newStrict(file string, schema reflect.Type) *strict {
+	return &strict{file: file, schema: schema, at: map[string]place{}, bad: map[string]bool{}}
 }
 
 // report adds a problem of a path. Of something that is not there, the line is its nearest parent's.
@@ -87,7 +92,7 @@ func (s *strict) mapping(n *yaml.Node, t reflect.Type, path string) map[string]a
 // unknown reports a key that the schema does not have here.
 func (s *strict) unknown(here, path, key string, t reflect.Type) {
 	near := nearest(key, t)
-	switch elsewhere := locate(key); {
+	switch elsewhere := locate(s.schema, key); {
 	case near != "":
 		s.report(here, "unknown key; did you mean %q?", near)
 		s.bad[join(path, near)] = true // its absence is explained

@@ -16,10 +16,10 @@ func nearest(key string, t reflect.Type) string {
 	return best
 }
 
-// locate is the section that has key, or "".
-func locate(key string) string {
+// locate is the section of a schema that has key, or "".
+func locate(schema reflect.Type, key string) string {
 	section := ""
-	walk(topologyType, "", func(path string, _ reflect.Type) {
+	walk(schema, "", func(path string, _ reflect.Type) {
 		if section == "" && strings.HasSuffix(path, "."+key) {
 			section = strings.TrimSuffix(path, "."+key)
 		}

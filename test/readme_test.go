@@ -188,6 +188,12 @@ func TestReadmeExamples(t *testing.T) {
 				t.Errorf("%s printed:\n%s", line, out)
 			}
 		}
+		if out := outputs["bin/geogate dr drill run cut-link --html drill.html"]; !strings.Contains(out, "lost 0") || !strings.Contains(out, "data verified        true") {
+			t.Errorf("the drill printed:\n%s", out)
+		}
+		if page, err := os.ReadFile(filepath.Join(dir, "drill.html")); err != nil || !strings.Contains(string(page), "</html>") {
+			t.Errorf("the drill's page: %v, %.100q", err, page)
+		}
 		if out := outputs["bin/geogate status"]; !strings.Contains(out, "us-east") || !strings.Contains(out, "healthy") {
 			t.Errorf("status printed:\n%s", out)
 		}

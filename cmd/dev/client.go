@@ -117,3 +117,6 @@ type remote struct {
 
 func (e remote) Error() string { return e.text }
 func (e remote) Unwrap() error { return e.kind }
+
+// Topology is the file with the cluster's topology.
+func (c *Client) Topology() string { return filepath.Join(c.dir, topologyName) }

@@ -11,6 +11,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"geogate/cmd/dr"
+	"geogate/cmd/drill"
+	"geogate/gateway/admin"
 	"geogate/replication"
 	"geogate/replication/registrar"
 )
@@ -22,11 +24,12 @@ func newDR() *cobra.Command {
 		Long: "dr is for disasters and for the drills before them. A switchover loses nothing and needs the home; a\n" +
 			"failover needs a majority of the datacenters and is run at the one that is to become the home; with\n" +
 			"--force it needs nobody and loses what that datacenter does not have.",
-	}, newDRStatus(), newDRSwitchover(), newDRFailover(), newDRFailback(), newDRAbort(), newDRQuarantine())
+	}, newDRStatus(), newDRSwitchover(), newDRFailover(), newDRFailback(), newDRAbort(), newDRQuarantine(), newDrill())
 }
 
 func newDRStatus() *cobra.Command {
 	var c dr.Client
+	var drills drill.Folder
 	cmd := &cobra.Command{
 		Use:   "status",
 		Short: "Show homes, epochs, leases, moves, and what would be lost now",
@@ -35,15 +38,38 @@ func newDRStatus() *cobra.Command {
 		Args: args(),
 	}
 	addEndpoint(cmd, &c.Endpoint)
+	addReports(cmd, &drills)
 	o := addOutput(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		r, err := c.Status(cmd.Context())
 		if err != nil {
 			return err
 		}
-		return o.print(cmd.OutOrStdout(), r, rows(dr.StatusRows(r)))
+		return printStatus(cmd, *o, r, drills)
 	}
 	return cmd
+}
+
+// drStatus is what `dr status` prints as JSON.
+type drStatus struct {
+	*admin.HomesReport
+	LastDrill *drill.Summary `json:"last_drill,omitempty"` // of the folder of reports
+}
+
+func printStatus(cmd *cobra.Command, o output, r *admin.HomesReport, drills drill.Folder) error {
+	list, err := drills.List(time.Now())
+	if err != nil { // a report that can't be read is no reason to hide the homes
+		_, _ = fmt.Fprintln(cmd.ErrOrStderr(), "geogate:", err)
+		list = &drill.List{}
+	}
+	last := list.Last()
+	return o.print(cmd.OutOrStdout(), drStatus{r, last}, func(w io.Writer) error {
+		err := rows(dr.StatusRows(r))(w)
+		if last != nil && err == nil {
+			_, err = fmt.Fprintln(w, "last drill:", last)
+		}
+		return err
+	})
 }
 
 // moveFlags are what all moves have.

@@ -12,6 +12,7 @@ import (
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 )
 
 const (
@@ -27,12 +28,14 @@ type Endpoint struct {
 	Addresses     []string // host:port, with or without http:// or https://
 	CA, Cert, Key string   // files; none: plain text, unless an address says https
 	User          string   // name:password, or a name with the password in GEOGATE_IMPORT_PASSWORD
+	Options       []grpc.DialOption
 }
 
 // Dial makes a client; it connects when it is used. With a user it logs in at once.
 func (e Endpoint) Dial() (*clientv3.Client, error) {
 	c := clientv3.Config{
 		Endpoints: e.Addresses, DialTimeout: dialTimeout, Logger: zap.NewNop(), MaxCallRecvMsgSize: maxAnswerBytes,
+		DialOptions: e.Options,
 	}
 	var err error
 	if c.TLS, err = e.tls(); err != nil {
