@@ -144,6 +144,7 @@ func (l *lane) stream(ctx context.Context) error {
 		_, err := st.Recv()
 		cancel(err)
 	})
+	var env envelope
 	for {
 		select {
 		case <-ctx.Done():
@@ -151,18 +152,13 @@ func (l *lane) stream(ctx context.Context) error {
 		case <-l.box.ready:
 		}
 		messages := l.box.take(envelopeBytes)
-		env := &pb.Envelope{Messages: make([][]byte, 0, len(messages))}
-		for i := range messages {
-			b, err := messages[i].Marshal()
-			if err != nil {
-				return fmt.Errorf("encode message: %w", err)
-			}
-			env.Messages = append(env.Messages, b)
-		}
 		if len(messages) == 0 {
 			continue
 		}
-		if err := st.Send(env); err != nil {
+		if err := env.fill(messages); err != nil {
+			return err
+		}
+		if err := st.Send(&env.Envelope); err != nil {
 			cancel(nil)
 			watch.Wait() // Send only says EOF; the reader has the reason
 			return errors.Join(err, context.Cause(ctx))
