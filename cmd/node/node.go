@@ -202,7 +202,7 @@ func (n *Node) openEngine() error {
 		PublishBytes:      int(t.Limits.PublishWindowBytes), ProposeBytes: int(t.Limits.ReceiveWindowBytes),
 		PullBytes: int(t.Limits.ReceiveWindowBytes), SnapshotRate: int(t.Limits.SnapshotRate), HalfOpenWrites: t.Limits.HalfOpenWrites,
 		MaxClockSkew: t.Timing.MaxClockSkew,
-		Homes:        n.dc, Keyspaces: singleWriters(t), HomeLease: homeLease(t), Witness: n.site.Witness, Calls: calls{n},
+		Homes:        n.dc, Keyspaces: singleWriters(t), HomeLease: homeLease(t), Uptime: uptime(n.spec.Dir, n.log), Witness: n.site.Witness, Calls: calls{n},
 		Wall: n.cfg.Now, Logger: n.log, Registerer: n.registry,
 	}
 	for _, name := range n.peerNames() {

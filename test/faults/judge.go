@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -67,7 +68,7 @@ func read(ctx context.Context, client *clientv3.Client) (contents, error) {
 		for _, kv := range resp.Kvs {
 			key := string(kv.Key)
 			out.versions[key] = check.Version{Revision: kv.ModRevision, Value: xxhash.Sum64(kv.Value)}
-			if len(key) > len(writesPrefix) && key[:len(writesPrefix)] == writesPrefix {
+			if strings.HasPrefix(key, writesPrefix) || strings.HasPrefix(key, homePrefix) {
 				out.values[key] = string(kv.Value)
 			}
 			from = key + "\x00"
@@ -81,7 +82,7 @@ func read(ctx context.Context, client *clientv3.Client) (contents, error) {
 // states asks every node for its vector and digest.
 func (c *cluster) states(ctx context.Context) (out []check.State, err error) {
 	for _, n := range c.nodes {
-		if c.isLost(n.dc) {
+		if c.isLost(n.dc) || n.dc == c.votes {
 			continue
 		}
 		s, err := c.status(ctx, n)

@@ -17,9 +17,14 @@ import (
 // register reads, sets and swaps the registers of a datacenter through one node, which may be the one that
 // is cut off from all others.
 func (l *load) register(ctx context.Context, rnd *rand.Rand, dc string, n *node) {
+	l.registerIn(ctx, rnd, registersPrefix+dc, dc, "ASYNC", n)
+}
+
+// registerIn does so under a policy, with keys that begin with prefix; the history goes under a name.
+func (l *load) registerIn(ctx context.Context, rnd *rand.Rand, prefix, name, policy string, n *node) {
 	client, seen := l.newClient(), map[string]string{}
 	for i := 0; ctx.Err() == nil; i++ {
-		key := fmt.Sprintf("%s%s/%d", registersPrefix, dc, rnd.IntN(registersPerDC))
+		key := fmt.Sprintf("%s/%d", prefix, rnd.IntN(registersPerDC))
 		call := check.Call{Key: key, Op: check.Read}
 		if draw := rnd.IntN(10); draw >= 4 {
 			call.Op, call.Value = check.Set, fmt.Sprintf("%d.%d", client, i)
@@ -28,7 +33,7 @@ func (l *load) register(ctx context.Context, rnd *rand.Rand, dc string, n *node)
 			}
 		}
 		op := porcupine.Operation{ClientId: client, Input: call, Call: int64(time.Since(l.start))}
-		answer, err := l.c.conns[n].do(context.WithoutCancel(ctx), call)
+		answer, err := l.c.conns[n].do(context.WithoutCancel(ctx), call, policy)
 		op.Output, op.Return = answer, int64(time.Since(l.start))
 		if err != nil {
 			if call.Op == check.Read || outcome(err) == check.Refused {
@@ -47,7 +52,7 @@ func (l *load) register(ctx context.Context, rnd *rand.Rand, dc string, n *node)
 			seen[key] = answer.Value
 		}
 		l.mu.Lock()
-		l.registers[dc] = append(l.registers[dc], op)
+		l.registers[name] = append(l.registers[name], op)
 		l.mu.Unlock()
 		pauseFor(ctx, thinkTime)
 	}
@@ -62,8 +67,8 @@ func (l *load) newClient() int {
 
 // do carries out a call. The answer to a swap that did not match has the value that was found instead, which
 // is not part of what is judged.
-func (k *kv) do(ctx context.Context, c check.Call) (check.Answer, error) {
-	ctx, cancel := context.WithTimeout(asyncPolicy(ctx), registerTimeout)
+func (k *kv) do(ctx context.Context, c check.Call, policy string) (check.Answer, error) {
+	ctx, cancel := context.WithTimeout(withPolicy(ctx, policy), registerTimeout)
 	defer cancel()
 	put := &pb.PutRequest{Key: []byte(c.Key), Value: []byte(c.Value)}
 	switch c.Op {

@@ -26,6 +26,8 @@ type row struct {
 	nodes []int
 	// nats is how many nats-servers the first datacenter has beside its nodes; 0 means those embed theirs.
 	nats    int
+	rtt     time.Duration                             // between datacenters; 0 means 30 ms
+	witness bool                                      // the last datacenter only votes
 	edit    func(*configs.Topology)                   // nil for none
 	prepare func(ctx context.Context, s *stage) error // starts the nodes; nil starts all
 	play    func(ctx context.Context, s *stage) error // under load

@@ -43,5 +43,7 @@ func rows() []row {
 		joinRow(),
 		originLostRow(),
 		goneRow(),
+		homeSwitchRow(),
+		homeDiesRow(),
 	}
 }
