@@ -197,6 +197,7 @@ func TestOutcomes(t *testing.T) {
 		{status.Error(codes.FailedPrecondition, "geogate: committed in us-east"), check.Committed},
 		{status.Error(codes.FailedPrecondition, "geogate: nothing was written: this node's clock is ahead: ..."), check.Refused},
 		{status.Error(codes.Unavailable, "geogate: nothing was written: ap-south is down"), check.Refused},
+		{status.Error(codes.Unavailable, "geogate: nothing was read or written: keyspace ..."), check.Refused},
 		{status.Error(codes.Unavailable, "etcdserver: no leader"), check.Refused},
 		{status.Error(codes.Unavailable, "etcdserver: request timed out"), check.Unknown},
 		{status.Error(codes.Unavailable, "error reading from server: EOF"), check.Unknown},

@@ -27,6 +27,9 @@ const (
 	homeName     = "home" // of the history of registers
 )
 
+// homeRegisters are registers that clients of all datacenters use.
+var homeRegisters = registersIn{prefix: homeRegister, name: homeName, policy: "QUORUM", keys: 6, after: 2 * time.Second}
+
 // homeLoad is plain etcd clients in all datacenters that write a single-writer keyspace.
 type homeLoad struct {
 	c    *cluster
@@ -75,7 +78,7 @@ func (h *homeLoad) run(ctx context.Context) error {
 		}
 		for i, n := range h.c.in(dc) {
 			rnd := newRand(h.seed, homeRegister+dc, uint64(i))
-			wg.Go(func() { h.l.registerIn(ctx, rnd, homeRegister, homeName, "QUORUM", n) })
+			wg.Go(func() { h.l.registerIn(ctx, rnd, homeRegisters, n) })
 		}
 	}
 	return nil

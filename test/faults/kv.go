@@ -94,6 +94,8 @@ func outcome(err error) check.Outcome {
 	}
 	st, _ := status.FromError(err)
 	switch text := st.Message(); {
+	case strings.HasPrefix(text, "geogate: nothing was read or written"):
+		return check.Refused
 	case st.Code() == codes.FailedPrecondition && strings.HasPrefix(text, "geogate: nothing was written"):
 		return check.Refused
 	case st.Code() == codes.FailedPrecondition:

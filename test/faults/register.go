@@ -17,14 +17,21 @@ import (
 // register reads, sets and swaps the registers of a datacenter through one node, which may be the one that
 // is cut off from all others.
 func (l *load) register(ctx context.Context, rnd *rand.Rand, dc string, n *node) {
-	l.registerIn(ctx, rnd, registersPrefix+dc, dc, "ASYNC", n)
+	l.registerIn(ctx, rnd, registersIn{prefix: registersPrefix + dc, name: dc, policy: "ASYNC", keys: registersPerDC}, n)
 }
 
-// registerIn does so under a policy, with keys that begin with prefix; the history goes under a name.
-func (l *load) registerIn(ctx context.Context, rnd *rand.Rand, prefix, name, policy string, n *node) {
+// registersIn are some registers that are judged together.
+type registersIn struct {
+	prefix, name, policy string
+	keys                 int
+	after                time.Duration // a pause behind an operation without answer: many of them can't be judged
+}
+
+// registerIn does so with some registers.
+func (l *load) registerIn(ctx context.Context, rnd *rand.Rand, r registersIn, n *node) {
 	client, seen := l.newClient(), map[string]string{}
 	for i := 0; ctx.Err() == nil; i++ {
-		key := fmt.Sprintf("%s/%d", prefix, rnd.IntN(registersPerDC))
+		key := fmt.Sprintf("%s/%d", r.prefix, rnd.IntN(r.keys))
 		call := check.Call{Key: key, Op: check.Read}
 		if draw := rnd.IntN(10); draw >= 4 {
 			call.Op, call.Value = check.Set, fmt.Sprintf("%d.%d", client, i)
@@ -33,7 +40,7 @@ func (l *load) registerIn(ctx context.Context, rnd *rand.Rand, prefix, name, pol
 			}
 		}
 		op := porcupine.Operation{ClientId: client, Input: call, Call: int64(time.Since(l.start))}
-		answer, err := l.c.conns[n].do(context.WithoutCancel(ctx), call, policy)
+		answer, err := l.c.conns[n].do(context.WithoutCancel(ctx), call, r.policy)
 		op.Output, op.Return = answer, int64(time.Since(l.start))
 		if err != nil {
 			if call.Op == check.Read || outcome(err) == check.Refused {
@@ -52,8 +59,11 @@ func (l *load) registerIn(ctx context.Context, rnd *rand.Rand, prefix, name, pol
 			seen[key] = answer.Value
 		}
 		l.mu.Lock()
-		l.registers[name] = append(l.registers[name], op)
+		l.registers[r.name] = append(l.registers[r.name], op)
 		l.mu.Unlock()
+		if err != nil {
+			pauseFor(ctx, r.after)
+		}
 		pauseFor(ctx, thinkTime)
 	}
 }
