@@ -79,6 +79,10 @@ func (h *homeLoad) run(ctx context.Context) error {
 		for i, n := range h.c.in(dc) {
 			rnd := newRand(h.seed, homeRegister+dc, uint64(i))
 			wg.Go(func() { h.l.registerIn(ctx, rnd, homeRegisters, n) })
+			readers := homeRegisters
+			readers.reads = true
+			rnd = newRand(h.seed, homeRegister+dc+"-reads", uint64(i))
+			wg.Go(func() { h.l.registerIn(ctx, rnd, readers, n) })
 		}
 	}
 	return nil

@@ -49,6 +49,7 @@ type load struct {
 	registers map[string][]porcupine.Operation // by datacenter
 	samples   map[string][]check.Sample        // by datacenter
 	clients   int                              // of registers, numbered
+	where     []string                         // their datacenters
 	contended int                              // writes of contended keys that were acknowledged
 }
 

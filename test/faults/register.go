@@ -24,16 +24,17 @@ func (l *load) register(ctx context.Context, rnd *rand.Rand, dc string, n *node)
 type registersIn struct {
 	prefix, name, policy string
 	keys                 int
+	reads                bool          // and nothing else
 	after                time.Duration // a pause behind an operation without answer: many of them can't be judged
 }
 
 // registerIn does so with some registers.
 func (l *load) registerIn(ctx context.Context, rnd *rand.Rand, r registersIn, n *node) {
-	client, seen := l.newClient(), map[string]string{}
+	client, seen := l.newClient(n.dc), map[string]string{}
 	for i := 0; ctx.Err() == nil; i++ {
 		key := fmt.Sprintf("%s/%d", r.prefix, rnd.IntN(r.keys))
 		call := check.Call{Key: key, Op: check.Read}
-		if draw := rnd.IntN(10); draw >= 4 {
+		if draw := rnd.IntN(10); draw >= 4 && !r.reads {
 			call.Op, call.Value = check.Set, fmt.Sprintf("%d.%d", client, i)
 			if draw >= 6 {
 				call.Op, call.Expect = check.Swap, seen[key]
@@ -49,7 +50,7 @@ func (l *load) registerIn(ctx context.Context, rnd *rand.Rand, r registersIn, n 
 			}
 			// A client does one thing at a time, and this one may be at it for ever.
 			op.Output, op.Return = check.Answer{Open: true}, check.Never
-			client = l.newClient()
+			client = l.newClient(n.dc)
 		}
 		switch {
 		case err != nil:
@@ -68,9 +69,10 @@ func (l *load) registerIn(ctx context.Context, rnd *rand.Rand, r registersIn, n 
 	}
 }
 
-func (l *load) newClient() int {
+func (l *load) newClient(dc string) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.where = append(l.where, dc)
 	l.clients++
 	return l.clients - 1
 }

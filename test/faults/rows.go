@@ -45,5 +45,9 @@ func rows() []row {
 		goneRow(),
 		homeSwitchRow(),
 		homeDiesRow(),
+		homeAloneRow("home-alone", 1, 0),
+		homeAloneRow("home-alone-slow", 0.95, 100_000),
+		homeAloneRow("home-alone-fast", 1.05, 100_000),
+		homeOperatorsRow(),
 	}
 }
