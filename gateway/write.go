@@ -258,6 +258,9 @@ func (s *Server) settle(ctx context.Context, made dc.Commit, r rule) error {
 		}
 	}
 	if made.Revision == 0 { // nothing changed: the token names the newest write of this datacenter instead
+		if err := s.secureUnchanged(ctx, r); err != nil {
+			return err
+		}
 		receipt.Token.Revision = s.dc.Position(s.name).Revision
 		setReceipt(ctx, receipt, false)
 		return nil

@@ -39,6 +39,7 @@ type homeLoad struct {
 	mu     sync.Mutex // guards everything below
 	puts   []homePut
 	errors map[string]int // by text
+	gate   chan struct{}  // closed while clients may write
 }
 
 // homePut is a key and what its writer was told.
@@ -49,7 +50,33 @@ type homePut struct {
 }
 
 func newHomeLoad(c *cluster, seed uint64) *homeLoad {
-	return &homeLoad{c: c, l: newLoad(c, seed), seed: seed, errors: map[string]int{}}
+	return &homeLoad{c: c, l: newLoad(c, seed), seed: seed, errors: map[string]int{}, gate: opened()}
+}
+
+func opened() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}
+
+// still stops all writes, until the function that it returns is called. Reads go on.
+func (h *homeLoad) still() (again func()) {
+	gate := make(chan struct{})
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.gate = gate
+	return func() { close(gate) }
+}
+
+// enter waits while writes are stopped.
+func (h *homeLoad) enter(ctx context.Context) {
+	h.mu.Lock()
+	gate := h.gate
+	h.mu.Unlock()
+	select {
+	case <-gate:
+	case <-ctx.Done():
+	}
 }
 
 // run goes on until ctx ends.
@@ -78,7 +105,9 @@ func (h *homeLoad) run(ctx context.Context) error {
 		}
 		for i, n := range h.c.in(dc) {
 			rnd := newRand(h.seed, homeRegister+dc, uint64(i))
-			wg.Go(func() { h.l.registerIn(ctx, rnd, homeRegisters, n) })
+			writers := homeRegisters
+			writers.enter = h.enter
+			wg.Go(func() { h.l.registerIn(ctx, rnd, writers, n) })
 			readers := homeRegisters
 			readers.reads = true
 			rnd = newRand(h.seed, homeRegister+dc+"-reads", uint64(i))
@@ -92,6 +121,7 @@ func (h *homeLoad) run(ctx context.Context) error {
 func (h *homeLoad) write(ctx context.Context, rnd *rand.Rand, client *clientv3.Client, dc, prefix string, again bool) {
 	const grace = 15 * time.Second
 	for i := 0; ctx.Err() == nil; i++ {
+		h.enter(ctx)
 		p := homePut{began: time.Now(), Write: check.Write{
 			DC: dc, Policy: "QUORUM", Key: fmt.Sprintf("%s%06d", prefix, i), Value: fill(rnd, 100+rnd.IntN(400)),
 		}}

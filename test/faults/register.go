@@ -24,14 +24,18 @@ func (l *load) register(ctx context.Context, rnd *rand.Rand, dc string, n *node)
 type registersIn struct {
 	prefix, name, policy string
 	keys                 int
-	reads                bool          // and nothing else
-	after                time.Duration // a pause behind an operation without answer: many of them can't be judged
+	reads                bool                  // and nothing else
+	enter                func(context.Context) // waits until the next operation may begin; nil for never
+	after                time.Duration         // a pause behind an operation without answer: many of them can't be judged
 }
 
 // registerIn does so with some registers.
 func (l *load) registerIn(ctx context.Context, rnd *rand.Rand, r registersIn, n *node) {
 	client, seen := l.newClient(n.dc), map[string]string{}
 	for i := 0; ctx.Err() == nil; i++ {
+		if r.enter != nil {
+			r.enter(ctx)
+		}
 		key := fmt.Sprintf("%s/%d", r.prefix, rnd.IntN(r.keys))
 		call := check.Call{Key: key, Op: check.Read}
 		if draw := rnd.IntN(10); draw >= 4 && !r.reads {

@@ -49,6 +49,12 @@ func playAlone(ctx context.Context, s *stage, h *homeLoad, rate float64) error {
 	if err := h.waitAcks(ctx, 30, homeSettle, s.c.holding()...); err != nil {
 		return err
 	}
+	again := func() {}
+	if rate != 1 {
+		// Reads wait for writes that nobody else has: what is left is the lease.
+		again = h.still()
+		pauseFor(ctx, 2*policyTimeout)
+	}
 	s.say("%s is alone with its clients; its clock runs at %g", old, rate)
 	cut := time.Now()
 	s.c.set(cutConditions, around(s.c, old)...)
@@ -58,6 +64,7 @@ func playAlone(ctx context.Context, s *stage, h *homeLoad, rate float64) error {
 	if err != nil {
 		return fmt.Errorf("%w: failover to %s: %w", errNotMet, next, err)
 	}
+	again() // of clients of the old home, too
 	if _, err := s.c.waitHome(ctx, next, 1, homeSettle); err != nil {
 		return err
 	}
