@@ -38,8 +38,8 @@ type homeLoad struct {
 
 	mu     sync.Mutex // guards everything below
 	puts   []homePut
-	errors map[string]int // by text
-	gate   chan struct{}  // closed while clients may write
+	errors map[string]int           // by text
+	gates  map[string]chan struct{} // of datacenters whose clients may not write now
 }
 
 // homePut is a key and what its writer was told.
@@ -50,29 +50,38 @@ type homePut struct {
 }
 
 func newHomeLoad(c *cluster, seed uint64) *homeLoad {
-	return &homeLoad{c: c, l: newLoad(c, seed), seed: seed, errors: map[string]int{}, gate: opened()}
+	return &homeLoad{c: c, l: newLoad(c, seed), seed: seed, errors: map[string]int{}, gates: map[string]chan struct{}{}}
 }
 
-func opened() chan struct{} {
-	c := make(chan struct{})
-	close(c)
-	return c
-}
-
-// still stops all writes, until the function that it returns is called. Reads go on.
-func (h *homeLoad) still() (again func()) {
-	gate := make(chan struct{})
+// still stops writes of clients of some datacenters. Reads go on.
+func (h *homeLoad) still(dcs ...string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.gate = gate
-	return func() { close(gate) }
+	for _, dc := range dcs {
+		h.gates[dc] = make(chan struct{})
+	}
 }
 
-// enter waits while writes are stopped.
-func (h *homeLoad) enter(ctx context.Context) {
+// again lets them write.
+func (h *homeLoad) again(dcs ...string) {
 	h.mu.Lock()
-	gate := h.gate
+	defer h.mu.Unlock()
+	for _, dc := range dcs {
+		if gate := h.gates[dc]; gate != nil {
+			close(gate)
+		}
+		delete(h.gates, dc)
+	}
+}
+
+// enter waits while clients of a datacenter may not write.
+func (h *homeLoad) enter(ctx context.Context, dc string) {
+	h.mu.Lock()
+	gate := h.gates[dc]
 	h.mu.Unlock()
+	if gate == nil {
+		return
+	}
 	select {
 	case <-gate:
 	case <-ctx.Done():
@@ -106,7 +115,7 @@ func (h *homeLoad) run(ctx context.Context) error {
 		for i, n := range h.c.in(dc) {
 			rnd := newRand(h.seed, homeRegister+dc, uint64(i))
 			writers := homeRegisters
-			writers.enter = h.enter
+			writers.enter = func(ctx context.Context) { h.enter(ctx, dc) }
 			wg.Go(func() { h.l.registerIn(ctx, rnd, writers, n) })
 			readers := homeRegisters
 			readers.reads = true
@@ -121,7 +130,7 @@ func (h *homeLoad) run(ctx context.Context) error {
 func (h *homeLoad) write(ctx context.Context, rnd *rand.Rand, client *clientv3.Client, dc, prefix string, again bool) {
 	const grace = 15 * time.Second
 	for i := 0; ctx.Err() == nil; i++ {
-		h.enter(ctx)
+		h.enter(ctx, dc)
 		p := homePut{began: time.Now(), Write: check.Write{
 			DC: dc, Policy: "QUORUM", Key: fmt.Sprintf("%s%06d", prefix, i), Value: fill(rnd, 100+rnd.IntN(400)),
 		}}

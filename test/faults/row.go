@@ -32,10 +32,11 @@ type row struct {
 	prepare func(ctx context.Context, s *stage) error // starts the nodes; nil starts all
 	play    func(ctx context.Context, s *stage) error // under load
 	alone   func(ctx context.Context, s *stage) error // instead of play: it brings its own load and checks
+	planted bool                                      // must fail: it shows that the checks see it
 	timed   bool                                      // takes as long as asked for
 }
 
-// allRows stands for all rows that do not take as long as asked for.
+// allRows stands for all rows but those that take as long as asked for, or must fail.
 const allRows = "all"
 
 func (r row) stream() uint64 {
@@ -80,7 +81,7 @@ func listRows(out io.Writer) error {
 func runRows(ctx context.Context, cfg config, out io.Writer) error {
 	var chosen []row
 	for _, r := range rows() {
-		if slices.Contains(cfg.Rows, r.name) || slices.Contains(cfg.Rows, allRows) && !r.timed {
+		if slices.Contains(cfg.Rows, r.name) || slices.Contains(cfg.Rows, allRows) && !r.timed && !r.planted {
 			chosen = append(chosen, r)
 		}
 	}

@@ -35,6 +35,13 @@ func homeAloneRow(name string, rate float64, drift int) row {
 	return r
 }
 
+// homeDriftRow has a clock that is far worse than the configuration says. It must fail: see planted_test.go.
+func homeDriftRow() row {
+	r := homeAloneRow("home-alone-drift", 0.5, 1)
+	r.must, r.planted = "FAILS: the clock of a home at half its rate, and a configuration that does not allow for it", true
+	return r
+}
+
 func playAlone(ctx context.Context, s *stage, h *homeLoad, rate float64) error {
 	old := s.c.dcs[0]
 	others := slices.DeleteFunc(s.c.holding(), func(dc string) bool { return dc == old })
@@ -49,10 +56,9 @@ func playAlone(ctx context.Context, s *stage, h *homeLoad, rate float64) error {
 	if err := h.waitAcks(ctx, 30, homeSettle, s.c.holding()...); err != nil {
 		return err
 	}
-	again := func() {}
 	if rate != 1 {
-		// Reads wait for writes that nobody else has: what is left is the lease.
-		again = h.still()
+		// Reads wait for writes that nobody else has: without those the lease alone ends them.
+		h.still(s.c.holding()...)
 		pauseFor(ctx, 2*policyTimeout)
 	}
 	s.say("%s is alone with its clients; its clock runs at %g", old, rate)
@@ -64,7 +70,7 @@ func playAlone(ctx context.Context, s *stage, h *homeLoad, rate float64) error {
 	if err != nil {
 		return fmt.Errorf("%w: failover to %s: %w", errNotMet, next, err)
 	}
-	again() // of clients of the old home, too
+	h.again(others...)
 	if _, err := s.c.waitHome(ctx, next, 1, homeSettle); err != nil {
 		return err
 	}
@@ -76,6 +82,7 @@ func playAlone(ctx context.Context, s *stage, h *homeLoad, rate float64) error {
 	pauseFor(ctx, aloneHolds)
 	healed := time.Now()
 	s.stopped(h, old, cut, healed)
+	h.again(old)
 	s.c.heal(around(s.c, old)...)
 	if err := h.waitAcks(ctx, 20, homeSettle, s.c.holding()...); err != nil {
 		return err
