@@ -269,13 +269,16 @@ func (c *cluster) dialOptions() []grpc.DialOption {
 }
 
 // client is an etcd client of some nodes.
-func (c *cluster) client(nodes ...*node) (*clientv3.Client, error) {
+func (c *cluster) client(nodes ...*node) (*clientv3.Client, error) { return c.clientWith(nodes) }
+
+// clientWith has further options.
+func (c *cluster) clientWith(nodes []*node, options ...grpc.DialOption) (*clientv3.Client, error) {
 	var ends []string
 	for _, n := range nodes {
 		ends = append(ends, "http://"+n.spec.Client)
 	}
 	return clientv3.New(clientv3.Config{
-		Endpoints: ends, DialOptions: c.dialOptions(), Logger: zap.NewNop(), MaxCallRecvMsgSize: maxMessageBytes,
+		Endpoints: ends, DialOptions: append(c.dialOptions(), options...), Logger: zap.NewNop(), MaxCallRecvMsgSize: maxMessageBytes,
 		DialKeepAliveTime: 2 * time.Second, DialKeepAliveTimeout: 2 * time.Second,
 	})
 }

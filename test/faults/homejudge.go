@@ -103,17 +103,24 @@ func (s *stage) judgeHome(ctx context.Context, h *homeLoad, watchers []*watcher)
 		}
 	}
 	var writes []check.Write
-	acked := 0
+	acked, degraded := 0, 0
 	var unhealed []string
 	for _, p := range h.told() {
+		if p.degraded {
+			degraded++
+			p.Outcome = check.Unknown // the next move may leave it out
+		}
 		writes = append(writes, p.Write)
+		if p.degraded {
+			continue
+		}
 		if p.Outcome == check.Acked {
 			acked++
 		} else if strings.HasPrefix(p.Key, againPrefix) {
 			unhealed = append(unhealed, fmt.Sprintf("%s was not acknowledged in %d tries", p.Key, p.tries))
 		}
 	}
-	s.v.check("writes under QUORUM", fmt.Sprintf("%d acknowledged of %d", acked, len(writes)), check.Writes(writes, data))
+	s.v.check("writes under QUORUM", fmt.Sprintf("%d acknowledged of %d, %d more while degraded", acked, len(writes), degraded), check.Writes(writes, data))
 	s.v.check("errors heal by trying again", fmt.Sprintf("%d keys", len(writes)), unhealed[:min(len(unhealed), 5)])
 	ops := h.l.registers[homeName]
 	s.v.check("registers of the keyspace", fmt.Sprintf("%d operations in all datacenters", len(ops)),

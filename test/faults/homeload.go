@@ -12,6 +12,8 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
 
 	"geogate/test/faults/check"
 )
@@ -46,12 +48,42 @@ type homeLoad struct {
 type homePut struct {
 	check.Write
 	tries       int
+	degraded    bool      // acknowledged under a weaker policy
 	began, done time.Time // of the first try, and when it was acknowledged
 }
 
 func newHomeLoad(c *cluster, seed uint64) *homeLoad {
 	return &homeLoad{c: c, l: newLoad(c, seed), seed: seed, errors: map[string]int{}, gates: map[string]chan struct{}{}}
 }
+
+type trailersKey struct{}
+
+// trailers is where those of a call go.
+type trailers struct {
+	into *metadata.MD
+	then func() // after each call
+}
+
+// seeTrailers has the trailers of calls put into a place, by clients with withTrailers.
+func seeTrailers(ctx context.Context, into *metadata.MD) context.Context {
+	return onTrailers(ctx, into, func() {})
+}
+
+func onTrailers(ctx context.Context, into *metadata.MD, then func()) context.Context {
+	return context.WithValue(ctx, trailersKey{}, trailers{into, then})
+}
+
+var withTrailers = grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any,
+	conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
+) error {
+	t, ok := ctx.Value(trailersKey{}).(trailers)
+	if !ok {
+		return invoke(ctx, method, req, reply, conn, opts...)
+	}
+	err := invoke(ctx, method, req, reply, conn, append(opts, grpc.Trailer(t.into))...)
+	t.then()
+	return err
+})
 
 // still stops writes of clients of some datacenters. Reads go on.
 func (h *homeLoad) still(dcs ...string) {
@@ -99,7 +131,7 @@ func (h *homeLoad) run(ctx context.Context) error {
 		}
 	}()
 	for _, dc := range h.c.holding() {
-		client, err := h.c.client(h.c.in(dc)...)
+		client, err := h.c.clientWith(h.c.in(dc), withTrailers)
 		if err != nil {
 			return err
 		}
@@ -137,11 +169,12 @@ func (h *homeLoad) write(ctx context.Context, rnd *rand.Rand, client *clientv3.C
 		var ended time.Time
 		for {
 			p.tries++
-			pctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), homeTries)
+			told := metadata.MD{}
+			pctx, cancel := context.WithTimeout(seeTrailers(context.WithoutCancel(ctx), &told), homeTries)
 			_, err := client.Put(pctx, p.Key, p.Value)
 			cancel()
 			if err == nil {
-				p.Outcome, p.done = check.Acked, time.Now()
+				p.Outcome, p.done, p.degraded = check.Acked, time.Now(), len(told.Get("geogate-degraded")) > 0
 				break
 			}
 			h.mu.Lock()

@@ -24,7 +24,7 @@ func homeAloneRow(name string, rate float64, drift int) row {
 	if rate != 1 {
 		must = fmt.Sprintf("the same with the clock of its lease at %g of its rate", rate)
 	}
-	r := homeRow(name, must, false, func(ctx context.Context, s *stage, h *homeLoad) error { return playAlone(ctx, s, h, rate) })
+	r := homeRow(name, must, false, func(ctx context.Context, s *stage, h *homeLoad) error { return playAlone(ctx, s, h, rate, rate != 1) })
 	if drift != 0 {
 		edit := r.edit
 		r.edit = func(t *configs.Topology) {
@@ -42,7 +42,7 @@ func homeDriftRow() row {
 	return r
 }
 
-func playAlone(ctx context.Context, s *stage, h *homeLoad, rate float64) error {
+func playAlone(ctx context.Context, s *stage, h *homeLoad, rate float64, still bool) error {
 	old := s.c.dcs[0]
 	others := slices.DeleteFunc(s.c.holding(), func(dc string) bool { return dc == old })
 	if rate != 1 {
@@ -56,7 +56,7 @@ func playAlone(ctx context.Context, s *stage, h *homeLoad, rate float64) error {
 	if err := h.waitAcks(ctx, 30, homeSettle, s.c.holding()...); err != nil {
 		return err
 	}
-	if rate != 1 {
+	if still {
 		// Reads wait for writes that nobody else has: without those the lease alone ends them.
 		h.still(s.c.holding()...)
 		pauseFor(ctx, 2*policyTimeout)

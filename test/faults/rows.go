@@ -50,5 +50,10 @@ func rows() []row {
 		homeAloneRow("home-alone-fast", 1.05, 100_000),
 		homeDriftRow(),
 		homeOperatorsRow(),
+		homeWitnessDiesRow(),
+		homeWitnessAloneRow(),
+		homeTwoSitesRow(),
+		homeMutexRow(),
+		homeCrashRow(),
 	}
 }
