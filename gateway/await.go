@@ -2,11 +2,13 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"geogate/gateway/geopb"
+	"geogate/replication"
 	"geogate/replication/policy"
 )
 
@@ -40,11 +42,12 @@ func (s *Server) await(caller context.Context, t policy.Token, p policy.Policy, 
 		if len(names) > 0 {
 			ackedBy = names
 		}
-		if err == nil {
-			return ackedBy, nil
-		}
+		// Asked of success, too: what was set aside is confirmed as well, and only after this datacenter has heard of it.
 		if aside := s.setAside(t); aside != nil {
 			return ackedBy, aside
+		}
+		if err == nil || errors.Is(err, replication.ErrSetAside) {
+			return ackedBy, err
 		}
 		if ctx.Err() != nil || !sleep(ctx, changed, pause) {
 			if retryable(err) {

@@ -14,6 +14,7 @@ import (
 
 	"geogate/dc"
 	"geogate/gateway/trunk"
+	"geogate/replication"
 	"geogate/replication/policy"
 )
 
@@ -270,17 +271,21 @@ func (s *Server) settle(ctx context.Context, made dc.Commit, r rule) error {
 		return nil
 	}
 	start := time.Now()
-	names, err := s.await(ctx, receipt.Token, r.policy, r.timeout, false)
+	waitCtx := ctx
+	if r.single != nil { // what a decision leaves out is confirmed too, once it was set aside
+		waitCtx = replication.WithTenure(ctx, r.single.prefix, made.Epoch)
+	}
+	names, err := s.await(waitCtx, receipt.Token, r.policy, r.timeout, false)
 	receipt.AckedBy, receipt.Elapsed = acked(s.name, names), time.Since(start)
 	s.metrics.policyWait[r.policy].Observe(receipt.Elapsed.Seconds())
 	setReceipt(ctx, receipt, true)
-	if err == nil {
-		return nil
-	}
 	if r.single != nil {
 		if aside := s.setAsideIn(r.single.prefix, receipt.Token); aside != nil {
 			return aside
 		}
+	}
+	if err == nil {
+		return nil
 	}
 	return s.notMet(ctx, receipt, r, err)
 }

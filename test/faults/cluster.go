@@ -44,6 +44,7 @@ type cluster struct {
 	votes  string         // a datacenter that votes on homes and holds no data; empty for none
 	wide   wan.Conditions // between datacenters when nothing is wrong
 	nats   []*node        // nats-servers beside the nodes of the first datacenter; none when those embed theirs
+	homes  bool           // there is a single-writer keyspace under load
 	clocks bool           // the build's clocks can be set
 	conns  map[*node]*kv
 	http   *http.Client
@@ -63,6 +64,7 @@ func newCluster(cfg config, r row, dir, bin string) (*cluster, error) {
 	if r.rtt != 0 {
 		c.wide.Delay = r.rtt / 2
 	}
+	c.homes = r.homes
 	if r.witness {
 		c.votes = c.dcs[len(c.dcs)-1]
 	}

@@ -84,6 +84,26 @@ func TestRow(t *testing.T) {
 	}
 }
 
+// TestHomes plays two rows of a keyspace that has a home.
+func TestHomes(t *testing.T) {
+	available(t)
+	if testing.Short() {
+		t.Skip("NOT TESTED: takes forty seconds, and -short was asked for")
+	}
+	cfg := defaults()
+	cfg.Seed, cfg.Rows, cfg.Out = *seed, []string{"home-switchover", "home-dies"}, filepath.Join(os.TempDir(), "geogate-faults-failed")
+	cfg.Recover, cfg.Converge = 2*cfg.Recover, 2*cfg.Converge // other tests run at the same time
+	var out printed
+	if err := run(t.Context(), cfg, &out); err != nil {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	for _, name := range cfg.Rows {
+		if !strings.Contains(out.String(), fmt.Sprintf("row %-20s passed", name)) {
+			t.Errorf("no summary of the row %s in:\n%s", name, out.String())
+		}
+	}
+}
+
 func TestRowsAreListed(t *testing.T) {
 	var out bytes.Buffer
 	if err := listRows(&out); err != nil {

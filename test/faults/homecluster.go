@@ -28,6 +28,9 @@ func withHome(automatic bool) func(*configs.Topology) {
 	}
 }
 
+// withSmallHome makes it, and leaves the limits as they are.
+func withSmallHome(t *configs.Topology) { t.Keyspaces = append(t.Keyspaces, homeKeyspace(true)) }
+
 func homeKeyspace(automatic bool) configs.Keyspace {
 	return configs.Keyspace{
 		Prefix: homePrefix, Mode: configs.SingleWriter, Home: dcNames[0], Policy: "QUORUM", Timeout: policyTimeout,

@@ -33,6 +33,7 @@ type row struct {
 	play    func(ctx context.Context, s *stage) error // under load
 	alone   func(ctx context.Context, s *stage) error // instead of play: it brings its own load and checks
 	planted bool                                      // must fail: it shows that the checks see it
+	homes   bool                                      // the load writes a single-writer keyspace too
 	timed   bool                                      // takes as long as asked for
 }
 
@@ -52,7 +53,7 @@ func newRand(seed uint64, name string, n uint64) *rand.Rand {
 
 // mix is what is played when no row is asked for: everything, in the order of chance.
 func mix() row {
-	return row{name: "mix", timed: true, play: func(ctx context.Context, s *stage) error {
+	return row{name: "mix", timed: true, homes: true, edit: withSmallHome, play: func(ctx context.Context, s *stage) error {
 		m := newNemesis(s.c, s.cfg.Seed, s.cfg.Only)
 		m.say, m.recover = s.say, s.recover
 		err := m.run(ctx, time.Now().Add(time.Duration(s.cfg.Seconds)*time.Second))

@@ -87,6 +87,19 @@ func playSites(ctx context.Context, s *stage, h *homeLoad) error {
 	if err := h.waitAcks(ctx, 20, homeSettle, s.c.holding()...); err != nil {
 		return err
 	}
+	// The home that was forced puts itself to the vote as soon as a majority can be reached, and has a lease from then on.
+	began = time.Now()
+	for {
+		st, err := s.c.homeAt(ctx, next)
+		if err == nil && !st.Forced && st.Lease != nil && st.Open {
+			s.say("%s is confirmed in epoch %d, %.2fs later", next, st.Epoch, time.Since(began).Seconds())
+			break
+		}
+		if time.Since(began) > s.cfg.Recover || ctx.Err() != nil {
+			return fmt.Errorf("%w: the forced home is not confirmed %s after all are back: %+v, %v", errNotMet, s.cfg.Recover, st, err)
+		}
+		pauseFor(ctx, 100*time.Millisecond)
+	}
 	s.show(ctx, next)
 	return nil
 }

@@ -50,6 +50,7 @@ func rows() []row {
 		homeAloneRow("home-alone-fast", 1.05, 100_000),
 		homeDriftRow(),
 		homeOperatorsRow(),
+		homeHalfRow(),
 		homeWitnessDiesRow(),
 		homeWitnessAloneRow(),
 		homeTwoSitesRow(),
