@@ -27,9 +27,7 @@ func homeDiesRow() row {
 func playDies(ctx context.Context, s *stage, h *homeLoad) error {
 	old, others := s.c.dcs[0], slices.DeleteFunc(s.c.holding(), func(dc string) bool { return dc == s.c.dcs[0] })
 	p := &pulse{}
-	pctx, stop := context.WithCancel(ctx)
-	defer stop()
-	go p.run(pctx)
+	stop := p.watch(ctx, s.c.dir)
 	if err := h.waitAcks(ctx, 100, homeSettle, s.c.holding()...); err != nil {
 		return err
 	}
@@ -49,6 +47,9 @@ func playDies(ctx context.Context, s *stage, h *homeLoad) error {
 		return err
 	}
 	s.opening(h, next, epoch, killed, p)
+	if err := stop(); err != nil {
+		return err
+	}
 	if err := s.returns(ctx, h, old, next); err != nil {
 		return err
 	}

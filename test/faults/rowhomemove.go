@@ -21,9 +21,7 @@ func homeSwitchRow() row {
 
 func playSwitch(ctx context.Context, s *stage, h *homeLoad) error {
 	p := &pulse{}
-	pctx, stop := context.WithCancel(ctx)
-	defer stop()
-	go p.run(pctx)
+	stop := p.watch(ctx, s.c.dir)
 	dcs := s.c.holding()
 	home := 0
 	var pauses, moves []time.Duration
@@ -57,9 +55,12 @@ func playSwitch(ctx context.Context, s *stage, h *homeLoad) error {
 			}
 		}
 	}
+	if err := stop(); err != nil {
+		return err
+	}
 	slices.Sort(pauses)
 	slices.Sort(moves)
-	s.v.check("pause of writes", fmt.Sprintf("%d moves, median %.2fs, longest %.2fs, may be %s; the command's median %.2fs", len(pauses),
+	s.v.check("pause of writes", fmt.Sprintf("%d moves, median %.2fs, longest %.2fs, may be %s, and more when the machine or its disk is late; the command's median %.2fs", len(pauses),
 		pauses[len(pauses)/2].Seconds(), pauses[len(pauses)-1].Seconds(), switchPause, moves[len(moves)/2].Seconds()), late)
 	return nil
 }
