@@ -220,6 +220,7 @@ type published struct {
 	alarms      alarms
 	restored    *restored
 	registers   []homes.Register // by keyspace
+	keyspaces   []*register      // the same registers; only latest of them may be looked at
 	homeMarks   []event.Mark     // of their decisions, for comparisons
 	overruns    []string         // keyspaces of which something is being taken back
 }
@@ -327,6 +328,7 @@ func (d *DC) publish(index uint64) {
 		alarms:      d.state.alarms,
 		restored:    d.state.restored,
 		registers:   d.state.homes.list,
+		keyspaces:   d.state.homes.order,
 		homeMarks:   d.state.homes.marks,
 		overruns:    d.state.homes.overruns,
 	}

@@ -104,6 +104,22 @@ func (d *DC) AppliedOf(l homes.Life) int64 {
 	return 0
 }
 
+// LatestOf is a revision of this DC at or behind its last write in a single-writer keyspace: whoever has seen the data
+// before has seen nothing later. Of a keyspace that was not written since this process began it is the head of that time.
+func (d *DC) LatestOf(keyspace string) int64 {
+	for _, r := range d.published.Load().keyspaces {
+		if r.keyspace != keyspace {
+			continue
+		}
+		if at := r.latest.Load(); at != 0 {
+			return at
+		}
+		r.latest.CompareAndSwap(0, d.AppliedOf(d.Life())) // what is written meanwhile is behind it
+		return r.latest.Load()
+	}
+	return d.AppliedOf(d.Life())
+}
+
 // marks is what commands and judgements are evaluated against; nil at a witness.
 func (d *DC) marks() homes.Marks {
 	if d.cfg.Witness {

@@ -99,7 +99,7 @@ func (a *applier) revoke(c lease.Command, stamp event.Stamp) result {
 		a.batch.NextTxn()
 		m := a.mutation(stamp)
 		if g.register != nil {
-			m.home = g.register.home
+			m.home, m.in = g.register.home, g.register
 		}
 		for _, key := range g.keys {
 			m.delete(key)

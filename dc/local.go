@@ -22,7 +22,7 @@ func (a *applier) write(it item, stamp event.Stamp) (result, error) {
 			a.dc.metrics.homes.refused.Inc()
 			return result{err: err}, nil
 		}
-		m.home = r.home
+		m.home, m.in = r.home, r
 		a.batch.KeepGraves(true)
 	}
 	resp, err := m.evaluate(it)
@@ -55,6 +55,7 @@ func (a *applier) committed(m *mutation) Commit {
 	c := Commit{Revision: m.revision, Stamp: m.stamp}
 	if m.home != nil {
 		c.Keyspace, c.Epoch = m.home.Keyspace, m.home.Epoch
+		m.in.latest.Store(m.revision)
 	}
 	return c
 }

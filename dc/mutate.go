@@ -21,6 +21,7 @@ type mutation struct {
 	alarms alarms
 	leases *lease.Table
 	home   *event.Home // of the write's single-writer keyspace, nil for none; shared
+	in     *register   // of the same
 
 	revision int64 // of this write; 0 until it changes something
 	ops      []event.Op

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -41,6 +42,9 @@ type register struct {
 	granted time.Time   // when this process applied the grant of the lease
 	home    *event.Home // of this DC's writes in the present epoch; nil until the first
 	covered bool        // the past of the present epoch is applied; once true it stays
+	// latest is the last revision that this DC wrote in the keyspace since the register was loaded, 0 for none. Readers
+	// look at it: it is set before what it is of can be seen.
+	latest atomic.Int64
 }
 
 // tenureStart is where a home's chain stood here when its tenure became known: all its writes of the epoch are behind.

@@ -22,7 +22,14 @@ import (
 
 // A failover that does not count a write ends the wait for its policy, and every question about its token.
 func TestWriteSetAside(t *testing.T) {
+	for _, confirmed := range []bool{false, true} {
+		t.Run(fmt.Sprintf("confirmed %t", confirmed), func(t *testing.T) { writeSetAside(t, confirmed) })
+	}
+}
+
+func writeSetAside(t *testing.T, confirmed bool) {
 	f := newFederation(t, nil, "dc-a", "dc-b", "dc-c")
+	f.confirms = confirmed
 	ctx := testContext(t)
 	a := f.sites["dc-a"]
 	must(t)(a.kv(0).Put(ctx, singlePut("k", "counts")))

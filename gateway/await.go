@@ -42,14 +42,12 @@ func (s *Server) await(caller context.Context, t policy.Token, p policy.Policy, 
 		if len(names) > 0 {
 			ackedBy = names
 		}
-		if err == nil {
-			return ackedBy, nil
-		}
-		if errors.Is(err, replication.ErrSetAside) {
-			return ackedBy, err
-		}
+		// Asked of success, too: what was set aside is confirmed as well, and only after this datacenter has heard of it.
 		if aside := s.setAside(t); aside != nil {
 			return ackedBy, aside
+		}
+		if err == nil || errors.Is(err, replication.ErrSetAside) {
+			return ackedBy, err
 		}
 		if ctx.Err() != nil || !sleep(ctx, changed, pause) {
 			if retryable(err) {

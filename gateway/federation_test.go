@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"testing"
@@ -33,6 +34,8 @@ type federation struct {
 	reading  map[string]bool        // keyspaces whose home may not serve reads, when false is set
 	why      map[string]string      // keyspaces whose home can't serve at all, and why
 	cut      map[[2]string]bool     // from, to: frames wait
+	leased   bool                   // homes hold a lease; else they are as if they were forced
+	confirms bool                   // peers confirm what was set aside, and nobody ends the wait for it before
 	silent   map[string]string      // datacenters that calls do not reach, or whose answers are lost ("lost")
 	calls    []string               // made
 	changed  chan struct{}
@@ -264,6 +267,9 @@ func (h fedHomes) Standing(keyspace string) replication.Standing {
 	reading, set := h.f.reading[keyspace]
 	st.Here = v.Home.DC == h.name && st.Why == "" && !h.follower
 	st.Reading = st.Here && (!set || reading)
+	if h.f.leased && st.Reading {
+		st.Until = time.Now().Add(time.Hour)
+	}
 	return st
 }
 
@@ -299,6 +305,12 @@ type fedPeers struct {
 	dc *dc.DC
 }
 
+func (f *federation) confirmed() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.confirms
+}
+
 func (fedPeers) Originate() error                      { return nil }
 func (fedPeers) Check(policy.Policy) error             { return nil }
 func (p fedPeers) Admit(policy.Policy) (func(), error) { return func() {}, nil }
@@ -318,6 +330,9 @@ func (p fedPeers) Wait(ctx context.Context, revision int64, want policy.Policy) 
 		}
 		for _, past := range p.f.value(fedSpace).Past {
 			if past.Home.DC == p.dc.Name() && revision > past.Cut { // the engine hears of the decision, too
+				if p.f.confirmed() {
+					return slices.Sorted(maps.Keys(p.f.sites)), nil
+				}
 				return names, errPastCut
 			}
 		}

@@ -25,22 +25,31 @@ type linearized struct {
 	applied bool      // this node has applied all that the read must see: it reads its own state
 	here    []*single // keyspaces whose home this datacenter is: it must still be after the read
 	epochs  map[string]uint64
+	upTo    int64 // revision of the leader's state, where this node does not lead; else 0
 }
 
-// homeRead runs a read of what the scope touches. local reads: serializable from what is applied here, or
-// linearizable within this datacenter.
-func homeRead[R any](ctx context.Context, s *Server, sc *scope, probes []*pb.RangeRequest, local func(ctx context.Context, serializable bool) (R, error)) (R, error) {
+// homeRead runs a read of what the scope touches. local reads: from what is applied here, or linearizable within this
+// datacenter; if it reads just the state of upTo, it sets that to 0.
+func homeRead[R any](ctx context.Context, s *Server, sc *scope, probes []*pb.RangeRequest, local func(ctx context.Context, lin *linearized) (R, error)) (R, error) {
 	var none R
 	if len(sc.singles) == 0 {
-		return local(ctx, false)
+		return local(ctx, &linearized{})
 	}
 	lin, err := s.linearizeHomes(ctx, sc, probes)
 	if err != nil {
 		return none, err
 	}
-	resp, err := local(ctx, lin.applied)
+	resp, err := local(ctx, lin)
 	if err != nil {
 		return none, err
+	}
+	if err := s.secureHere(ctx, lin); err != nil {
+		return none, err
+	}
+	if lin.upTo > 0 && s.dc.Revision() > lin.upTo {
+		if _, err := s.linearizeHomes(ctx, sc, probes); err != nil { // it may have seen more than the leader had secured
+			return none, err
+		}
 	}
 	return resp, s.stillReading(lin)
 }
@@ -51,9 +60,16 @@ func (s *Server) homeRange(ctx context.Context, req *pb.RangeRequest) (*pb.Range
 		s.markServed(ctx)
 	}
 	probes := []*pb.RangeRequest{probeOf(req.Key, req.RangeEnd)}
-	return homeRead(ctx, s, s.keyspaces.scopeOf(req), probes, func(ctx context.Context, serializable bool) (*pb.RangeResponse, error) {
-		if !serializable {
+	return homeRead(ctx, s, s.keyspaces.scopeOf(req), probes, func(ctx context.Context, lin *linearized) (*pb.RangeResponse, error) {
+		if !lin.applied {
 			return s.dc.Range(ctx, req)
+		}
+		if lin.upTo > 0 && req.Revision == 0 {
+			resp, err := s.rangeAt(ctx, req, lin.upTo)
+			if err == nil || !isCompacted(err) {
+				lin.upTo = 0
+				return resp, err
+			}
 		}
 		applied := proto.Clone(req).(*pb.RangeRequest)
 		applied.Serializable = true
@@ -71,8 +87,12 @@ func (s *Server) linearizeHomes(ctx context.Context, sc *scope, probes []*pb.Ran
 	}, func(to *neighbor) (fate, error) {
 		lin = &linearized{applied: true}
 		for _, probe := range probes {
-			if f, err := s.linearizeByLeader(ctx, to, probe); f != fateAnswered || err != nil {
+			at, f, err := s.linearizeByLeader(ctx, to, probe)
+			if f != fateAnswered || err != nil {
 				return f, err
+			}
+			if lin.upTo == 0 || at < lin.upTo {
+				lin.upTo = at
 			}
 		}
 		return fateAnswered, nil
@@ -81,7 +101,7 @@ func (s *Server) linearizeHomes(ctx context.Context, sc *scope, probes []*pb.Ran
 }
 
 // linearizeByLeader reads a little at the leader and waits until this node has applied what that read saw.
-func (s *Server) linearizeByLeader(ctx context.Context, to *neighbor, probe *pb.RangeRequest) (fate, error) {
+func (s *Server) linearizeByLeader(ctx context.Context, to *neighbor, probe *pb.RangeRequest) (int64, fate, error) {
 	fctx, cancel := context.WithTimeout(s.forward.outgoing(ctx), s.cfg.RouteTimeout+s.cfg.RequestTimeout+time.Second)
 	defer cancel()
 	var trailer metadata.MD
@@ -92,10 +112,10 @@ func (s *Server) linearizeByLeader(ctx context.Context, to *neighbor, probe *pb.
 		if f == fateUnknown && ctx.Err() == nil {
 			f = fateNotDone // a read may be repeated
 		}
-		return f, err
+		return 0, f, err
 	}
 	want := resp.Header.Revision
-	return fateAnswered, s.awaitApplied(ctx, func() error {
+	return want, fateAnswered, s.awaitApplied(ctx, func() error {
 		if at := s.dc.Revision(); at < want {
 			return fmt.Errorf("this node has applied revision %d, and its leader %d", at, want) //nolint:err113 // of one message
 		}
@@ -192,6 +212,9 @@ func (s *Server) serveReadPoint(ctx context.Context, keyspace string) error {
 		return err
 	}
 	points := s.pointsOf(keyspace)
+	if err := s.secure(ctx, k, s.keyspaces.ruleOf(k)); err != nil {
+		return err
+	}
 	if now := s.cfg.Homes.Standing(keyspace); !now.Reading || now.Epoch != st.Epoch {
 		return s.noHome(k, now, nil)
 	}

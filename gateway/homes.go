@@ -28,6 +28,9 @@ type Origins interface {
 	Register(keyspace string) (homes.Register, bool)
 	// AppliedOf is how far this replica has applied what a life wrote; of its own life all of it.
 	AppliedOf(homes.Life) int64
+	// LatestOf is a local revision at or behind the last write of this datacenter in a keyspace: whoever has read the
+	// data before has seen nothing later.
+	LatestOf(keyspace string) int64
 	// Latest is the newest version of a key, nil when it is not there.
 	Latest(key []byte) (*store.Version, error)
 	// Attached are the keys of single-writer keyspaces that end with a lease at another datacenter, their home.

@@ -85,7 +85,7 @@ func (k kvServer) readTxn(ctx context.Context, req *pb.TxnRequest, start time.Ti
 			if !k.keyspaces.anySingle {
 				return k.dc.ReadTxn(ctx, req)
 			}
-			return homeRead(ctx, k.Server, k.keyspaces.scopeOf(req), k.probesOfTxn(req), func(ctx context.Context, _ bool) (*pb.TxnResponse, error) {
+			return homeRead(ctx, k.Server, k.keyspaces.scopeOf(req), k.probesOfTxn(req), func(ctx context.Context, _ *linearized) (*pb.TxnResponse, error) {
 				return k.dc.ReadTxn(ctx, req)
 			})
 		})

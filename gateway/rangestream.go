@@ -40,8 +40,8 @@ func (k kvServer) streamRange(ctx context.Context, r *pb.RangeRequest, stream gr
 	}
 	if !r.Serializable {
 		_, err := homeRead(ctx, k.Server, k.keyspaces.scopeOf(r), []*pb.RangeRequest{probeOf(r.Key, r.RangeEnd)},
-			func(ctx context.Context, applied bool) (struct{}, error) {
-				if applied {
+			func(ctx context.Context, lin *linearized) (struct{}, error) {
+				if lin.applied {
 					return struct{}{}, nil
 				}
 				return struct{}{}, k.linearize(ctx)

@@ -32,9 +32,13 @@ func (e *notMetError) Error() string {
 	if e.repeatable {
 		next = "Wait for the token, or repeat the write with the same " + metaRequestID
 	}
-	return fmt.Sprintf("the write is committed in %s as token %s and will still replicate, but policy %s was not met %s; "+
+	will := "will still replicate"
+	if t.Epoch > 0 {
+		will += " unless a failover leaves it out before"
+	}
+	return fmt.Sprintf("the write is committed in %s as token %s and %s, but policy %s was not met %s; "+
 		"it is committed in: %s. %s",
-		t.Origin, t, e.receipt.Policy, why, joinNames(e.receipt.AckedBy), next)
+		t.Origin, t, will, e.receipt.Policy, why, joinNames(e.receipt.AckedBy), next)
 }
 
 func (e *notMetError) Is(target error) bool { return target == ErrNotMet }

@@ -15,9 +15,10 @@ import (
 // single is a keyspace with one writer: its home orders every write and transaction in it.
 type single struct {
 	prefix  string
-	home    string // as configured: where it begins
-	forward bool   // writes that arrive elsewhere go to the home
-	wait    bool   // on_unreachable: while there is no home, requests wait instead of failing
+	home    string    // as configured: where it begins
+	forward bool      // writes that arrive elsewhere go to the home
+	secured securedTo // how far its writes are where a failover finds them
+	wait    bool      // on_unreachable: while there is no home, requests wait instead of failing
 }
 
 // newSingles finds the single-writer keyspaces, by prefix. Mode, home and forward are inherited from "".

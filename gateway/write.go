@@ -259,6 +259,9 @@ func (s *Server) settle(ctx context.Context, made dc.Commit, r rule) error {
 		}
 	}
 	if made.Revision == 0 { // nothing changed: the token names the newest write of this datacenter instead
+		if err := s.secureUnchanged(ctx, r); err != nil {
+			return err
+		}
 		receipt.Token.Revision = s.dc.Position(s.name).Revision
 		setReceipt(ctx, receipt, false)
 		return nil
@@ -276,13 +279,13 @@ func (s *Server) settle(ctx context.Context, made dc.Commit, r rule) error {
 	receipt.AckedBy, receipt.Elapsed = acked(s.name, names), time.Since(start)
 	s.metrics.policyWait[r.policy].Observe(receipt.Elapsed.Seconds())
 	setReceipt(ctx, receipt, true)
-	if err == nil {
-		return nil
-	}
 	if r.single != nil {
 		if aside := s.setAsideIn(r.single.prefix, receipt.Token); aside != nil {
 			return aside
 		}
+	}
+	if err == nil {
+		return nil
 	}
 	return s.notMet(ctx, receipt, r, err)
 }

@@ -51,7 +51,7 @@ func (e *Engine) Call(ctx context.Context, dc string, r Request) (Reply, error) 
 	}
 	k := p.receiver.link.Load()
 	if k == nil {
-		return Reply{}, fmt.Errorf("%w: no connection to the leader of %s: %s", ErrNotDelivered, dc, p.receiver.reason())
+		return Reply{}, p.notConnected()
 	}
 	reply, err := k.call(ctx, r)
 	e.metrics.calls.WithLabelValues(dc, callResult(err)).Inc()
@@ -69,6 +69,14 @@ func callResult(err error) string {
 		return "not_delivered"
 	}
 	return "unknown"
+}
+
+// notConnected is the answer to a request that needs a connection to a DC's leader where there is none.
+func (p *peer) notConnected() error {
+	if why := p.receiver.reason(); why != "" {
+		return fmt.Errorf("%w: no connection to the leader of %s: %s", ErrNotDelivered, p.name, why)
+	}
+	return fmt.Errorf("%w: no connection to the leader of %s yet", ErrNotDelivered, p.name)
 }
 
 func (r *receiver) reason() string {

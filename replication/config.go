@@ -45,6 +45,8 @@ type Config struct {
 	Keyspaces []registrar.Keyspace
 	// HomeLease are the numbers of a home's lease, the same in all DCs. See [registrar.Config].
 	HomeLease homes.Terms
+	// Uptime is the clock of the lease, see [registrar.Config]. nil means the operating system's.
+	Uptime func() time.Duration
 	// ReclaimAfter is as in [registrar.Config].
 	ReclaimAfter time.Duration
 	// Point is as in [registrar.Config]: for tests.

@@ -21,7 +21,7 @@ func (l *lead) Exchange(ctx context.Context, dc string, c homes.Command) (homes.
 	}
 	k := p.receiver.link.Load()
 	if k == nil {
-		return homes.Reply{}, fmt.Errorf("%w: no connection to the leader of %s: %s", ErrNotDelivered, dc, p.receiver.reason())
+		return homes.Reply{}, p.notConnected()
 	}
 	req := &wire.RegisterRequest{From: l.cfg.Local, To: dc, Nonce: rand.Uint64(), Command: c.Encode()}
 	var reply wire.RegisterReply

@@ -104,7 +104,7 @@ func (c Client) follow(ctx context.Context, s replication.Started, progress func
 			last.Result = "moved"
 			return last, nil
 		case last.Result != "":
-			return last, fmt.Errorf("%w: %s: %s", ErrNotMoved, last.Result, last.Error)
+			return last, fmt.Errorf("%w: %s: %s", ErrNotMoved, outcome(last), last.Error)
 		case err == nil && !found:
 			return last, fmt.Errorf("%w: the node of %s that drove it does not lead any more; `geogate dr status` tells where the home is", ErrNotMoved, s.DC)
 		case err != nil:

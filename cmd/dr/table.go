@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"geogate/gateway/admin"
 	"geogate/replication"
@@ -16,30 +17,42 @@ const unknown = "?"
 func StatusRows(r *admin.HomesReport) [][]string {
 	out := [][]string{{"KEYSPACE", "HOME", "EPOCH", "LEASE", "PEER", "HEALTH", "LAG", "BYTES", "AGE", "STATE"}}
 	for _, k := range r.Keyspaces {
-		lease, state := unknown, "open here"
+		lease, state := unknown, "open: writes are taken here"
 		if k.Lease != nil {
 			lease = fmt.Sprintf("%.1fs", *k.Lease)
 		}
 		if !k.Open {
 			state = k.Why
 		}
-		if n := len(k.Moves); n > 0 && k.Moves[n-1].Result == "" {
-			state = describe(k.Moves[n-1])
+		if k.Fenced != "" && k.Home != r.DC {
+			state += "; a move is open here " + k.Fenced + ": the home gets no lease from this datacenter until it is decided"
+		}
+		last := ""
+		if n := len(k.Moves); n > 0 {
+			switch m := k.Moves[n-1]; m.Result {
+			case "":
+				state = describe(m)
+			case "moved":
+			default:
+				last = fmt.Sprintf("last move: %s to %s, %s at %s: %s", m.Kind, m.To, outcome(m), m.Ended.UTC().Format(time.TimeOnly), m.Error)
+			}
 		}
 		name, home, epoch := strconv.Quote(k.Keyspace), orNone(k.Home), strconv.FormatUint(k.Epoch, 10)
 		if k.Forced {
 			epoch += " (forced)"
 		}
-		for i, p := range k.Peers {
+		for _, p := range k.Peers {
 			lag := []string{p.DC, p.Health, num(p.Txns), num(p.Bytes), sec(p.Age)}
 			if p.Witness {
 				lag[2], lag[3], lag[4] = "witness", "-", "-"
 			}
 			row := append([]string{name, home, epoch, lease}, lag...)
 			out = append(out, append(row, state))
-			if i == 0 {
-				name, home, epoch, lease, state = "", "", "", "", ""
-			}
+			name, home, epoch, lease = "", "", "", ""
+			state, last = last, ""
+		}
+		if state != "" && len(k.Peers) > 0 {
+			out = append(out, []string{"", "", "", "", "", "", "", "", "", state})
 		}
 		if len(k.Peers) == 0 {
 			out = append(out, []string{name, home, epoch, lease, "-", "-", "-", "-", "-", state})
@@ -56,8 +69,16 @@ func MoveRows(m registrar.MoveStatus) [][]string {
 	}
 	return [][]string{
 		{"KEYSPACE", "KIND", "FROM", "TO", "HOME", "EPOCH", "RESULT", "TOOK"},
-		{strconv.Quote(m.Keyspace), string(m.Kind), orNone(m.From), m.To, orNone(m.Home), strconv.FormatUint(m.Decided, 10), m.Result, took},
+		{strconv.Quote(m.Keyspace), string(m.Kind), orNone(m.From), m.To, orNone(m.Home), strconv.FormatUint(m.Decided, 10), outcome(m), took},
 	}
+}
+
+// outcome is the result in a word that nobody takes for lost data.
+func outcome(m registrar.MoveStatus) string {
+	if m.Result == "lost" {
+		return "overtaken"
+	}
+	return m.Result
 }
 
 // LedgerRows is what a failover would lose.

@@ -195,8 +195,8 @@ func (n *Node) openEngine() error {
 		PublishBytes:      int(t.Limits.PublishWindowBytes), ProposeBytes: int(t.Limits.ReceiveWindowBytes),
 		PullBytes: int(t.Limits.ReceiveWindowBytes), SnapshotRate: int(t.Limits.SnapshotRate), HalfOpenWrites: t.Limits.HalfOpenWrites,
 		MaxClockSkew: t.Timing.MaxClockSkew,
-		CallTimeout:  gateway.LongestWrite,
-		Wall:         n.cfg.Now, Logger: n.log, Registerer: n.registry,
+		CallTimeout:  gateway.LongestWrite, Uptime: uptime(n.spec.Dir, n.log),
+		Wall: n.cfg.Now, Logger: n.log, Registerer: n.registry,
 	}
 	for _, name := range n.peerNames() {
 		peer, _ := t.Datacenter(name)

@@ -48,6 +48,9 @@ func (s *Server) tellLeader(r *http.Request, method, path string, body io.Reader
 	}
 	req.Header.Set(forwardedHeader, s.name(s.cfg.MemberID))
 	resp, err := s.cfg.Client.Do(req)
+	if err != nil && method == http.MethodPost {
+		return fmt.Errorf("ask the leader %s: whether it has begun is not known, look before you ask again: %w", s.name(id), err)
+	}
 	if err != nil {
 		return fmt.Errorf("ask the leader %s: %w", s.name(id), err)
 	}

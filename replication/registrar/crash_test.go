@@ -28,6 +28,9 @@ func TestCrashAtEveryStep(t *testing.T) {
 	}
 }
 
+// takenUp is how long the next leader of a datacenter takes to end what the last one has begun. A lease is in it.
+const takenUp = 8 * time.Second
+
 func crashAt(t *testing.T, kind MoveKind, phase homes.Phase) {
 	crashed := make(chan string, 16)
 	armed := false
@@ -83,7 +86,11 @@ func crashAt(t *testing.T, kind MoveKind, phase homes.Phase) {
 			t.Fatal(err)
 		}
 	}
+	began := time.Now()
 	home := w.anyHome(t, 2*time.Minute)
+	if took := time.Since(began); took > takenUp {
+		t.Errorf("a home took writes %s after the driver was back, want at most %s", took, takenUp)
+	}
 	if at := w.dcs[home].AppliedOf(a); at < 7 {
 		t.Fatalf("%s is home with %d of 7 writes that a majority had", home, at)
 	}

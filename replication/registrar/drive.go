@@ -182,6 +182,11 @@ func (d *drive) watchTime() {
 		return
 	}
 	d.why = "its deadline has passed; " + d.stood()
+	if p := d.m.Phase(); p == homes.Claiming || p == homes.Preparing {
+		d.why += fmt.Sprintf(". A failover needs a majority, %d of the %d datacenters. Bring one more back and try again; if they are lost for good, "+
+			"`geogate dr failover --force` does without them and says what that loses. Until the home or another try ends what was begun, the home may take no writes",
+			d.cfg.majority(), len(d.cfg.Voters))
+	}
 	if err := d.m.Abort(); err != nil {
 		d.cfg.Logger.Warn("the deadline of a move has passed, and it is proposed already: it goes on", "keyspace", d.a.k.cfg.Prefix, "phase", d.m.Phase().String())
 	}

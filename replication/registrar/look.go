@@ -2,6 +2,7 @@ package registrar
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"geogate/replication/homes"
@@ -108,8 +109,8 @@ func (k *keeper) reclaim(reg homes.Register, home bool, now time.Time) bool {
 	k.mu.Lock()
 	if k.fence.wait == 0 {
 		k.fence.wait = k.r.cfg.ReclaimAfter + k.r.cfg.Random(k.r.cfg.ReclaimAfter)
-		if mine := reg.State.Promised; mine.DC == life.DC && (reg.State.Decided.Epoch == 0 || mine.Round == 0) {
-			k.fence.wait = k.r.cfg.Random(k.r.cfg.RivalWait) // nobody else works on it
+		if mine := reg.State.Promised; mine.DC == life.DC && (reg.State.Decided.Epoch == 0 || mine.Round == 0 || !k.movedLocked(reg.State.Decided.Epoch)) {
+			k.fence.wait = k.r.cfg.Random(k.r.cfg.RivalWait) // nobody else works on it: the node that did leads no more
 		}
 	}
 	due := !k.fence.since.IsZero() && now.Sub(k.fence.since) >= k.fence.wait
@@ -120,6 +121,11 @@ func (k *keeper) reclaim(reg homes.Register, home bool, now time.Time) bool {
 		k.begin(now, Reclaiming, life)
 	}
 	return due
+}
+
+// movedLocked says whether this node itself has tried to move the home in an epoch.
+func (k *keeper) movedLocked(epoch uint64) bool {
+	return slices.ContainsFunc(k.ended, func(m MoveStatus) bool { return m.Epoch == epoch })
 }
 
 // resume opens a home that was draining for a switchover which nobody drives any more.

@@ -108,6 +108,13 @@ func (k *keeper) tenancyLocked(epoch uint64) *homes.Tenancy {
 // lackLocked says what the acceptors answered that did not grant.
 func (k *keeper) lackLocked() string {
 	var parts []string
+	if k.tenancy != nil {
+		for _, v := range k.r.cfg.Voters {
+			if a, ok := k.answers[v.DC]; ok && a.text == "" {
+				parts = append(parts, v.DC+" grants it")
+			}
+		}
+	}
 	for _, v := range k.r.cfg.Voters {
 		a, ok := k.answers[v.DC]
 		switch {

@@ -39,10 +39,13 @@ var wide = wan.Conditions{Delay: 15 * time.Millisecond, Jitter: 2 * time.Millise
 type cluster struct {
 	net    *wan.Network
 	dcs    []string
-	nodes  []*node // datacenter by datacenter
-	small  *node   // has a small disk
-	nats   []*node // nats-servers beside the nodes of the first datacenter; none when those embed theirs
-	clocks bool    // the build's clocks can be set
+	nodes  []*node        // datacenter by datacenter
+	small  *node          // has a small disk
+	votes  string         // a datacenter that votes on homes and holds no data; empty for none
+	wide   wan.Conditions // between datacenters when nothing is wrong
+	nats   []*node        // nats-servers beside the nodes of the first datacenter; none when those embed theirs
+	homes  bool           // there is a single-writer keyspace under load
+	clocks bool           // the build's clocks can be set
 	conns  map[*node]*kv
 	http   *http.Client
 	dir    string
@@ -57,7 +60,14 @@ type cluster struct {
 
 // newCluster makes the network and writes the topology; nothing runs yet.
 func newCluster(cfg config, r row, dir, bin string) (*cluster, error) {
-	c := &cluster{dcs: dcNames[:len(cfg.Nodes)], dir: dir, conns: map[*node]*kv{}, compactions: map[string]compaction{}}
+	c := &cluster{dcs: dcNames[:len(cfg.Nodes)], wide: wide, dir: dir, conns: map[*node]*kv{}, compactions: map[string]compaction{}}
+	if r.rtt != 0 {
+		c.wide.Delay = r.rtt / 2
+	}
+	c.homes = r.homes
+	if r.witness {
+		c.votes = c.dcs[len(c.dcs)-1]
+	}
 	c.seen = func(string) int64 { return 0 }
 	var sites []string
 	for i, dc := range c.dcs {
@@ -75,7 +85,7 @@ func newCluster(cfg config, r row, dir, bin string) (*cluster, error) {
 		r.edit(c.topology)
 	}
 	for i, dc := range c.dcs {
-		d := configs.Datacenter{Name: dc, NATS: configs.NATS{Mode: configs.Embedded}, KeyFile: filepath.Join(dir, "keys", dc+".seed")}
+		d := configs.Datacenter{Name: dc, Witness: dc == c.votes, NATS: configs.NATS{Mode: configs.Embedded}, KeyFile: filepath.Join(dir, "keys", dc+".seed")}
 		if d.PublicKey, err = configs.NewKey(d.KeyFile); err != nil {
 			return nil, errors.Join(err, c.close())
 		}
@@ -142,9 +152,12 @@ func (c *cluster) write(name string, t *configs.Topology) error {
 	return err
 }
 
-// living are the datacenters that are not gone for good.
-func (c *cluster) living() []string {
-	return slices.DeleteFunc(slices.Clone(c.dcs), c.isLost)
+// living are the datacenters that hold data and are not gone for good.
+func (c *cluster) living() []string { return slices.DeleteFunc(c.holding(), c.isLost) }
+
+// holding are the datacenters that hold data.
+func (c *cluster) holding() []string {
+	return slices.DeleteFunc(slices.Clone(c.dcs), func(dc string) bool { return dc == c.votes })
 }
 
 func (c *cluster) isLost(dc string) bool {
@@ -155,7 +168,7 @@ func (c *cluster) isLost(dc string) bool {
 
 // strictest is the strongest policy that the living datacenters can meet.
 func (c *cluster) strictest() string {
-	if len(c.living()) < len(c.dcs) {
+	if len(c.living()) < len(c.holding()) {
 		return "QUORUM"
 	}
 	return "ALL"
@@ -223,7 +236,7 @@ func (c *cluster) heal(pairs ...pair) {
 		if p.from.dc == p.to.dc {
 			c.set(wan.Conditions{}, p)
 		} else {
-			c.set(wide, p)
+			c.set(c.wide, p)
 		}
 	}
 }
@@ -258,13 +271,16 @@ func (c *cluster) dialOptions() []grpc.DialOption {
 }
 
 // client is an etcd client of some nodes.
-func (c *cluster) client(nodes ...*node) (*clientv3.Client, error) {
+func (c *cluster) client(nodes ...*node) (*clientv3.Client, error) { return c.clientWith(nodes) }
+
+// clientWith has further options.
+func (c *cluster) clientWith(nodes []*node, options ...grpc.DialOption) (*clientv3.Client, error) {
 	var ends []string
 	for _, n := range nodes {
 		ends = append(ends, "http://"+n.spec.Client)
 	}
 	return clientv3.New(clientv3.Config{
-		Endpoints: ends, DialOptions: c.dialOptions(), Logger: zap.NewNop(), MaxCallRecvMsgSize: maxMessageBytes,
+		Endpoints: ends, DialOptions: append(c.dialOptions(), options...), Logger: zap.NewNop(), MaxCallRecvMsgSize: maxMessageBytes,
 		DialKeepAliveTime: 2 * time.Second, DialKeepAliveTimeout: 2 * time.Second,
 	})
 }

@@ -27,6 +27,8 @@ func kinds() []kind {
 		{"kill-node", killNode},
 		{"kill-leader", killLeader},
 		{"kill-dc", killDC},
+		{"kill-home", killHome},
+		{"move-home", moveHome},
 		{"kill-loop-node", killLoopNode},
 		{"kill-loop-leader", killLoopLeader},
 		{"kill-loop-dc", killLoopDC},

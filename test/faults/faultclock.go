@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
 )
 
@@ -31,4 +32,17 @@ func setClock(c *cluster, rnd *rand.Rand) fault {
 		}
 		return nil
 	})
+}
+
+// clockRate is the file that makes the clock of a home's lease fast or slow.
+const clockRate = "clock-rate"
+
+// setRate makes the clocks of leases of a datacenter run at another rate.
+func (c *cluster) setRate(dc string, rate float64) error {
+	for _, n := range c.in(dc) {
+		if err := os.WriteFile(filepath.Join(n.spec.Dir, clockRate), []byte(strconv.FormatFloat(rate, 'g', -1, 64)), 0o600); err != nil {
+			return fmt.Errorf("set the clock of %s: %w", n, err)
+		}
+	}
+	return nil
 }

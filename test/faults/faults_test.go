@@ -84,6 +84,26 @@ func TestRow(t *testing.T) {
 	}
 }
 
+// TestHomes plays two rows of a keyspace that has a home.
+func TestHomes(t *testing.T) {
+	available(t)
+	if testing.Short() {
+		t.Skip("NOT TESTED: takes forty seconds, and -short was asked for")
+	}
+	cfg := defaults()
+	cfg.Seed, cfg.Rows, cfg.Out = *seed, []string{"home-switchover", "home-dies"}, filepath.Join(os.TempDir(), "geogate-faults-failed")
+	cfg.Recover, cfg.Converge = 2*cfg.Recover, 2*cfg.Converge // other tests run at the same time
+	var out printed
+	if err := run(t.Context(), cfg, &out); err != nil {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+	for _, name := range cfg.Rows {
+		if !strings.Contains(out.String(), fmt.Sprintf("row %-20s passed", name)) {
+			t.Errorf("no summary of the row %s in:\n%s", name, out.String())
+		}
+	}
+}
+
 func TestRowsAreListed(t *testing.T) {
 	var out bytes.Buffer
 	if err := listRows(&out); err != nil {
@@ -197,6 +217,7 @@ func TestOutcomes(t *testing.T) {
 		{status.Error(codes.FailedPrecondition, "geogate: committed in us-east"), check.Committed},
 		{status.Error(codes.FailedPrecondition, "geogate: nothing was written: this node's clock is ahead: ..."), check.Refused},
 		{status.Error(codes.Unavailable, "geogate: nothing was written: ap-south is down"), check.Refused},
+		{status.Error(codes.Unavailable, "geogate: nothing was read or written: keyspace ..."), check.Refused},
 		{status.Error(codes.Unavailable, "etcdserver: no leader"), check.Refused},
 		{status.Error(codes.Unavailable, "etcdserver: request timed out"), check.Unknown},
 		{status.Error(codes.Unavailable, "error reading from server: EOF"), check.Unknown},

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sort"
+	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -67,7 +68,7 @@ func read(ctx context.Context, client *clientv3.Client) (contents, error) {
 		for _, kv := range resp.Kvs {
 			key := string(kv.Key)
 			out.versions[key] = check.Version{Revision: kv.ModRevision, Value: xxhash.Sum64(kv.Value)}
-			if len(key) > len(writesPrefix) && key[:len(writesPrefix)] == writesPrefix {
+			if strings.HasPrefix(key, writesPrefix) || strings.HasPrefix(key, homePrefix) {
 				out.values[key] = string(kv.Value)
 			}
 			from = key + "\x00"
@@ -81,7 +82,7 @@ func read(ctx context.Context, client *clientv3.Client) (contents, error) {
 // states asks every node for its vector and digest.
 func (c *cluster) states(ctx context.Context) (out []check.State, err error) {
 	for _, n := range c.nodes {
-		if c.isLost(n.dc) {
+		if c.isLost(n.dc) || n.dc == c.votes {
 			continue
 		}
 		s, err := c.status(ctx, n)
@@ -138,7 +139,11 @@ func (l *load) judge(ctx context.Context, v *verdict, watchers []*watcher, out s
 		}
 	}
 	l.judgeWrites(v, data)
-	for _, dc := range l.c.dcs {
+	histories := slices.Clone(l.c.dcs)
+	if l.c.homes {
+		histories = append(histories, homeName)
+	}
+	for _, dc := range histories {
 		ops := l.registers[dc]
 		open := 0
 		for _, op := range ops {
@@ -148,6 +153,9 @@ func (l *load) judge(ctx context.Context, v *verdict, watchers []*watcher, out s
 		}
 		v.check("registers of "+dc, fmt.Sprintf("%d operations, %d of them without answer", len(ops), open),
 			check.Registers(ops, linearWithin, filepath.Join(out, "registers-"+dc+".html")))
+		if dc == homeName {
+			continue
+		}
 		v.check("revisions of "+dc, fmt.Sprintf("%d samples", len(l.samples[dc])), check.Revisions(l.samples[dc]))
 	}
 	return nil
@@ -155,7 +163,11 @@ func (l *load) judge(ctx context.Context, v *verdict, watchers []*watcher, out s
 
 // judgeWrites compares the answers to writes with what the living datacenters hold.
 func (l *load) judgeWrites(v *verdict, data map[string]map[string]string) {
-	for _, policy := range policies {
+	judged := slices.Clone(policies)
+	if l.c.homes {
+		judged = append(judged, homePolicy)
+	}
+	for _, policy := range judged {
 		writes := slices.DeleteFunc(slices.Clone(l.writes), func(w check.Write) bool { return w.Policy != policy })
 		promises := slices.DeleteFunc(slices.Clone(l.promises), func(p check.Promise) bool { return p.Policy != policy })
 		counts := map[check.Outcome]int{}
@@ -167,6 +179,9 @@ func (l *load) judgeWrites(v *verdict, data map[string]map[string]string) {
 		v.check("writes under "+policy, about, check.Writes(check.Survivors(writes, promises, l.c.lost), data))
 		if len(l.c.lost) > 0 {
 			v.check("writes under "+policy+" have no holes", about, check.Prefixes(writes, data))
+		}
+		if policy == homePolicy {
+			continue
 		}
 		v.check("where writes under "+policy+" were when acknowledged", fmt.Sprintf("%d looked for", len(promises)),
 			check.Promises(promises, len(l.c.dcs)))

@@ -81,8 +81,10 @@ func (c *cluster) remove(ctx context.Context, dc, key string) (last error) {
 	return last
 }
 
-func asyncPolicy(ctx context.Context) context.Context {
-	return metadata.AppendToOutgoingContext(ctx, "geogate-policy", "ASYNC")
+func asyncPolicy(ctx context.Context) context.Context { return withPolicy(ctx, "ASYNC") }
+
+func withPolicy(ctx context.Context, policy string) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "geogate-policy", policy)
 }
 
 // outcome is what an answer to a write says about it; gateway/README.md lists the errors.
@@ -92,6 +94,8 @@ func outcome(err error) check.Outcome {
 	}
 	st, _ := status.FromError(err)
 	switch text := st.Message(); {
+	case strings.HasPrefix(text, "geogate: nothing was read or written"):
+		return check.Refused
 	case st.Code() == codes.FailedPrecondition && strings.HasPrefix(text, "geogate: nothing was written"):
 		return check.Refused
 	case st.Code() == codes.FailedPrecondition:

@@ -49,6 +49,7 @@ type load struct {
 	registers map[string][]porcupine.Operation // by datacenter
 	samples   map[string][]check.Sample        // by datacenter
 	clients   int                              // of registers, numbered
+	where     []string                         // their datacenters
 	contended int                              // writes of contended keys that were acknowledged
 }
 
@@ -74,6 +75,13 @@ func (l *load) run(ctx context.Context) {
 			begin(func(rnd *rand.Rand) { l.write(ctx, rnd, dc, policy) })
 		}
 		begin(func(rnd *rand.Rand) { l.contend(ctx, rnd, dc) })
+		if l.c.homes {
+			readers := homeRegisters
+			readers.reads = true
+			begin(func(rnd *rand.Rand) { l.writeHome(ctx, rnd, dc) })
+			begin(func(rnd *rand.Rand) { l.registerIn(ctx, rnd, homeRegisters, pick(rnd, nodes)) })
+			begin(func(rnd *rand.Rand) { l.registerIn(ctx, rnd, readers, pick(rnd, nodes)) })
+		}
 		for i := range clientsPerDC {
 			begin(func(rnd *rand.Rand) { l.register(ctx, rnd, dc, nodes[i%len(nodes)]) })
 		}
@@ -100,6 +108,28 @@ func (l *load) write(ctx context.Context, rnd *rand.Rand, dc, policy string) {
 			pauseFor(ctx, failurePause)
 		case i%promiseEvery == 0:
 			l.look(ctx, check.Promise{Write: w, AckedBy: r.ackedBy})
+		}
+		pauseFor(ctx, thinkTime)
+	}
+}
+
+// homePolicy is the policy of writes to the keyspace with a home, as they are judged.
+const homePolicy = "QUORUM in " + homePrefix
+
+// writeHome writes keys of its own in the keyspace that has a home.
+func (l *load) writeHome(ctx context.Context, rnd *rand.Rand, dc string) {
+	nodes := l.c.in(dc)
+	for i := 0; ctx.Err() == nil; i++ {
+		w := check.Write{DC: dc, Policy: homePolicy, Key: fmt.Sprintf("%s%s/%06d", oncePrefix, dc, i), Value: value(rnd)}
+		_, err := l.c.conns[pick(rnd, nodes)].put(context.WithoutCancel(ctx), w.Key, w.Value, "QUORUM")
+		if w.Outcome = outcome(err); w.Outcome == check.Committed {
+			w.Outcome = check.Unknown // at a home: the next move may leave it out
+		}
+		l.mu.Lock()
+		l.writes = append(l.writes, w)
+		l.mu.Unlock()
+		if err != nil {
+			pauseFor(ctx, failurePause)
 		}
 		pauseFor(ctx, thinkTime)
 	}

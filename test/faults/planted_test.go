@@ -72,6 +72,54 @@ var plants = []struct{ name, file, line, instead, fails, row string }{
 		"wins := !known || !head.Live ||",
 		"convergence", "cut-link",
 	},
+	{
+		"serves as a home when its lease is over", "replication/registrar/standing.go",
+		"if ok && now < until {",
+		"if ok {",
+		"the old home stops first", "home-alone-fast",
+	},
+	{
+		"answers reads with what only the home has", "gateway/secure.go",
+		"if k.secured.revision.Load() >= latest {",
+		"if latest >= 0 {",
+		"registers of the keyspace", "home-alone",
+	},
+	{
+		"confirms what comes after its promise", "replication/homes/acceptor.go",
+		"s.Frozen = watermark(marks, s.Decided.Home)",
+		"s.Frozen = 1 << 60",
+		"writes under QUORUM", "home-half-cut",
+	},
+	{
+		"chooses a cut that is too low", "replication/homes/step.go",
+		"cut = max(cut, p.reply.Watermark)",
+		"cut = max(cut, p.reply.Watermark-10)",
+		"writes under QUORUM", "home-dies",
+	},
+}
+
+// plantedRows are rows that must fail: what they break is in their settings.
+var plantedRows = map[string]string{"home-alone-drift": "registers of the keyspace"}
+
+// TestPlantedRowsFail is the same without another program.
+func TestPlantedRowsFail(t *testing.T) {
+	if !*planted {
+		t.Skip("asked for with -planted only: takes minutes")
+	}
+	available(t)
+	for _, r := range rows() {
+		if !r.planted {
+			continue
+		}
+		t.Run(r.name, func(t *testing.T) {
+			cfg := defaults()
+			cfg.Seed, cfg.Rows, cfg.Out = 7, []string{r.name}, t.TempDir()
+			var out printed
+			if err := run(t.Context(), cfg, &out); !errors.Is(err, errFailed) || !strings.Contains(out.String(), "FAIL: "+plantedRows[r.name]) {
+				t.Errorf("%q did not fail: %v\n%s", plantedRows[r.name], err, out.String())
+			}
+		})
+	}
 }
 
 // TestPlantedBugsAreFound is the proof that the bench as a whole finds something: the checks have tests of
@@ -120,7 +168,7 @@ func runPlanted(t *testing.T, file, line, instead, row string) string {
 	if err := os.WriteFile(overlayFile, overlay, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if text, err := exec.Command("go", "build", "-C", root(), "-overlay", overlayFile, "-o", bin, "./cmd/geogate").CombinedOutput(); err != nil {
+	if text, err := exec.Command("go", "build", "-C", root(), "-tags", "faults", "-overlay", overlayFile, "-o", bin, "./cmd/geogate").CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
 	cfg := defaults()

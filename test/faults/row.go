@@ -26,14 +26,18 @@ type row struct {
 	nodes []int
 	// nats is how many nats-servers the first datacenter has beside its nodes; 0 means those embed theirs.
 	nats    int
+	rtt     time.Duration                             // between datacenters; 0 means 30 ms
+	witness bool                                      // the last datacenter only votes
 	edit    func(*configs.Topology)                   // nil for none
 	prepare func(ctx context.Context, s *stage) error // starts the nodes; nil starts all
 	play    func(ctx context.Context, s *stage) error // under load
 	alone   func(ctx context.Context, s *stage) error // instead of play: it brings its own load and checks
+	planted bool                                      // must fail: it shows that the checks see it
+	homes   bool                                      // the load writes a single-writer keyspace too
 	timed   bool                                      // takes as long as asked for
 }
 
-// allRows stands for all rows that do not take as long as asked for.
+// allRows stands for all rows but those that take as long as asked for, or must fail.
 const allRows = "all"
 
 func (r row) stream() uint64 {
@@ -49,7 +53,7 @@ func newRand(seed uint64, name string, n uint64) *rand.Rand {
 
 // mix is what is played when no row is asked for: everything, in the order of chance.
 func mix() row {
-	return row{name: "mix", timed: true, play: func(ctx context.Context, s *stage) error {
+	return row{name: "mix", timed: true, homes: true, edit: withSmallHome, play: func(ctx context.Context, s *stage) error {
 		m := newNemesis(s.c, s.cfg.Seed, s.cfg.Only)
 		m.say, m.recover = s.say, s.recover
 		err := m.run(ctx, time.Now().Add(time.Duration(s.cfg.Seconds)*time.Second))
@@ -78,7 +82,7 @@ func listRows(out io.Writer) error {
 func runRows(ctx context.Context, cfg config, out io.Writer) error {
 	var chosen []row
 	for _, r := range rows() {
-		if slices.Contains(cfg.Rows, r.name) || slices.Contains(cfg.Rows, allRows) && !r.timed {
+		if slices.Contains(cfg.Rows, r.name) || slices.Contains(cfg.Rows, allRows) && !r.timed && !r.planted {
 			chosen = append(chosen, r)
 		}
 	}

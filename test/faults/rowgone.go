@@ -123,7 +123,7 @@ func (c *cluster) caughtUp(ctx context.Context, dc string, within time.Duration)
 	defer cancel()
 	for problem = "nobody asked"; problem != "" && ctx.Err() == nil; pauseFor(ctx, 50*time.Millisecond) {
 		problem = ""
-		for _, d := range c.dcs {
+		for _, d := range c.holding() {
 			st, err := c.status(ctx, c.leader(ctx, d))
 			if err != nil {
 				problem = err.Error()

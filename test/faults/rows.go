@@ -43,5 +43,18 @@ func rows() []row {
 		joinRow(),
 		originLostRow(),
 		goneRow(),
+		homeSwitchRow(),
+		homeDiesRow(),
+		homeAloneRow("home-alone", 1, 0),
+		homeAloneRow("home-alone-slow", 0.95, 100_000),
+		homeAloneRow("home-alone-fast", 1.05, 100_000),
+		homeDriftRow(),
+		homeOperatorsRow(),
+		homeHalfRow(),
+		homeWitnessDiesRow(),
+		homeWitnessAloneRow(),
+		homeTwoSitesRow(),
+		homeMutexRow(),
+		homeCrashRow(),
 	}
 }

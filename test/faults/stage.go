@@ -190,6 +190,9 @@ func (c *cluster) takesWrites(ctx context.Context, dc string) (last error) {
 	for ctx.Err() == nil {
 		for _, n := range c.in(dc) {
 			_, err := c.conns[n].put(ctx, "probe/"+dc, time.Now().String(), c.strictest())
+			if err == nil && c.homes {
+				_, err = c.conns[n].put(ctx, homePrefix+"probe/"+dc, time.Now().String(), "QUORUM")
+			}
 			if err == nil {
 				return nil
 			}

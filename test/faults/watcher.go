@@ -94,7 +94,7 @@ func (c *cluster) watchers() (out []*watcher, err error) {
 		}
 		out = append(out, w)
 	}
-	for _, dc := range c.dcs {
+	for _, dc := range c.holding() {
 		for _, n := range c.in(dc) {
 			add(n.String(), dc, n)
 		}
