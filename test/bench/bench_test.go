@@ -9,10 +9,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"geogate/cmd/bench"
 )
@@ -35,23 +36,16 @@ func loader(args []string) error {
 		return fmt.Errorf("arguments %q, want bench and an operation", args)
 	}
 	c := bench.Config{Op: bench.Op(args[1]), Keys: 10}
-	for i := 2; i+1 < len(args); i += 2 {
-		var err error
-		switch args[i] {
-		case "--endpoints":
-			c.Endpoints = strings.Split(args[i+1], ",")
-		case "--clients":
-			c.Clients, err = strconv.Atoi(args[i+1])
-		case "--total":
-			c.Total, err = strconv.Atoi(args[i+1])
-		case "--value-bytes":
-			c.ValueBytes, err = strconv.Atoi(args[i+1])
-		case "--duration":
-			c.Duration, err = time.ParseDuration(args[i+1])
-		}
-		if err != nil {
-			return err
-		}
+	f := pflag.NewFlagSet("bench", pflag.ContinueOnError)
+	f.StringSliceVar(&c.Endpoints, "endpoints", nil, "")
+	f.IntVar(&c.Clients, "clients", 0, "")
+	f.IntVar(&c.Total, "total", 0, "")
+	f.IntVar(&c.ValueBytes, "value-bytes", 0, "")
+	f.DurationVar(&c.Duration, "duration", 0, "")
+	f.BoolVar(&c.Serializable, "serializable", false, "")
+	_ = f.StringP("output", "o", "", "") // always json
+	if err := f.Parse(args[2:]); err != nil {
+		return err
 	}
 	r, err := bench.Run(context.Background(), c)
 	if err != nil {
@@ -67,7 +61,7 @@ func short(t *testing.T, sides ...string) Config {
 	t.Setenv("GORACE", "atexit_sleep_ms=0") // a load generator under the race detector would wait a second at its end
 	c := defaults()
 	c.Sides, c.Loader, c.Dir = sides, os.Args[0], t.TempDir()
-	c.Clients, c.ReadClients = []int{1, 4}, []int{4}
+	c.Clients, c.ReadClients, c.TxnClients, c.Single = []int{1, 4}, []int{4}, []int{4}, false
 	c.Rounds, c.Duration, c.WorkPuts = 2, 50*time.Millisecond, 100
 	return c
 }
@@ -85,8 +79,8 @@ func TestCeilingAloneIsMeasured(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := readReport(t, c.JSON)
-	if len(r.Comparisons) != 1 || len(r.Comparisons[0].Cases) != 4 {
-		t.Fatalf("report %+v, want one comparison of 4 cases", r)
+	if len(r.Comparisons) != 1 || len(r.Comparisons[0].Cases) != 6 {
+		t.Fatalf("report %+v, want one comparison of 6 cases", r)
 	}
 	for _, tc := range r.Comparisons[0].Cases {
 		want := c.Rounds

@@ -22,7 +22,8 @@ func newCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.IntSliceVar(&c.Clients, "clients", c.Clients, "numbers of clients that put")
-	f.IntSliceVar(&c.ReadClients, "read-clients", c.ReadClients, "numbers of clients that read, linearizably")
+	f.IntSliceVar(&c.ReadClients, "read-clients", c.ReadClients, "numbers of clients that read, linearizably and then serializably")
+	f.IntSliceVar(&c.TxnClients, "txn-clients", c.TxnClients, "numbers of clients that send transactions of a compare and a put")
 	f.IntVar(&c.Rounds, "rounds", c.Rounds, "how often each side is measured in each case; medians are printed")
 	f.DurationVar(&c.Duration, "duration", c.Duration, "of one measurement")
 	f.IntVar(&c.ValueBytes, "value-bytes", c.ValueBytes, "of each value")

@@ -23,7 +23,8 @@ const (
 // Config says what is measured and how.
 type Config struct {
 	Clients     []int         // of the put cases
-	ReadClients []int         // of the range cases
+	ReadClients []int         // of the range cases, linearizable and serializable
+	TxnClients  []int         // of the transaction cases
 	Rounds      int           // measurements of each side in each case
 	Duration    time.Duration // of one measurement
 	ValueBytes  int
@@ -40,8 +41,8 @@ type Config struct {
 
 func defaults() Config {
 	return Config{
-		Clients: []int{1, 16, 64, 256, 1000}, ReadClients: []int{64, 256},
-		Rounds: 3, Duration: 5 * time.Second, ValueBytes: 256, WorkPuts: 50_000,
+		Clients: []int{1, 16, 64, 256, 1000}, ReadClients: []int{64, 256}, TxnClients: []int{64},
+		Rounds: 3, Duration: 5 * time.Second, ValueBytes: 256, WorkPuts: 50_000, Single: true,
 		Sides: []string{sideEtcd, sideGeogate, sideCeiling}, Target: targetAll,
 		Geogate: "bin/geogate", Dir: os.TempDir(),
 	}
@@ -58,6 +59,9 @@ func (c *Config) shorten(changed func(flag string) bool) {
 	if !changed("read-clients") {
 		c.ReadClients = []int{64}
 	}
+	if !changed("single") {
+		c.Single = false
+	}
 	if !changed("work-puts") {
 		c.WorkPuts = 10_000
 	}
@@ -69,7 +73,7 @@ func (c *Config) validate() error {
 			return fmt.Errorf("%w: side %q, want %s, %s or %s", errUsage, s, sideEtcd, sideGeogate, sideCeiling)
 		}
 	}
-	for _, n := range slices.Concat(c.Clients, c.ReadClients) {
+	for _, n := range slices.Concat(c.Clients, c.ReadClients, c.TxnClients) {
 		if n < 1 {
 			return fmt.Errorf("%w: %d clients, want at least 1", errUsage, n)
 		}

@@ -16,13 +16,13 @@ import (
 
 // loadArgs are the arguments of `geogate bench` for a case.
 func loadArgs(c testCase, endpoints []string, cfg *Config) []string {
-	verb := "put"
-	if c.Op == opRange {
-		verb = "get"
-	}
+	verb := map[op]string{opPut: "put", opRange: "get", opLocal: "get", opTxn: "txn"}[c.Op]
 	args := []string{
 		"bench", verb, "--endpoints", strings.Join(endpoints, ","), "--clients", strconv.Itoa(c.Clients),
 		"--value-bytes", strconv.Itoa(cfg.ValueBytes), "-o", "json",
+	}
+	if c.Op == opLocal {
+		args = append(args, "--serializable")
 	}
 	if c.Total > 0 {
 		return append(args, "--total", strconv.Itoa(c.Total))

@@ -11,6 +11,8 @@ type op string
 const (
 	opPut   op = "put"
 	opRange op = "range" // of one key, linearizable
+	opLocal op = "serializable range"
+	opTxn   op = "txn" // a compare and a put
 )
 
 // testCase is one line of the table.
@@ -38,6 +40,12 @@ func (c *Config) cases() []testCase {
 	}
 	for _, n := range c.ReadClients {
 		out = append(out, testCase{Op: opRange, Clients: n})
+	}
+	for _, n := range c.ReadClients {
+		out = append(out, testCase{Op: opLocal, Clients: n})
+	}
+	for _, n := range c.TxnClients {
+		out = append(out, testCase{Op: opTxn, Clients: n})
 	}
 	return out
 }
