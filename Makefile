@@ -119,6 +119,10 @@ bench: build ## compare with etcd on this machine; ARGS="--help" lists the flags
 bench-quick: build ## the same, short: a first impression
 	$(GO) run ./test/bench --quick $(ARGS)
 
+.PHONY: bench-geo
+bench-geo: build ## three datacenters over an emulated WAN, beside etcdctl make-mirror; ARGS="--quick" and so on
+	$(GO) run ./test/bench --geo $(ARGS)
+
 .PHONY: bench-policies
 bench-policies: build ## puts under each policy, and gets, in a fresh dev cluster; ARGS="--rtt 60ms" and so on
 	cmd/bench/run.sh 5s $(ARGS)

@@ -42,6 +42,7 @@ func loader(args []string) error {
 	f.IntVar(&c.Total, "total", 0, "")
 	f.IntVar(&c.ValueBytes, "value-bytes", 0, "")
 	f.DurationVar(&c.Duration, "duration", 0, "")
+	f.StringVar(&c.Policy, "policy", "", "")
 	f.BoolVar(&c.Serializable, "serializable", false, "")
 	_ = f.StringP("output", "o", "", "") // always json
 	if err := f.Parse(args[2:]); err != nil {

@@ -36,6 +36,13 @@ func newCommand() *cobra.Command {
 	f.StringVar(&c.Dir, "dir", c.Dir, "folder on a real disk for the servers' data, which is removed afterwards")
 	f.StringVar(&c.JSON, "json", c.JSON, "file for everything that was measured")
 	f.StringVar(&c.Profile, "profile", c.Profile, "file for a CPU profile of geogate's leader, taken in one more run of 64 clients")
+	f.BoolVar(&c.Geo, "geo", c.Geo, "measure three geogate datacenters, and etcd's make-mirror, instead of one datacenter and etcd")
+	f.IntVar(&c.Nodes, "nodes", c.Nodes, "nodes of each datacenter with --geo: 1 or 3")
+	f.DurationVar(&c.RTT, "rtt", c.RTT, "emulated round trip time between datacenters of the QUORUM puts with --geo")
+	f.IntSliceVar(&c.QuorumClients, "quorum-clients", c.QuorumClients, "numbers of clients of QUORUM puts from one datacenter at a time with --geo")
+	f.IntVar(&c.Crowd, "crowd", c.Crowd, "clients in each datacenter when all put at once with --geo")
+	f.IntVar(&c.CatchUp, "catch-up", c.CatchUp, "keys that a datacenter misses and catches up with --geo")
+	f.DurationVar(&c.Idle, "idle", c.Idle, "how long to count CPU time at rest with --geo")
 	f.BoolVar(&quick, "quick", false, "short measurements, under a minute in all once etcd is built; other flags still count")
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

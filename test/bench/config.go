@@ -36,7 +36,15 @@ type Config struct {
 	Loader      string   // path of the load generator; "" means Geogate
 	Dir         string   // under which the servers' data is kept for the time of the run
 	JSON        string   // file for the report; "" means none
-	Profile     string   // file for a CPU profile of geogate's leader; "" means none
+	// Geo measures three datacenters instead of one, with Nodes each.
+	Geo           bool
+	Nodes         int           // 1 or 3
+	RTT           time.Duration // between datacenters, of the QUORUM cases
+	QuorumClients []int         // of one datacenter at a time
+	Crowd         int           // clients of each datacenter when all write at once
+	CatchUp       int           // keys that a datacenter misses while it is down
+	Idle          time.Duration // how long CPU time is counted while nobody writes
+	Profile       string        // file for a CPU profile of geogate's leader; "" means none
 }
 
 func defaults() Config {
@@ -44,6 +52,7 @@ func defaults() Config {
 		Clients: []int{1, 16, 64, 256, 1000}, ReadClients: []int{64, 256}, TxnClients: []int{64},
 		Rounds: 3, Duration: 5 * time.Second, ValueBytes: 256, WorkPuts: 50_000, Single: true,
 		Sides: []string{sideEtcd, sideGeogate, sideCeiling}, Target: targetAll,
+		Nodes: 3, RTT: 60 * time.Millisecond, QuorumClients: []int{1, 64}, Crowd: 256, CatchUp: 200_000, Idle: 20 * time.Second,
 		Geogate: "bin/geogate", Dir: os.TempDir(),
 	}
 }
@@ -59,6 +68,12 @@ func (c *Config) shorten(changed func(flag string) bool) {
 	if !changed("read-clients") {
 		c.ReadClients = []int{64}
 	}
+	if !changed("catch-up") {
+		c.CatchUp = 20_000
+	}
+	if !changed("idle") {
+		c.Idle = 3 * time.Second
+	}
 	if !changed("single") {
 		c.Single = false
 	}
@@ -73,7 +88,7 @@ func (c *Config) validate() error {
 			return fmt.Errorf("%w: side %q, want %s, %s or %s", errUsage, s, sideEtcd, sideGeogate, sideCeiling)
 		}
 	}
-	for _, n := range slices.Concat(c.Clients, c.ReadClients, c.TxnClients) {
+	for _, n := range slices.Concat(c.Clients, c.ReadClients, c.TxnClients, c.QuorumClients, []int{c.Crowd}) {
 		if n < 1 {
 			return fmt.Errorf("%w: %d clients, want at least 1", errUsage, n)
 		}
@@ -86,6 +101,12 @@ func (c *Config) validate() error {
 	case c.Rounds < 1, c.Duration <= 0, c.ValueBytes < 1, c.WorkPuts < 0:
 		return fmt.Errorf("%w: rounds %d, duration %s, value bytes %d and work puts %d must be positive",
 			errUsage, c.Rounds, c.Duration, c.ValueBytes, c.WorkPuts)
+	case c.Nodes != 1 && c.Nodes != 3:
+		return fmt.Errorf("%w: %d nodes in each datacenter, want 1 or 3", errUsage, c.Nodes)
+	case c.RTT <= 0, c.CatchUp < 1, c.Idle <= 0:
+		return fmt.Errorf("%w: round trip time %s, %d keys to catch up and idle time %s must be positive", errUsage, c.RTT, c.CatchUp, c.Idle)
+	case c.Geo && !slices.Contains(c.Sides, sideGeogate):
+		return fmt.Errorf("%w: --geo measures geogate, which is not among the sides %v", errUsage, c.Sides)
 	case c.Profile != "" && !slices.Contains(c.Sides, sideGeogate):
 		return fmt.Errorf("%w: a profile is of geogate, which is not among the sides %v", errUsage, c.Sides)
 	}

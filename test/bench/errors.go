@@ -8,5 +8,6 @@ var errUsage = errors.New("usage")
 // Errors of a run.
 var (
 	errLoad    = errors.New("the load generator failed")
+	errNoWay   = errors.New("nothing gets through")
 	errNoAdmin = errors.New("no admin address")
 )

@@ -17,9 +17,10 @@ const (
 
 // testCase is one line of the table.
 type testCase struct {
-	Op      op  `json:"op"`
-	Clients int `json:"clients"`
-	Total   int `json:"total,omitempty"` // operations in all; 0 means as many as fit into the duration
+	Op      op     `json:"op"`
+	Clients int    `json:"clients"`
+	Total   int    `json:"total,omitempty"`  // operations in all; 0 means as many as fit into the duration
+	Policy  string `json:"policy,omitempty"` // write policy that is asked for; "" leaves it to the server
 }
 
 func (c testCase) String() string {

@@ -18,7 +18,8 @@ type report struct {
 	Duration    float64           `json:"duration_seconds"` // of one measurement
 	ValueBytes  int               `json:"value_bytes"`
 	Target      string            `json:"target"`
-	Comparisons []*comparison     `json:"comparisons"`
+	Comparisons []*comparison     `json:"comparisons,omitempty"`
+	Geo         []geoRow          `json:"geo,omitempty"` // with --geo, each measured once
 	Warnings    []string          `json:"warnings,omitempty"`
 }
 

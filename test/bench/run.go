@@ -31,10 +31,8 @@ func run(ctx context.Context, cfg *Config, out io.Writer, progress func(format s
 	if r.report, err = newReport(ctx, cfg, dir); err != nil {
 		return err
 	}
-	for _, nodes := range groups(cfg) {
-		if err := r.group(ctx, dir, nodes); err != nil {
-			return err
-		}
+	if err := r.measureAll(ctx, dir); err != nil {
+		return err
 	}
 	r.report.Warnings = append(r.report.Warnings, disturbances(r.report.Comparisons)...)
 	r.report.Seconds = time.Since(r.report.Started).Seconds()
@@ -44,6 +42,18 @@ func run(ctx context.Context, cfg *Config, out io.Writer, progress func(format s
 		}
 	}
 	return r.report.print(out)
+}
+
+func (r *runner) measureAll(ctx context.Context, dir string) error {
+	if r.cfg.Geo {
+		return r.geo(ctx, dir)
+	}
+	for _, nodes := range groups(r.cfg) {
+		if err := r.group(ctx, dir, nodes); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // groups are the numbers of nodes to compare.

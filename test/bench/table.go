@@ -15,11 +15,14 @@ func (r *report) print(out io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "`%s`, %s, %.0f s\n\n", strings.Join(r.Command, " "), r.Started.UTC().Format("2006-01-02 15:04 MST"), r.Seconds)
 	fmt.Fprintf(&b, "%s, %d cores shared by servers and clients, kernel %s, fsync of 4 KiB %.0f us, load average %.2f at the start; "+
-		"values of %d bytes; medians of %d rounds of %.3g s; clients at %s.\n",
+		"values of %d bytes; %s of %.3g s; clients at %s.\n",
 		r.Machine.CPU, r.Machine.Cores, r.Machine.Kernel, r.Machine.FsyncMicros, r.Machine.LoadAverage,
-		r.ValueBytes, r.Rounds, r.Duration, where(r.Target))
+		r.ValueBytes, r.times(), r.Duration, where(r.Target))
 	for _, c := range r.Comparisons {
 		fmt.Fprintf(&b, "\n%s: etcd %s / geogate %s\n\n%s\n", c.Name, orMissing(r.Versions[sideEtcd]), orMissing(r.Versions[sideGeogate]), c.table())
+	}
+	if err := r.printGeo(&b); err != nil {
+		return err
 	}
 	if len(r.Warnings) > 0 {
 		b.WriteString("\nWarnings:\n")
@@ -29,6 +32,14 @@ func (r *report) print(out io.Writer) error {
 	}
 	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+// times says what a figure is of.
+func (r *report) times() string {
+	if len(r.Comparisons) == 0 {
+		return "one measurement"
+	}
+	return fmt.Sprintf("medians of %d rounds", r.Rounds)
 }
 
 func where(target string) string {
