@@ -25,13 +25,18 @@ func TestMain(m *testing.M) {
 	if os.Getenv(loaderEnv) == "" {
 		os.Exit(m.Run())
 	}
-	if err := loader(os.Args[1:]); err != nil {
+	if err := loadGenerator(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func loader(args []string) error {
+func loadGenerator(args []string) error {
+	if len(args) > 0 && args[0] == natsLoad {
+		cmd := newCommand()
+		cmd.SetArgs(args)
+		return cmd.ExecuteContext(context.Background())
+	}
 	if len(args) < 2 || args[0] != "bench" {
 		return fmt.Errorf("arguments %q, want bench and an operation", args)
 	}
@@ -61,7 +66,7 @@ func short(t *testing.T, sides ...string) Config {
 	t.Setenv(loaderEnv, "1")
 	t.Setenv("GORACE", "atexit_sleep_ms=0") // a load generator under the race detector would wait a second at its end
 	c := defaults()
-	c.Sides, c.Loader, c.Dir = sides, os.Args[0], t.TempDir()
+	c.Sides, c.Loader, c.Self, c.Dir = sides, os.Args[0], os.Args[0], t.TempDir()
 	c.Clients, c.ReadClients, c.TxnClients, c.Single = []int{1, 4}, []int{4}, []int{4}, false
 	c.Rounds, c.Duration, c.WorkPuts = 2, 50*time.Millisecond, 100
 	return c
@@ -132,6 +137,37 @@ func TestGeogateIsMeasured(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkServers(t, readReport(t, c.JSON), sideGeogate)
+}
+
+func TestJetStreamIsMeasured(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and starts three nats-servers")
+	}
+	c := short(t, sideNATS)
+	c.JSON = filepath.Join(t.TempDir(), "report.json")
+	var out bytes.Buffer
+	if err := run(t.Context(), &c, &out, progressOf(t)); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range readReport(t, c.JSON).Comparisons[0].Cases {
+		m, ok := tc.Medians[sideNATS]
+		if ok != (tc.Op == opPut) || ok && (m.Rate <= 0 || m.Errors > 0 || m.PeakRSS < 30<<20) {
+			t.Errorf("%s: measured %t, %+v; want puts, and only those", tc.testCase, ok, m)
+		}
+	}
+	if !strings.Contains(out.String(), "not gRPC") || !strings.Contains(out.String(), "| put x100 |") {
+		t.Errorf("no table of JetStream in\n%s", out.String())
+	}
+}
+
+// TestJetStreamSyncsAlways: without it the comparison would be with one that may lose what it answered.
+func TestJetStreamSyncsAlways(t *testing.T) {
+	text := natsConfig("/data", []int{1, 2, 3, 4, 5, 6}, 1)
+	for _, want := range []string{"sync_interval: always", `listen: "127.0.0.1:3"`, `"nats://127.0.0.1:2", "nats://127.0.0.1:4", "nats://127.0.0.1:6"`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
 }
 
 func buildGeogate(t *testing.T) string {

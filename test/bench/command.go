@@ -44,6 +44,7 @@ func newCommand() *cobra.Command {
 	f.IntVar(&c.CatchUp, "catch-up", c.CatchUp, "keys that a datacenter misses and catches up with --geo")
 	f.DurationVar(&c.Idle, "idle", c.Idle, "how long to count CPU time at rest with --geo")
 	f.BoolVar(&quick, "quick", false, "short measurements, under a minute in all once etcd is built; other flags still count")
+	cmd.AddCommand(newNATSLoad())
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if quick {

@@ -12,6 +12,7 @@ const (
 	sideEtcd    = "etcd"
 	sideGeogate = "geogate"
 	sideCeiling = "ceiling"
+	sideNATS    = "nats" // a JetStream bucket, without gRPC; only of three servers, and only puts
 )
 
 // Where clients connect.
@@ -30,7 +31,8 @@ type Config struct {
 	ValueBytes  int
 	WorkPuts    int      // of the case with a fixed amount of work; 0 leaves it out
 	Single      bool     // compare one node with one member as well
-	Sides       []string // etcd, geogate, ceiling
+	Sides       []string // etcd, geogate, ceiling, nats
+	Self        string   // path of this program, which is also the load generator of nats; "" means where it runs from
 	Target      string   // all or leader
 	Geogate     string   // path of the geogate program
 	Loader      string   // path of the load generator; "" means Geogate
@@ -47,11 +49,13 @@ type Config struct {
 	Profile       string        // file for a CPU profile of geogate's leader; "" means none
 }
 
+func allSides() []string { return []string{sideEtcd, sideGeogate, sideCeiling, sideNATS} }
+
 func defaults() Config {
 	return Config{
 		Clients: []int{1, 16, 64, 256, 1000}, ReadClients: []int{64, 256}, TxnClients: []int{64},
 		Rounds: 3, Duration: 5 * time.Second, ValueBytes: 256, WorkPuts: 50_000, Single: true,
-		Sides: []string{sideEtcd, sideGeogate, sideCeiling}, Target: targetAll,
+		Sides: allSides(), Target: targetAll,
 		Nodes: 3, RTT: 60 * time.Millisecond, QuorumClients: []int{1, 64}, Crowd: 256, CatchUp: 200_000, Idle: 20 * time.Second,
 		Geogate: "bin/geogate", Dir: os.TempDir(),
 	}
@@ -84,8 +88,8 @@ func (c *Config) shorten(changed func(flag string) bool) {
 
 func (c *Config) validate() error {
 	for _, s := range c.Sides {
-		if !slices.Contains([]string{sideEtcd, sideGeogate, sideCeiling}, s) {
-			return fmt.Errorf("%w: side %q, want %s, %s or %s", errUsage, s, sideEtcd, sideGeogate, sideCeiling)
+		if !slices.Contains(allSides(), s) {
+			return fmt.Errorf("%w: side %q, want one of %v", errUsage, s, allSides())
 		}
 	}
 	for _, n := range slices.Concat(c.Clients, c.ReadClients, c.TxnClients, c.QuorumClients, []int{c.Crowd}) {
@@ -109,6 +113,13 @@ func (c *Config) validate() error {
 		return fmt.Errorf("%w: --geo measures geogate, which is not among the sides %v", errUsage, c.Sides)
 	case c.Profile != "" && !slices.Contains(c.Sides, sideGeogate):
 		return fmt.Errorf("%w: a profile is of geogate, which is not among the sides %v", errUsage, c.Sides)
+	}
+	if c.Self == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("find this program: %w", err)
+		}
+		c.Self = self
 	}
 	if c.Loader == "" {
 		c.Loader = c.Geogate

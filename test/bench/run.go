@@ -109,6 +109,12 @@ func newReport(ctx context.Context, cfg *Config, dir string) (*report, error) {
 			return nil, err
 		}
 	}
+	if slices.Contains(cfg.Sides, sideNATS) && !cfg.Geo {
+		var err error
+		if versions[sideNATS], err = natsVersion(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if slices.Contains(cfg.Sides, sideGeogate) {
 		versions[sideGeogate] = commit(ctx)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -20,6 +21,12 @@ func (r *report) print(out io.Writer) error {
 		r.ValueBytes, r.times(), r.Duration, where(r.Target))
 	for _, c := range r.Comparisons {
 		fmt.Fprintf(&b, "\n%s: etcd %s / geogate %s\n\n%s\n", c.Name, orMissing(r.Versions[sideEtcd]), orMissing(r.Versions[sideGeogate]), c.table())
+	}
+	for _, c := range r.Comparisons {
+		if slices.Contains(c.Sides, sideNATS) {
+			fmt.Fprintf(&b, "\nJetStream KV of nats-server %s, R3, sync_interval: always, on %d servers. Its clients speak NATS, not gRPC:\n\n%s\n",
+				r.Versions[sideNATS], natsServers, c.natsTable())
+		}
 	}
 	if err := r.printGeo(&b); err != nil {
 		return err
@@ -71,6 +78,27 @@ func (c *comparison) table() string {
 			both(e, g, "%.0f", func(s sample) float64 { return s.CPUMicros }),
 			r.memory(e, g),
 			r.side(sideCeiling).show("%.0f", rate), number("%.0f %%", 100*r.OfCeiling),
+		})
+	}
+	return t.RenderMarkdown()
+}
+
+// natsTable is a table of its own, because its clients send something else to something else.
+func (c *comparison) natsTable() string {
+	t := table.NewWriter()
+	t.AppendHeader(table.Row{"operation", "clients", "JetStream KV/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU us/op", "peak RSS MiB"})
+	for _, r := range c.Cases {
+		n := r.side(sideNATS)
+		if !n.ok {
+			continue
+		}
+		rss := missing
+		if r.Total > 0 {
+			rss = fmt.Sprintf("%.0f", n.PeakRSS/(1<<20))
+		}
+		t.AppendRow(table.Row{
+			r.label(), r.Clients, n.show("%.0f", rate), fmt.Sprintf("%.2f", n.P50), fmt.Sprintf("%.2f", n.P99), fmt.Sprintf("%.2f", n.P999),
+			fmt.Sprintf("%.0f", n.CPUMicros), rss,
 		})
 	}
 	return t.RenderMarkdown()
