@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,7 +24,11 @@ const loaderEnv = "BENCH_TEST_LOADER"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(loaderEnv) == "" {
-		os.Exit(m.Run())
+		code := m.Run()
+		if built != "" {
+			_ = os.Remove(built) // a file in the folder for temporary ones
+		}
+		os.Exit(code)
 	}
 	if err := loadGenerator(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -172,12 +177,25 @@ func TestJetStreamSyncsAlways(t *testing.T) {
 
 func buildGeogate(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "geogate")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "geogate/cmd/geogate").CombinedOutput(); err != nil {
-		t.Fatalf("build geogate: %v\n%s", err, out)
+	path, err := builtGeogate()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return path
 }
+
+// builtGeogate builds the program once for all tests; TestMain removes it.
+var builtGeogate = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(os.TempDir(), fmt.Sprintf("geogate-bench-test-%d", os.Getpid()))
+	if out, err := exec.Command("go", "build", "-o", path, "geogate/cmd/geogate").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build geogate: %w\n%s", err, out)
+	}
+	built = path
+	return path, nil
+})
+
+// built is the path of what builtGeogate has built.
+var built string
 
 // checkServers wants figures that only real server processes give.
 func checkServers(t *testing.T, r report, name string) {

@@ -46,7 +46,14 @@ type Config struct {
 	Crowd         int           // clients of each datacenter when all write at once
 	CatchUp       int           // keys that a datacenter misses while it is down
 	Idle          time.Duration // how long CPU time is counted while nobody writes
-	Profile       string        // file for a CPU profile of geogate's leader; "" means none
+	// Growth measures geogate alone while one thing grows at a time.
+	Growth       bool
+	GrowthKeys   []int
+	GrowthDCs    []int
+	GrowthNodes  []int  // 1, 3 or 5
+	GrowthValues []int  // bytes
+	Plot         string // SVG file of the curves; "" means none
+	Profile      string // file for a CPU profile of geogate's leader; "" means none
 }
 
 func allSides() []string { return []string{sideEtcd, sideGeogate, sideCeiling, sideNATS} }
@@ -57,7 +64,9 @@ func defaults() Config {
 		Rounds: 3, Duration: 5 * time.Second, ValueBytes: 256, WorkPuts: 50_000, Single: true,
 		Sides: allSides(), Target: targetAll,
 		Nodes: 3, RTT: 60 * time.Millisecond, QuorumClients: []int{1, 64}, Crowd: 256, CatchUp: 200_000, Idle: 20 * time.Second,
-		Geogate: "bin/geogate", Dir: os.TempDir(),
+		GrowthKeys: []int{10_000, 100_000, 1_000_000}, GrowthDCs: []int{1, 2, 3, 5}, GrowthNodes: []int{1, 3, 5},
+		GrowthValues: []int{100, 1 << 10, 10 << 10, 100 << 10, 1 << 20},
+		Geogate:      "bin/geogate", Dir: os.TempDir(),
 	}
 }
 
@@ -74,6 +83,9 @@ func (c *Config) shorten(changed func(flag string) bool) {
 	}
 	if !changed("catch-up") {
 		c.CatchUp = 20_000
+	}
+	if !changed("growth-keys") {
+		c.GrowthKeys = []int{1_000, 10_000}
 	}
 	if !changed("idle") {
 		c.Idle = 3 * time.Second
@@ -96,6 +108,9 @@ func (c *Config) validate() error {
 		if n < 1 {
 			return fmt.Errorf("%w: %d clients, want at least 1", errUsage, n)
 		}
+	}
+	if err := c.validateGrowth(); err != nil {
+		return err
 	}
 	switch {
 	case len(c.Sides) == 0:
@@ -134,4 +149,28 @@ func (c *Config) validate() error {
 		}
 	}
 	return onDisk(c.Dir)
+}
+
+func (c *Config) validateGrowth() error {
+	for _, n := range slices.Concat(c.GrowthKeys, c.GrowthDCs, c.GrowthNodes, c.GrowthValues) {
+		if n < 1 {
+			return fmt.Errorf("%w: growth to %d, want at least 1", errUsage, n)
+		}
+	}
+	for _, n := range c.GrowthNodes {
+		if n != 1 && n != 3 && n != 5 {
+			return fmt.Errorf("%w: growth to %d nodes, want 1, 3 or 5", errUsage, n)
+		}
+	}
+	switch {
+	case len(c.GrowthKeys) == 0:
+		return fmt.Errorf("%w: --growth-keys names no number", errUsage)
+	case c.Growth && c.Geo:
+		return fmt.Errorf("%w: --geo and --growth are two runs", errUsage)
+	case c.Growth && !slices.Contains(c.Sides, sideGeogate):
+		return fmt.Errorf("%w: --growth measures geogate, which is not among the sides %v", errUsage, c.Sides)
+	case c.Plot != "" && (!c.Growth || c.JSON == ""):
+		return fmt.Errorf("%w: --plot draws what --growth has written to --json; give all three", errUsage)
+	}
+	return nil
 }

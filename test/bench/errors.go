@@ -9,5 +9,6 @@ var errUsage = errors.New("usage")
 var (
 	errLoad    = errors.New("the load generator failed")
 	errNoWay   = errors.New("nothing gets through")
+	errNoPlot  = errors.New("no test/tools/plot")
 	errNoAdmin = errors.New("no admin address")
 )

@@ -19,7 +19,8 @@ type report struct {
 	ValueBytes  int               `json:"value_bytes"`
 	Target      string            `json:"target"`
 	Comparisons []*comparison     `json:"comparisons,omitempty"`
-	Geo         []geoRow          `json:"geo,omitempty"` // with --geo, each measured once
+	Geo         []geoRow          `json:"geo,omitempty"`    // with --geo, each measured once
+	Growth      []growthRow       `json:"growth,omitempty"` // with --growth, each measured once
 	Warnings    []string          `json:"warnings,omitempty"`
 }
 

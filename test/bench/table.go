@@ -16,9 +16,9 @@ func (r *report) print(out io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "`%s`, %s, %.0f s\n\n", strings.Join(r.Command, " "), r.Started.UTC().Format("2006-01-02 15:04 MST"), r.Seconds)
 	fmt.Fprintf(&b, "%s, %d cores shared by servers and clients, kernel %s, fsync of 4 KiB %.0f us, load average %.2f at the start; "+
-		"values of %d bytes; %s of %.3g s; clients at %s.\n",
+		"%s%s of %.3g s; clients at %s.\n",
 		r.Machine.CPU, r.Machine.Cores, r.Machine.Kernel, r.Machine.FsyncMicros, r.Machine.LoadAverage,
-		r.ValueBytes, r.times(), r.Duration, where(r.Target))
+		r.values(), r.times(), r.Duration, where(r.Target))
 	for _, c := range r.Comparisons {
 		fmt.Fprintf(&b, "\n%s: etcd %s / geogate %s\n\n%s\n", c.Name, orMissing(r.Versions[sideEtcd]), orMissing(r.Versions[sideGeogate]), c.table())
 	}
@@ -31,6 +31,9 @@ func (r *report) print(out io.Writer) error {
 	if err := r.printGeo(&b); err != nil {
 		return err
 	}
+	if err := r.printGrowth(&b); err != nil {
+		return err
+	}
 	if len(r.Warnings) > 0 {
 		b.WriteString("\nWarnings:\n")
 	}
@@ -39,6 +42,14 @@ func (r *report) print(out io.Writer) error {
 	}
 	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+// values says how long they are, where all are equal.
+func (r *report) values() string {
+	if len(r.Growth) > 0 {
+		return ""
+	}
+	return fmt.Sprintf("values of %d bytes; ", r.ValueBytes)
 }
 
 // times says what a figure is of.
