@@ -29,6 +29,7 @@ dev: build ## run three datacenters in one process; ARGS="--rtt 60ms" and so on
 test: fmt-check tidy-check vet lint ## everything a change must pass: format, vet, lint, all tests with the race detector
 	$(GO) test -race -timeout $(TIMEOUT) -skip '^TestKubernetes$$' $(PKG)
 	$(GO) test -timeout $(TIMEOUT) -run '^TestKubernetes$$' ./test
+	@$(MAKE) --no-print-directory allocs
 	@$(MAKE) --no-print-directory fuzz-short
 
 # Of `make fuzz`: how long each target runs, and how often an input may be tried in a shorter form. Go's own limit
@@ -65,6 +66,11 @@ fuzz-short: ## some seconds of each of the most exposed decoders; part of make t
 			{ echo "$$out"; echo "fuzz $$dir $$name failed; what it found is under $$dir/testdata/fuzz"; exit 1; }; \
 		echo "fuzz $$dir $$name: $$inputs inputs"; \
 	done
+
+# The race detector allocates by itself, so that the tests that count skip themselves under it.
+.PHONY: allocs
+allocs: ## fail when an operation of the hot paths allocates more often than it did; part of make test
+	$(GO) test -run '^TestAllocations' -timeout $(TIMEOUT) $$(git grep -l --untracked '"geogate/test/allocs"' -- '*_test.go' | xargs -n1 dirname | sort -u | sed 's|^|./|')
 
 .PHONY: unit
 unit: ## all tests without the race detector and the linter: quick
@@ -118,6 +124,10 @@ bench: build ## compare with etcd on this machine; ARGS="--help" lists the flags
 .PHONY: bench-quick
 bench-quick: build ## the same, short: a first impression
 	$(GO) run ./test/bench --quick $(ARGS)
+
+.PHONY: bench-geo
+bench-geo: build ## three datacenters over an emulated WAN, beside etcdctl make-mirror; ARGS="--quick" and so on
+	$(GO) run ./test/bench --geo $(ARGS)
 
 .PHONY: bench-policies
 bench-policies: build ## puts under each policy, and gets, in a fresh dev cluster; ARGS="--rtt 60ms" and so on

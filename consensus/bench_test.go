@@ -19,12 +19,14 @@ func BenchmarkGroupCommit(b *testing.B) {
 	}
 }
 
-func benchmarkWrites(b *testing.B, writers, size int) {
+// bulkGroup is a group of nodes that is as fast as it can be, and its leader with the machine to write to.
+func bulkGroup(b testing.TB, nodes, size int) (*site, *bulk) {
+	b.Helper()
 	small := wal.SegmentSizeBytes
 	wal.SegmentSizeBytes = 64 * 1000 * 1000
-	defer func() { wal.SegmentSizeBytes = small }()
+	b.Cleanup(func() { wal.SegmentSizeBytes = small })
 	g := &group{t: b, log: quiet(), cut: make(map[[2]uint64]bool)}
-	for i := range 3 {
+	for i := range nodes {
 		g.sites = append(g.sites, &site{id: uint64(i + 1), dir: filepath.Join(b.TempDir(), "node"), disk: &disk{}, addr: freeAddr(b)})
 	}
 	machines := make(map[uint64]*bulk)
@@ -37,13 +39,17 @@ func benchmarkWrites(b *testing.B, writers, size int) {
 	for _, s := range g.sites {
 		g.start(s)
 	}
-	defer func() {
+	b.Cleanup(func() {
 		for _, s := range g.sites {
 			g.stop(s)
 		}
-	}()
+	})
 	leader := g.leader()
-	machine := machines[leader.id]
+	return leader, machines[leader.id]
+}
+
+func benchmarkWrites(b *testing.B, writers, size int) {
+	leader, machine := bulkGroup(b, 3, size)
 	first := leader.node.Status().LastIndex
 	b.ResetTimer()
 	var wg sync.WaitGroup

@@ -23,31 +23,53 @@ func BenchmarkApplyHomePuts(b *testing.B) {
 }
 
 func benchmarkPuts(b *testing.B, r *replica, keyspace []byte) {
-	value := string(make([]byte, 100))
-	for n := 0; n < b.N; n += 100 {
+	for n := 0; n < b.N; n += putsPerEntry {
 		b.StopTimer()
-		var waiting []*pending
-		for i := range 100 {
-			payload, err := proto.Marshal(putRequest(fmt.Sprintf("key-%06d", (n+i)*7919%10_000), value))
-			if err != nil {
-				b.Fatal(err)
-			}
-			p, err := r.queue.add(item{kind: kindPut, payload: payload, keyspace: keyspace})
-			if err != nil {
-				b.Fatal(err)
-			}
-			waiting = append(waiting, p)
-		}
-		r.index++
-		e := consensus.Entry{Index: r.index, Term: 1, Data: r.queue.take(1, 1<<20)}
+		e := r.entryOfPuts(n/putsPerEntry, keyspace)
 		b.StartTimer()
-		if err := r.Apply([]consensus.Entry{e}); err != nil {
-			b.Fatal(err)
+		e.apply()
+	}
+}
+
+const putsPerEntry = 100
+
+// putsEntry is an entry of puts that nobody has applied, and those who wait for them.
+type putsEntry struct {
+	r       *replica
+	entries []consensus.Entry
+	waiting []*pending
+	key     []byte // of the last put
+}
+
+// entryOfPuts is the n-th entry of 100 puts over 10,000 keys.
+func (r *replica) entryOfPuts(n int, keyspace []byte) putsEntry {
+	r.t.Helper()
+	value := string(make([]byte, 100))
+	e := putsEntry{r: r}
+	for i := range putsPerEntry {
+		req := putRequest(fmt.Sprintf("key-%06d", (n*putsPerEntry+i)*7919%10_000), value)
+		payload, err := proto.Marshal(req)
+		if err != nil {
+			r.t.Fatal(err)
 		}
-		for _, p := range waiting {
-			if res := <-p.done; res.err != nil {
-				b.Fatal(res.err)
-			}
+		p, err := r.queue.add(item{kind: kindPut, payload: payload, keyspace: keyspace})
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		e.waiting, e.key = append(e.waiting, p), req.Key
+	}
+	r.index++
+	e.entries = []consensus.Entry{{Index: r.index, Term: 1, Data: r.queue.take(1, 1<<20)}}
+	return e
+}
+
+func (e *putsEntry) apply() {
+	if err := e.r.Apply(e.entries); err != nil {
+		e.r.t.Fatal(err)
+	}
+	for _, p := range e.waiting {
+		if res := <-p.done; res.err != nil {
+			e.r.t.Fatal(res.err)
 		}
 	}
 }

@@ -40,7 +40,7 @@ func (d *instant) Range(context.Context, *pb.RangeRequest) (*pb.RangeResponse, e
 	return &pb.RangeResponse{Header: &pb.ResponseHeader{Revision: d.revision.Load()}}, nil
 }
 
-func newInstant(b *testing.B, l net.Listener, change func(*Config)) *Server {
+func newInstant(b testing.TB, l net.Listener, change func(*Config)) *Server {
 	b.Helper()
 	d := &instant{}
 	cfg := Config{

@@ -26,6 +26,7 @@ type kv struct {
 	delay    time.Duration
 	began    chan struct{}       // gets each put; may be nil
 	fail     func(n int64) error // of the n-th put, from 1
+	refuse   bool                // every comparison fails
 	puts     atomic.Int64
 	active   atomic.Int64
 	most     atomic.Int64 // puts at the same time
@@ -79,6 +80,24 @@ func (s *kv) Range(_ context.Context, r *pb.RangeRequest) (*pb.RangeResponse, er
 		}
 	}
 	return out, nil
+}
+
+// Txn understands what a run sends: a comparison of a version and a put.
+func (s *kv) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
+	if len(r.Compare) != 1 || r.Compare[0].GetTarget() != pb.Compare_VERSION || len(r.Success) != 1 || len(r.Failure) != 0 {
+		return nil, status.Errorf(codes.InvalidArgument, "unexpected %v", r)
+	}
+	put := r.Success[0].GetRequestPut()
+	if string(put.GetKey()) != string(r.Compare[0].GetKey()) {
+		return nil, status.Errorf(codes.InvalidArgument, "compares %q and puts %q", r.Compare[0].GetKey(), put.GetKey())
+	}
+	if s.refuse {
+		return &pb.TxnResponse{Header: &pb.ResponseHeader{}}, nil
+	}
+	if _, err := s.Put(ctx, put); err != nil {
+		return nil, err
+	}
+	return &pb.TxnResponse{Header: &pb.ResponseHeader{}, Succeeded: true}, nil
 }
 
 func serveKV(t *testing.T, s *kv) string {
@@ -147,6 +166,23 @@ func TestGetFillsFirst(t *testing.T) {
 	}
 	if _, err := Run(context.Background(), c); err != nil || s.puts.Load() != 40 {
 		t.Errorf("a second run: %v, %d puts; want it to find the keys", err, s.puts.Load())
+	}
+}
+
+func TestTxnComparesAndPuts(t *testing.T) {
+	s := &kv{}
+	c := Config{Endpoints: []string{serveKV(t, s)}, Op: Txn, Clients: 4, Total: 200, Keys: 20, ValueBytes: 7, Policy: "QUORUM"}
+	r, err := Run(context.Background(), c)
+	if err != nil || r.Op != Txn || r.Total != 200 || r.Errors != 0 || s.puts.Load() != 200 || s.policies["QUORUM"] != 200 {
+		t.Errorf("%+v, %v; the server saw %d puts, policies %v; want 200 transactions that put", r, err, s.puts.Load(), s.policies)
+	}
+}
+
+func TestTxnThatDidNotPutIsAnError(t *testing.T) {
+	s := &kv{refuse: true}
+	r, err := Run(context.Background(), Config{Endpoints: []string{serveKV(t, s)}, Op: Txn, Clients: 2, Total: 4})
+	if err != nil || r.Errors != 4 || !strings.Contains(r.FirstError, errCompare.Error()) {
+		t.Errorf("%+v, %v; want 4 errors that say what did not hold", r, err)
 	}
 }
 

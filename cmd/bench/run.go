@@ -151,17 +151,33 @@ func (r *run) request(ctx context.Context, cl *clientv3.Client, n int64) error {
 		n = rand.Int64N(int64(r.config.Keys))
 	}
 	key := fmt.Sprintf("%s%08d", r.config.Prefix, n%int64(r.config.Keys))
-	if r.config.Op == Put {
-		if r.config.Policy != "" {
-			ctx = metadata.AppendToOutgoingContext(ctx, PolicyHeader, r.config.Policy)
-		}
+	if r.config.Policy != "" && r.config.Op != Get {
+		ctx = metadata.AppendToOutgoingContext(ctx, PolicyHeader, r.config.Policy)
+	}
+	switch r.config.Op {
+	case Put:
 		_, err := cl.Put(ctx, key, string(r.value))
 		return err
+	case Txn:
+		return r.txn(ctx, cl, key)
 	}
 	var opts []clientv3.OpOption
 	if r.config.Serializable {
 		opts = append(opts, clientv3.WithSerializable())
 	}
 	_, err := cl.Get(ctx, key, opts...)
+	return err
+}
+
+// txn compares and puts. The comparison reads the key and always holds, so that every transaction writes, at
+// whatever rate others do.
+func (r *run) txn(ctx context.Context, cl *clientv3.Client, key string) error {
+	resp, err := cl.Txn(ctx).
+		If(clientv3.Compare(clientv3.Version(key), ">", -1)).
+		Then(clientv3.OpPut(key, string(r.value))).
+		Commit()
+	if err == nil && !resp.Succeeded {
+		return fmt.Errorf("%w: %s has a version of -1 or less", errCompare, key)
+	}
 	return err
 }

@@ -17,17 +17,17 @@ import (
 func newBench() *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "bench",
-		Short: "Measure puts or gets at any etcd v3 endpoint",
+		Short: "Measure puts, gets or transactions at any etcd v3 endpoint",
 		Long: "bench runs a closed loop: each client sends its next request when the last one is answered. Up to\n" +
 			"32 clients share a connection. Latency is of the requests that succeeded, as the clients see it.",
-	}, newBenchOp(bench.Put), newBenchOp(bench.Get))
+	}, newBenchOp(bench.Put), newBenchOp(bench.Get), newBenchOp(bench.Txn))
 }
 
 func newBenchOp(op bench.Op) *cobra.Command {
 	c := bench.Config{Op: op}
 	cmd := &cobra.Command{
 		Use:   string(op),
-		Short: map[bench.Op]string{bench.Put: "Measure puts", bench.Get: "Measure gets, of keys that it puts before"}[op],
+		Short: benchShort(op),
 		Args:  args(),
 	}
 	f := cmd.Flags()
@@ -39,7 +39,7 @@ func newBenchOp(op bench.Op) *cobra.Command {
 	f.IntVar(&c.Keys, "keys", 10_000, "different keys, chosen at random")
 	f.StringVar(&c.Prefix, "prefix", "/bench/", "start of every key")
 	f.DurationVar(&c.Timeout, "timeout", 10*time.Second, "of one request")
-	if op == bench.Put {
+	if op != bench.Get {
 		f.StringVar(&c.Policy, "policy", "", "write policy to ask for: ALL, QUORUM, ANY or ASYNC (default as the server has it)")
 	} else {
 		f.BoolVar(&c.Serializable, "serializable", false, "read the node's own state instead of asking the leader")
@@ -58,6 +58,16 @@ func newBenchOp(op bench.Op) *cobra.Command {
 		return runBench(cmd.Context(), cmd.OutOrStdout(), c, *o)
 	}
 	return cmd
+}
+
+func benchShort(op bench.Op) string {
+	switch op {
+	case bench.Put:
+		return "Measure puts"
+	case bench.Txn:
+		return "Measure transactions of a compare and a put"
+	}
+	return "Measure gets, of keys that it puts before"
 }
 
 // runBench measures and prints. It fails when not one request succeeded; errors beside successes are a

@@ -53,6 +53,8 @@ func TestUsageErrors(t *testing.T) {
 		"bench put --clients 0":                     "--clients is 0, want 1 or more",
 		"bench put --total -5":                      "must not be negative",
 		"bench put --policy SOME":                   `--policy is "SOME", want ALL, QUORUM, ANY or ASYNC`,
+		"bench txn --policy SOME":                   `--policy is "SOME", want ALL, QUORUM, ANY or ASYNC`,
+		"bench txn --serializable":                  "unknown flag: --serializable",
 		"bench get --policy ALL":                    "unknown flag: --policy",
 		"bench put --endpoints= --clients 1":        "no endpoint",
 		"bench put --value-bytes many":              `invalid argument "many" for "--value-bytes"`,

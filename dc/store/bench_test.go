@@ -25,7 +25,7 @@ func benchGeo(rev int64) store.Geo {
 	return store.Geo{Origin: "fra", OriginRevision: rev, Stamp: event.Stamp(rev) << 16, Seen: []byte("\x03nyc\x80\x80\x10\x03sgp\x80\x80\x10")}
 }
 
-func openBench(b *testing.B, path string) *store.Store {
+func openBench(b testing.TB, path string) *store.Store {
 	b.Helper()
 	s, err := store.Open(store.Config{Path: path})
 	if err != nil {
@@ -34,7 +34,7 @@ func openBench(b *testing.B, path string) *store.Store {
 	return s
 }
 
-func fill(b *testing.B, s *store.Store, keys, perBatch int) {
+func fill(b testing.TB, s *store.Store, keys, perBatch int) {
 	b.Helper()
 	value := make([]byte, 256)
 	for i := 0; i < keys; {
@@ -138,7 +138,7 @@ func BenchmarkReopen(b *testing.B) {
 	}
 }
 
-func closeBench(b *testing.B, s *store.Store) {
+func closeBench(b testing.TB, s *store.Store) {
 	if err := s.Close(); err != nil {
 		b.Error(err)
 	}

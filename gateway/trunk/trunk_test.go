@@ -305,7 +305,9 @@ func TestNewStreamAfterABreak(t *testing.T) {
 	e.echo(t, "second")
 }
 
-func BenchmarkCall(b *testing.B) {
+// echoLine is a line over loopback to one that answers what it is sent.
+func echoLine(b testing.TB) *Line {
+	b.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		b.Fatal(err)
@@ -317,14 +319,19 @@ func BenchmarkCall(b *testing.B) {
 	g := grpc.NewServer()
 	trunkpb.RegisterTrunkServer(g, server)
 	go func() { _ = g.Serve(l) }() // ends with the server
-	defer g.Stop()
+	b.Cleanup(g.Stop)
 	conn, err := grpc.NewClient(l.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer func() { _ = conn.Close() }()
+	b.Cleanup(func() { _ = conn.Close() })
 	line := NewLine(conn, 256<<10)
-	defer line.Close()
+	b.Cleanup(line.Close)
+	return line
+}
+
+func BenchmarkCall(b *testing.B) {
+	line := echoLine(b)
 	req := wrapperspb.Bytes(make([]byte, 256))
 	b.ReportAllocs()
 	b.SetParallelism(32)

@@ -9,10 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/spf13/pflag"
 
 	"geogate/cmd/bench"
 )
@@ -22,36 +24,39 @@ const loaderEnv = "BENCH_TEST_LOADER"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(loaderEnv) == "" {
-		os.Exit(m.Run())
+		code := m.Run()
+		if built != "" {
+			_ = os.Remove(built) // a file in the folder for temporary ones
+		}
+		os.Exit(code)
 	}
-	if err := loader(os.Args[1:]); err != nil {
+	if err := loadGenerator(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func loader(args []string) error {
+func loadGenerator(args []string) error {
+	if len(args) > 0 && args[0] == natsLoad {
+		cmd := newCommand()
+		cmd.SetArgs(args)
+		return cmd.ExecuteContext(context.Background())
+	}
 	if len(args) < 2 || args[0] != "bench" {
 		return fmt.Errorf("arguments %q, want bench and an operation", args)
 	}
 	c := bench.Config{Op: bench.Op(args[1]), Keys: 10}
-	for i := 2; i+1 < len(args); i += 2 {
-		var err error
-		switch args[i] {
-		case "--endpoints":
-			c.Endpoints = strings.Split(args[i+1], ",")
-		case "--clients":
-			c.Clients, err = strconv.Atoi(args[i+1])
-		case "--total":
-			c.Total, err = strconv.Atoi(args[i+1])
-		case "--value-bytes":
-			c.ValueBytes, err = strconv.Atoi(args[i+1])
-		case "--duration":
-			c.Duration, err = time.ParseDuration(args[i+1])
-		}
-		if err != nil {
-			return err
-		}
+	f := pflag.NewFlagSet("bench", pflag.ContinueOnError)
+	f.StringSliceVar(&c.Endpoints, "endpoints", nil, "")
+	f.IntVar(&c.Clients, "clients", 0, "")
+	f.IntVar(&c.Total, "total", 0, "")
+	f.IntVar(&c.ValueBytes, "value-bytes", 0, "")
+	f.DurationVar(&c.Duration, "duration", 0, "")
+	f.StringVar(&c.Policy, "policy", "", "")
+	f.BoolVar(&c.Serializable, "serializable", false, "")
+	_ = f.StringP("output", "o", "", "") // always json
+	if err := f.Parse(args[2:]); err != nil {
+		return err
 	}
 	r, err := bench.Run(context.Background(), c)
 	if err != nil {
@@ -66,8 +71,8 @@ func short(t *testing.T, sides ...string) Config {
 	t.Setenv(loaderEnv, "1")
 	t.Setenv("GORACE", "atexit_sleep_ms=0") // a load generator under the race detector would wait a second at its end
 	c := defaults()
-	c.Sides, c.Loader, c.Dir = sides, os.Args[0], t.TempDir()
-	c.Clients, c.ReadClients = []int{1, 4}, []int{4}
+	c.Sides, c.Loader, c.Self, c.Dir = sides, os.Args[0], os.Args[0], t.TempDir()
+	c.Clients, c.ReadClients, c.TxnClients, c.Single = []int{1, 4}, []int{4}, []int{4}, false
 	c.Rounds, c.Duration, c.WorkPuts = 2, 50*time.Millisecond, 100
 	return c
 }
@@ -85,8 +90,8 @@ func TestCeilingAloneIsMeasured(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := readReport(t, c.JSON)
-	if len(r.Comparisons) != 1 || len(r.Comparisons[0].Cases) != 4 {
-		t.Fatalf("report %+v, want one comparison of 4 cases", r)
+	if len(r.Comparisons) != 1 || len(r.Comparisons[0].Cases) != 6 {
+		t.Fatalf("report %+v, want one comparison of 6 cases", r)
 	}
 	for _, tc := range r.Comparisons[0].Cases {
 		want := c.Rounds
@@ -139,14 +144,58 @@ func TestGeogateIsMeasured(t *testing.T) {
 	checkServers(t, readReport(t, c.JSON), sideGeogate)
 }
 
+func TestJetStreamIsMeasured(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds and starts three nats-servers")
+	}
+	c := short(t, sideNATS)
+	c.JSON = filepath.Join(t.TempDir(), "report.json")
+	var out bytes.Buffer
+	if err := run(t.Context(), &c, &out, progressOf(t)); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range readReport(t, c.JSON).Comparisons[0].Cases {
+		m, ok := tc.Medians[sideNATS]
+		if ok != (tc.Op == opPut) || ok && (m.Rate <= 0 || m.Errors > 0 || m.PeakRSS < 30<<20) {
+			t.Errorf("%s: measured %t, %+v; want puts, and only those", tc.testCase, ok, m)
+		}
+	}
+	if !strings.Contains(out.String(), "not gRPC") || !strings.Contains(out.String(), "| put x100 |") {
+		t.Errorf("no table of JetStream in\n%s", out.String())
+	}
+}
+
+// TestJetStreamSyncsAlways: without it the comparison would be with one that may lose what it answered.
+func TestJetStreamSyncsAlways(t *testing.T) {
+	text := natsConfig("/data", []int{1, 2, 3, 4, 5, 6}, 1)
+	for _, want := range []string{"sync_interval: always", `listen: "127.0.0.1:3"`, `"nats://127.0.0.1:2", "nats://127.0.0.1:4", "nats://127.0.0.1:6"`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in\n%s", want, text)
+		}
+	}
+}
+
 func buildGeogate(t *testing.T) string {
 	t.Helper()
-	path := filepath.Join(t.TempDir(), "geogate")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", path, "geogate/cmd/geogate").CombinedOutput(); err != nil {
-		t.Fatalf("build geogate: %v\n%s", err, out)
+	path, err := builtGeogate()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return path
 }
+
+// builtGeogate builds the program once for all tests; TestMain removes it.
+var builtGeogate = sync.OnceValues(func() (string, error) {
+	path := filepath.Join(os.TempDir(), fmt.Sprintf("geogate-bench-test-%d", os.Getpid()))
+	if out, err := exec.Command("go", "build", "-o", path, "geogate/cmd/geogate").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build geogate: %w\n%s", err, out)
+	}
+	built = path
+	return path, nil
+})
+
+// built is the path of what builtGeogate has built.
+var built string
 
 // checkServers wants figures that only real server processes give.
 func checkServers(t *testing.T, r report, name string) {

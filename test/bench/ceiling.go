@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// ceiling answers Put and Range without doing anything: what is left is gRPC, the kernel and the client. It
+// ceiling answers Put, Range and Txn without doing anything: what is left is gRPC, the kernel and the client. It
 // runs in this process, which does nothing else while it is measured.
 type ceiling struct {
 	etcdserverpb.UnimplementedKVServer
@@ -40,6 +40,14 @@ func startCeiling(valueBytes int) (*ceiling, error) {
 // Put pretends to have written.
 func (c *ceiling) Put(context.Context, *etcdserverpb.PutRequest) (*etcdserverpb.PutResponse, error) {
 	return &etcdserverpb.PutResponse{Header: c.header}, nil
+}
+
+// Txn pretends that the comparison holds and that its put is written.
+func (c *ceiling) Txn(context.Context, *etcdserverpb.TxnRequest) (*etcdserverpb.TxnResponse, error) {
+	put := &etcdserverpb.ResponseOp_ResponsePut{ResponsePut: &etcdserverpb.PutResponse{Header: &etcdserverpb.ResponseHeader{Revision: 2}}}
+	return &etcdserverpb.TxnResponse{
+		Header: c.header, Succeeded: true, Responses: []*etcdserverpb.ResponseOp{{Response: put}},
+	}, nil
 }
 
 // manyKeys is enough for a load generator that wants to find its keys before it reads them.

@@ -31,6 +31,9 @@ func (r *runner) compare(ctx context.Context, c *comparison, sides []side) error
 
 // prepare has the load generator put the keys that it will read, so that no measurement includes that.
 func (r *runner) prepare(ctx context.Context, s side) error {
+	if s.name == sideNATS {
+		return nil // is never read
+	}
 	fill := testCase{Op: opRange, Clients: workClients, Total: workClients}
 	if _, _, err := measure(ctx, r.cfg, s, fill); err != nil {
 		return fmt.Errorf("%s: put the first keys: %w", s.name, err)
@@ -48,6 +51,9 @@ func (r *runner) rounds(ctx context.Context, c *comparison, sides []side, cases 
 	for round := range rounds {
 		for i, tc := range cases {
 			for _, s := range inTurn(sides, round) {
+				if s.name == sideNATS && tc.Op != opPut {
+					continue
+				}
 				m, moved, err := measure(ctx, r.cfg, s, tc)
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", s.name, tc, err)
@@ -85,12 +91,17 @@ func (r *runner) start(ctx context.Context, dir string, nodes int) (sides []side
 		}
 	}()
 	for _, name := range r.cfg.Sides {
+		if name == sideNATS && nodes != natsServers {
+			continue
+		}
 		var s server
 		switch name {
 		case sideEtcd:
 			s, err = startEtcd(ctx, dir, nodes)
 		case sideGeogate:
 			s, err = startGeogate(ctx, r.cfg.Geogate, dir, nodes)
+		case sideNATS:
+			s, err = startNATS(ctx, dir)
 		case sideCeiling:
 			s, err = startCeiling(r.cfg.ValueBytes)
 		}

@@ -109,6 +109,9 @@ func TestLoadArguments(t *testing.T) {
 	}{
 		{testCase{Op: opPut, Clients: 16}, "bench put --endpoints a,b --clients 16 --value-bytes 256 -o json --duration 1.5s"},
 		{testCase{Op: opRange, Clients: 1}, "bench get --endpoints a,b --clients 1 --value-bytes 256 -o json --duration 1.5s"},
+		{testCase{Op: opLocal, Clients: 2}, "bench get --endpoints a,b --clients 2 --value-bytes 256 -o json --serializable --duration 1.5s"},
+		{testCase{Op: opPut, Clients: 5, Policy: quorum}, "bench put --endpoints a,b --clients 5 --value-bytes 256 -o json --policy QUORUM --duration 1.5s"},
+		{testCase{Op: opTxn, Clients: 3}, "bench txn --endpoints a,b --clients 3 --value-bytes 256 -o json --duration 1.5s"},
 		{testCase{Op: opPut, Clients: 64, Total: 7}, "bench put --endpoints a,b --clients 64 --value-bytes 256 -o json --total 7"},
 	} {
 		if got := strings.Join(loadArgs(tc.in, []string{"a", "b"}, cfg), " "); got != tc.want {
@@ -170,6 +173,15 @@ func TestConfigThatMakesNoSense(t *testing.T) {
 		"side":      func(c *Config) { c.Sides = []string{"zookeeper"} },
 		"no sides":  func(c *Config) { c.Sides = nil },
 		"clients":   func(c *Config) { c.Clients = []int{0} },
+		"txns":      func(c *Config) { c.TxnClients = []int{0} },
+		"nodes":     func(c *Config) { c.Nodes = 2 },
+		"rtt":       func(c *Config) { c.RTT = 0 },
+		"catch-up":  func(c *Config) { c.CatchUp = 0 },
+		"crowd":     func(c *Config) { c.Crowd = 0 },
+		"geo":       func(c *Config) { c.Geo, c.Sides = true, []string{sideEtcd} },
+		"growth":    func(c *Config) { c.GrowthNodes = []int{2} },
+		"two runs":  func(c *Config) { c.Geo, c.Growth = true, true },
+		"plot":      func(c *Config) { c.Growth, c.Plot = true, "x.svg" },
 		"readers":   func(c *Config) { c.ReadClients = []int{-1} },
 		"rounds":    func(c *Config) { c.Rounds = 0 },
 		"duration":  func(c *Config) { c.Duration = 0 },

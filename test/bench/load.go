@@ -16,19 +16,24 @@ import (
 
 // loadArgs are the arguments of `geogate bench` for a case.
 func loadArgs(c testCase, endpoints []string, cfg *Config) []string {
-	verb := "put"
-	if c.Op == opRange {
-		verb = "get"
-	}
+	verb := map[op]string{opPut: "put", opRange: "get", opLocal: "get", opTxn: "txn"}[c.Op]
 	args := []string{
-		"bench", verb, "--endpoints", strings.Join(endpoints, ","), "--clients", strconv.Itoa(c.Clients),
+		"bench", verb, "--endpoints", endpointList(endpoints), "--clients", strconv.Itoa(c.Clients),
 		"--value-bytes", strconv.Itoa(cfg.ValueBytes), "-o", "json",
+	}
+	if c.Op == opLocal {
+		args = append(args, "--serializable")
+	}
+	if c.Policy != "" {
+		args = append(args, "--policy", c.Policy)
 	}
 	if c.Total > 0 {
 		return append(args, "--total", strconv.Itoa(c.Total))
 	}
 	return append(args, "--duration", cfg.Duration.String())
 }
+
+func endpointList(endpoints []string) string { return strings.Join(endpoints, ",") }
 
 const loadStopTimeout = 5 * time.Second
 

@@ -11,13 +11,16 @@ type op string
 const (
 	opPut   op = "put"
 	opRange op = "range" // of one key, linearizable
+	opLocal op = "serializable range"
+	opTxn   op = "txn" // a compare and a put
 )
 
 // testCase is one line of the table.
 type testCase struct {
-	Op      op  `json:"op"`
-	Clients int `json:"clients"`
-	Total   int `json:"total,omitempty"` // operations in all; 0 means as many as fit into the duration
+	Op      op     `json:"op"`
+	Clients int    `json:"clients"`
+	Total   int    `json:"total,omitempty"`  // operations in all; 0 means as many as fit into the duration
+	Policy  string `json:"policy,omitempty"` // write policy that is asked for; "" leaves it to the server
 }
 
 func (c testCase) String() string {
@@ -38,6 +41,12 @@ func (c *Config) cases() []testCase {
 	}
 	for _, n := range c.ReadClients {
 		out = append(out, testCase{Op: opRange, Clients: n})
+	}
+	for _, n := range c.ReadClients {
+		out = append(out, testCase{Op: opLocal, Clients: n})
+	}
+	for _, n := range c.TxnClients {
+		out = append(out, testCase{Op: opTxn, Clients: n})
 	}
 	return out
 }

@@ -18,7 +18,9 @@ type report struct {
 	Duration    float64           `json:"duration_seconds"` // of one measurement
 	ValueBytes  int               `json:"value_bytes"`
 	Target      string            `json:"target"`
-	Comparisons []*comparison     `json:"comparisons"`
+	Comparisons []*comparison     `json:"comparisons,omitempty"`
+	Geo         []geoRow          `json:"geo,omitempty"`    // with --geo, each measured once
+	Growth      []growthRow       `json:"growth,omitempty"` // with --growth, each measured once
 	Warnings    []string          `json:"warnings,omitempty"`
 }
 

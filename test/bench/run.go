@@ -31,10 +31,8 @@ func run(ctx context.Context, cfg *Config, out io.Writer, progress func(format s
 	if r.report, err = newReport(ctx, cfg, dir); err != nil {
 		return err
 	}
-	for _, nodes := range groups(cfg) {
-		if err := r.group(ctx, dir, nodes); err != nil {
-			return err
-		}
+	if err := r.measureAll(ctx, dir); err != nil {
+		return err
 	}
 	r.report.Warnings = append(r.report.Warnings, disturbances(r.report.Comparisons)...)
 	r.report.Seconds = time.Since(r.report.Started).Seconds()
@@ -43,7 +41,27 @@ func run(ctx context.Context, cfg *Config, out io.Writer, progress func(format s
 			return err
 		}
 	}
+	if cfg.Plot != "" {
+		if err := draw(ctx, cfg.JSON, cfg.Plot); err != nil {
+			return err
+		}
+	}
 	return r.report.print(out)
+}
+
+func (r *runner) measureAll(ctx context.Context, dir string) error {
+	if r.cfg.Geo {
+		return r.geo(ctx, dir)
+	}
+	if r.cfg.Growth {
+		return r.growth(ctx, dir)
+	}
+	for _, nodes := range groups(r.cfg) {
+		if err := r.group(ctx, dir, nodes); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // groups are the numbers of nodes to compare.
@@ -90,12 +108,18 @@ func newReport(ctx context.Context, cfg *Config, dir string) (*report, error) {
 		return nil, err
 	}
 	versions := map[string]string{}
-	if slices.Contains(cfg.Sides, sideEtcd) {
+	if slices.Contains(cfg.Sides, sideEtcd) && !cfg.Growth {
 		path, err := etcdbin.Etcd(ctx) // built before the clock runs
 		if err != nil {
 			return nil, err
 		}
 		if versions[sideEtcd], err = etcdbin.Version(path); err != nil {
+			return nil, err
+		}
+	}
+	if slices.Contains(cfg.Sides, sideNATS) && !cfg.Geo && !cfg.Growth {
+		var err error
+		if versions[sideNATS], err = natsVersion(ctx); err != nil {
 			return nil, err
 		}
 	}

@@ -31,18 +31,30 @@ type sample struct {
 // CPU time is read and somebody else is measured.
 const settle = 250 * time.Millisecond
 
+// loader is the load generator for a case at a side, and which of its endpoints leads.
+func loader(ctx context.Context, cfg *Config, s server, c testCase) (program string, args []string, leader int, err error) {
+	if t, ok := s.(side); ok {
+		s = t.server
+	}
+	if n, ok := s.(*natsKV); ok {
+		program, args = n.command(cfg, c)
+		return program, args, 0, nil
+	}
+	leader, err = findLeader(ctx, s.Endpoints())
+	return cfg.Loader, loadArgs(c, targets(s.Endpoints(), leader, cfg.Target), cfg), leader, err
+}
+
 // measure runs one case against one side. It also says whether the leader changed meanwhile.
 func measure(ctx context.Context, cfg *Config, s server, c testCase) (out sample, moved bool, err error) {
-	leader, err := findLeader(ctx, s.Endpoints())
+	program, args, leader, err := loader(ctx, cfg, s, c)
 	if err != nil {
 		return out, false, err
 	}
-	args := loadArgs(c, targets(s.Endpoints(), leader, cfg.Target), cfg)
 	before, err := readMeters(s)
 	if err != nil {
 		return out, false, err
 	}
-	r, loader, err := load(ctx, cfg.Loader, args)
+	r, loadCPU, err := load(ctx, program, args)
 	if err != nil {
 		return out, false, err
 	}
@@ -53,7 +65,7 @@ func measure(ctx context.Context, cfg *Config, s server, c testCase) (out sample
 	if err != nil {
 		return out, false, err
 	}
-	now, err := findLeader(ctx, s.Endpoints())
+	_, _, now, err := loader(ctx, cfg, s, c)
 	if err != nil {
 		return out, false, err
 	}
@@ -64,8 +76,8 @@ func measure(ctx context.Context, cfg *Config, s server, c testCase) (out sample
 		Rate: r.Rate, P50: r.P50, P99: r.P99, P999: r.P999,
 		Operations: float64(r.Total), Errors: float64(r.Errors),
 		CPUMicros: 1e6 * servers / ok, PeakRSS: float64(after.server.PeakRSSBytes),
-		LoadCPU:  loader.Seconds() / cores,
-		OtherCPU: max(0, after.machine.busy-before.machine.busy-servers-loader.Seconds()) / cores,
+		LoadCPU:  loadCPU.Seconds() / cores,
+		OtherCPU: max(0, after.machine.busy-before.machine.busy-servers-loadCPU.Seconds()) / cores,
 		Steal:    (after.machine.steal - before.machine.steal) / cores,
 	}, now != leader, nil
 }

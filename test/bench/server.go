@@ -29,6 +29,7 @@ func usage(s server) (process.Usage, error) {
 			return sum, err
 		}
 		sum.CPUSeconds += u.CPUSeconds
+		sum.RSSBytes += u.RSSBytes
 		sum.PeakRSSBytes += u.PeakRSSBytes
 	}
 	return sum, nil

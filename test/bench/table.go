@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -15,11 +16,23 @@ func (r *report) print(out io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "`%s`, %s, %.0f s\n\n", strings.Join(r.Command, " "), r.Started.UTC().Format("2006-01-02 15:04 MST"), r.Seconds)
 	fmt.Fprintf(&b, "%s, %d cores shared by servers and clients, kernel %s, fsync of 4 KiB %.0f us, load average %.2f at the start; "+
-		"values of %d bytes; medians of %d rounds of %.3g s; clients at %s.\n",
+		"%s%s of %.3g s; clients at %s.\n",
 		r.Machine.CPU, r.Machine.Cores, r.Machine.Kernel, r.Machine.FsyncMicros, r.Machine.LoadAverage,
-		r.ValueBytes, r.Rounds, r.Duration, where(r.Target))
+		r.values(), r.times(), r.Duration, where(r.Target))
 	for _, c := range r.Comparisons {
 		fmt.Fprintf(&b, "\n%s: etcd %s / geogate %s\n\n%s\n", c.Name, orMissing(r.Versions[sideEtcd]), orMissing(r.Versions[sideGeogate]), c.table())
+	}
+	for _, c := range r.Comparisons {
+		if slices.Contains(c.Sides, sideNATS) {
+			fmt.Fprintf(&b, "\nJetStream KV of nats-server %s, R3, sync_interval: always, on %d servers. Its clients speak NATS, not gRPC:\n\n%s\n",
+				r.Versions[sideNATS], natsServers, c.natsTable())
+		}
+	}
+	if err := r.printGeo(&b); err != nil {
+		return err
+	}
+	if err := r.printGrowth(&b); err != nil {
+		return err
 	}
 	if len(r.Warnings) > 0 {
 		b.WriteString("\nWarnings:\n")
@@ -29,6 +42,22 @@ func (r *report) print(out io.Writer) error {
 	}
 	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+// values says how long they are, where all are equal.
+func (r *report) values() string {
+	if len(r.Growth) > 0 {
+		return ""
+	}
+	return fmt.Sprintf("values of %d bytes; ", r.ValueBytes)
+}
+
+// times says what a figure is of.
+func (r *report) times() string {
+	if len(r.Comparisons) == 0 {
+		return "one measurement"
+	}
+	return fmt.Sprintf("medians of %d rounds", r.Rounds)
 }
 
 func where(target string) string {
@@ -60,6 +89,27 @@ func (c *comparison) table() string {
 			both(e, g, "%.0f", func(s sample) float64 { return s.CPUMicros }),
 			r.memory(e, g),
 			r.side(sideCeiling).show("%.0f", rate), number("%.0f %%", 100*r.OfCeiling),
+		})
+	}
+	return t.RenderMarkdown()
+}
+
+// natsTable is a table of its own, because its clients send something else to something else.
+func (c *comparison) natsTable() string {
+	t := table.NewWriter()
+	t.AppendHeader(table.Row{"operation", "clients", "JetStream KV/s", "p50 ms", "p99 ms", "p99.9 ms", "CPU us/op", "peak RSS MiB"})
+	for _, r := range c.Cases {
+		n := r.side(sideNATS)
+		if !n.ok {
+			continue
+		}
+		rss := missing
+		if r.Total > 0 {
+			rss = fmt.Sprintf("%.0f", n.PeakRSS/(1<<20))
+		}
+		t.AppendRow(table.Row{
+			r.label(), r.Clients, n.show("%.0f", rate), fmt.Sprintf("%.2f", n.P50), fmt.Sprintf("%.2f", n.P99), fmt.Sprintf("%.2f", n.P999),
+			fmt.Sprintf("%.0f", n.CPUMicros), rss,
 		})
 	}
 	return t.RenderMarkdown()
