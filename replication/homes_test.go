@@ -194,7 +194,7 @@ func TestSetAsideWaitsEnd(t *testing.T) {
 	known, _ := all["a"].Register(locks)
 	v := known.State.Decided
 	for _, dc := range []string{"b", "c"} {
-		promise := homes.Command{Kind: homes.Prepare, Keyspace: locks, Known: v, Ballot: homes.Ballot{Round: 7, DC: "c"}}
+		promise := homes.Command{Kind: homes.Prepare, Keyspace: locks, Known: v, Ballot: homes.Ballot{Round: 7, DC: "a"}}
 		if _, err := all[dc].RegisterCommand(t.Context(), promise); err != nil {
 			t.Fatal(err)
 		}
