@@ -144,7 +144,7 @@ func TestFailoverRelays(t *testing.T) {
 	}
 }
 
-// TestFencedDCAcknowledgesNothing promises a ballot at b: what b applies of a's chain after that must not be counted
+// TestFencedDCAcknowledgesNothing promises a ballot of c at b: what b applies of a's chain after that must not be counted
 // by a, and is after the decision.
 func TestFencedDCAcknowledgesNothing(t *testing.T) {
 	c, all := newHomes(t, func(cfg *Config) { cfg.ReclaimAfter = time.Hour }, "a", "b", "c")
@@ -154,7 +154,7 @@ func TestFencedDCAcknowledgesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	known, _ := all["a"].Register(locks)
-	promise := homes.Command{Kind: homes.Prepare, Keyspace: locks, Known: known.State.Decided, Ballot: homes.Ballot{Round: 7, DC: "b"}}
+	promise := homes.Command{Kind: homes.Prepare, Keyspace: locks, Known: known.State.Decided, Ballot: homes.Ballot{Round: 7, DC: "c"}}
 	if r, err := all["b"].RegisterCommand(t.Context(), promise); err != nil || r.Answer != homes.Promised {
 		t.Fatalf("%+v, %v", r, err)
 	}
@@ -194,7 +194,7 @@ func TestSetAsideWaitsEnd(t *testing.T) {
 	known, _ := all["a"].Register(locks)
 	v := known.State.Decided
 	for _, dc := range []string{"b", "c"} {
-		promise := homes.Command{Kind: homes.Prepare, Keyspace: locks, Known: v, Ballot: homes.Ballot{Round: 7, DC: "b"}}
+		promise := homes.Command{Kind: homes.Prepare, Keyspace: locks, Known: v, Ballot: homes.Ballot{Round: 7, DC: "a"}}
 		if _, err := all[dc].RegisterCommand(t.Context(), promise); err != nil {
 			t.Fatal(err)
 		}
