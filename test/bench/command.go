@@ -49,7 +49,7 @@ func newCommand() *cobra.Command {
 	f.IntSliceVar(&c.GrowthNodes, "growth-nodes", c.GrowthNodes, "numbers of nodes with --growth: 1, 3 or 5")
 	f.IntSliceVar(&c.GrowthValues, "growth-values", c.GrowthValues, "sizes of values in bytes with --growth")
 	f.StringVar(&c.Plot, "plot", c.Plot, "SVG file for the curves of --growth; needs --json")
-	f.BoolVar(&quick, "quick", false, "short measurements, under a minute in all once etcd is built; other flags still count")
+	f.BoolVar(&quick, "quick", false, "short measurements, about a minute in all once etcd is built; other flags still count")
 	cmd.AddCommand(newNATSLoad())
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", errUsage, err) })
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

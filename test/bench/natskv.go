@@ -26,7 +26,8 @@ const (
 	natsReadyTimeout = time.Minute
 )
 
-// natsKV is a key-value bucket of JetStream on three servers that fsync every write, as etcd and geogate do.
+// natsKV is a key-value bucket of JetStream on three servers whose Raft logs are fsynced before
+// a write is answered, as those of etcd and geogate are.
 // Its clients speak NATS: it has no gRPC, no transactions, no leases and no revision across keys.
 type natsKV struct {
 	servers []*process.Process
