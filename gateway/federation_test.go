@@ -40,6 +40,7 @@ type federation struct {
 	calls    []string               // made
 	changed  chan struct{}
 	onCall   func(to string, r replication.Request)
+	onStream func()            // before a stream is read, after the checks
 	behindBy map[string]string // datacenter: another one that it takes for the home, for one call
 }
 
@@ -196,6 +197,16 @@ func (n fedNode) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) (*pb.L
 		return nil, dc.ErrNotLeader
 	}
 	return n.Local.LeaseGrant(ctx, r)
+}
+
+func (n fedNode) RangeStream(ctx context.Context, r *pb.RangeRequest, pageBytes int, send func(*pb.RangeResponse) error) error {
+	n.f.mu.Lock()
+	on := n.f.onStream
+	n.f.mu.Unlock()
+	if on != nil {
+		on()
+	}
+	return n.Local.RangeStream(ctx, r, pageBytes, send)
 }
 
 var (

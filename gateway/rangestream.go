@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
@@ -38,22 +39,46 @@ func (k kvServer) streamRange(ctx context.Context, r *pb.RangeRequest, stream gr
 	if err := k.catchUp(ctx); err != nil {
 		return err
 	}
+	pinned := int64(0)
 	if !r.Serializable {
-		_, err := homeRead(ctx, k.Server, k.keyspaces.scopeOf(r), []*pb.RangeRequest{probeOf(r.Key, r.RangeEnd)},
-			func(ctx context.Context, lin *linearized) (struct{}, error) {
-				if lin.applied {
-					return struct{}{}, nil
-				}
-				return struct{}{}, k.linearize(ctx)
-			})
-		if err != nil {
+		var err error
+		if pinned, err = k.pin(ctx, r); err != nil {
 			return err
 		}
 	}
+	if pinned > 0 {
+		r = proto.Clone(r).(*pb.RangeRequest)
+		r.Revision = pinned
+	}
 	return k.dc.RangeStream(ctx, r, k.cfg.MaxRequestBytes, func(page *pb.RangeResponse) error {
+		if page.Header != nil && pinned > 0 {
+			page.Header.Revision = pinned // for who watches from there on
+		}
 		k.fill(page.Header)
 		return stream.Send(&pb.RangeStreamResponse{RangeResponse: page})
 	})
+}
+
+// pin waits until a stream may begin. Of single-writer keyspaces it chooses the revision to read, unless the client has:
+// what is written after the checks of homeRead must not be shown.
+func (k kvServer) pin(ctx context.Context, r *pb.RangeRequest) (revision int64, err error) {
+	scope := k.keyspaces.scopeOf(r)
+	_, err = homeRead(ctx, k.Server, scope, []*pb.RangeRequest{probeOf(r.Key, r.RangeEnd)},
+		func(ctx context.Context, lin *linearized) (struct{}, error) {
+			if !lin.applied {
+				if err := k.linearize(ctx); err != nil {
+					return struct{}{}, err
+				}
+			}
+			if len(scope.singles) > 0 && r.Revision == 0 {
+				revision = k.dc.Revision()
+				if lin.upTo > 0 {
+					revision, lin.upTo = lin.upTo, 0
+				}
+			}
+			return struct{}{}, nil
+		})
+	return revision, err
 }
 
 // linearize waits, within bounds, until this node has applied what was committed before.
