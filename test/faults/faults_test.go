@@ -110,7 +110,7 @@ func TestRowsAreListed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range rowNames() {
-		if strings.Count(out.String(), name+" ") != 1 {
+		if strings.Count("\n"+out.String(), "\n"+name+" ") != 1 {
 			t.Errorf("%s is not listed once:\n%s", name, out.String())
 		}
 	}

@@ -28,8 +28,11 @@ func withHome(automatic bool) func(*configs.Topology) {
 	}
 }
 
-// withSmallHome makes it, and leaves the limits as they are.
-func withSmallHome(t *configs.Topology) { t.Keyspaces = append(t.Keyspaces, homeKeyspace(true)) }
+// withSmallHome makes it, and leaves the limits as they are. Two datacenters can't tell by themselves which of them is
+// gone.
+func withSmallHome(t *configs.Topology) {
+	t.Keyspaces = append(t.Keyspaces, homeKeyspace(len(t.Datacenters) > 2))
+}
 
 func homeKeyspace(automatic bool) configs.Keyspace {
 	return configs.Keyspace{

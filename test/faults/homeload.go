@@ -145,14 +145,13 @@ func (h *homeLoad) run(ctx context.Context) error {
 			wg.Go(func() { h.write(ctx, rnd, client, dc, prefix, again) })
 		}
 		for i, n := range h.c.in(dc) {
-			rnd := newRand(h.seed, homeRegister+dc, uint64(i))
+			writing, reading := newRand(h.seed, homeRegister+dc, uint64(i)), newRand(h.seed, homeRegister+dc+"-reads", uint64(i))
 			writers := homeRegisters
 			writers.enter = func(ctx context.Context) { h.enter(ctx, dc) }
-			wg.Go(func() { h.l.registerIn(ctx, rnd, writers, n) })
+			wg.Go(func() { h.l.registerIn(ctx, writing, writers, n) })
 			readers := homeRegisters
 			readers.reads = true
-			rnd = newRand(h.seed, homeRegister+dc+"-reads", uint64(i))
-			wg.Go(func() { h.l.registerIn(ctx, rnd, readers, n) })
+			wg.Go(func() { h.l.registerIn(ctx, reading, readers, n) })
 		}
 	}
 	return nil
