@@ -12,7 +12,7 @@ import (
 func TestBreakerLetsAFewTry(t *testing.T) {
 	c := newCluster(t, func(cfg *Config) {
 		cfg.HalfOpenWrites = 2
-		cfg.HeartbeatInterval, cfg.Health.SuspectAfter, cfg.Health.DownAfter = 100*time.Millisecond, 500*time.Millisecond, 800*time.Millisecond
+		cfg.HeartbeatInterval, cfg.Health.SuspectAfter, cfg.Health.DownAfter = 100*time.Millisecond, 2*time.Second, 3*time.Second // a busy machine is no dead peer
 	}, "a", "b")
 	a := c.engine("a")
 	admit := func() (func(), error) { return a.Admit(policy.All) }
