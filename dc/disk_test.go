@@ -233,3 +233,39 @@ func TestLowSpaceRefusesPuts(t *testing.T) {
 		t.Errorf("problem %q", p)
 	}
 }
+
+// A leader whose disk is nearly full is relieved by a node that has room, and puts go on.
+func TestLowSpaceHandsTheLeadershipOn(t *testing.T) {
+	ctx := testContext(t)
+	g := newGroup(t, 3)
+	first := g.follower()
+	var low atomic.Bool
+	g.restart(first, func(c *Config) {
+		c.MinFreeBytes, c.SpaceInterval = 1000, time.Millisecond
+		c.FreeBytes = func(string) (int64, error) {
+			if low.Load() {
+				return 999, nil
+			}
+			return math.MaxInt64, nil
+		}
+	})
+	for g.leader() != first {
+		if err := g.leader().node.TransferLeadership(ctx, first.cfg.Consensus.NodeID); err != nil &&
+			!errors.Is(err, consensus.ErrTransfer) && !errors.Is(err, consensus.ErrNotLeader) {
+			t.Fatal(err)
+		}
+	}
+	g.put(ctx, "k", "v")
+	low.Store(true)
+	for g.leader() == first {
+		if ctx.Err() != nil {
+			t.Fatal("the node with the full disk leads still")
+		}
+		<-time.After(time.Millisecond)
+	}
+	g.put(ctx, "k", "w")
+	if p := first.Problem(); !strings.Contains(p, "999 bytes free") {
+		t.Errorf("problem %q", p)
+	}
+	g.same()
+}

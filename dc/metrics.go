@@ -124,7 +124,7 @@ func (m *metrics) watch(r prometheus.Registerer, s *space) {
 	r.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "geogate_dc_disk_free_bytes", Help: "Free on the disk of this node's data; -1 while that is unknown.",
 	}, func() float64 { return float64(s.left.Load()) }), prometheus.NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "geogate_dc_disk_low", Help: "1 while puts are refused because the disk is nearly full.",
+		Name: "geogate_dc_disk_low", Help: "1 while this node's disk is nearly full: as the leader it would refuse puts.",
 	}, func() float64 {
 		if s.low.Load() {
 			return 1

@@ -1,11 +1,9 @@
 package dc
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"sync/atomic"
-	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
@@ -22,28 +20,13 @@ type space struct {
 
 	left atomic.Int64 // what was free when it was looked at last; -1 before that and when it is unknown
 	low  atomic.Bool
+	kept bool // it was said that nobody takes the leadership over; of the goroutine that looks
 }
 
 func newSpace(cfg *Config) *space {
 	s := &space{dir: cfg.Dir, least: cfg.MinFreeBytes, free: cfg.FreeBytes, log: cfg.Logger}
 	s.left.Store(-1)
 	return s
-}
-
-func (d *DC) watchSpace(ctx context.Context) { d.space.run(ctx, d.cfg.SpaceInterval) }
-
-// run looks at the disk until ctx ends.
-func (s *space) run(ctx context.Context, every time.Duration) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		s.look()
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
 }
 
 // enough is what must be free to take writes again: a quarter more than what stopped them, so that a disk on the
@@ -62,11 +45,11 @@ func (s *space) look() {
 	switch low := s.low.Load(); {
 	case !low && left < s.least:
 		s.low.Store(true)
-		s.log.Error("the disk is nearly full: puts are refused until space is freed", "dir", s.dir, "free_bytes", left,
+		s.log.Error("the disk is nearly full: puts are refused while this node leads, until space is freed", "dir", s.dir, "free_bytes", left,
 			"min_free_bytes", s.least, "enough_bytes", s.enough())
 	case low && left >= s.enough():
 		s.low.Store(false)
-		s.log.Info("the disk has room again: puts are taken", "dir", s.dir, "free_bytes", left)
+		s.log.Info("the disk has room again", "dir", s.dir, "free_bytes", left)
 	}
 }
 
@@ -75,7 +58,7 @@ func (s *space) problem() string {
 	if !s.low.Load() {
 		return ""
 	}
-	return fmt.Sprintf("the disk of %s has %d bytes free, fewer than %d (limits.min_free_bytes): puts are refused here until %d are free",
+	return fmt.Sprintf("the disk of %s has %d bytes free, fewer than %d (limits.min_free_bytes): puts are refused while this node leads, until %d are free",
 		s.dir, s.left.Load(), s.least, s.enough())
 }
 
