@@ -13,6 +13,7 @@ import (
 
 	"geogate/dc"
 	"geogate/dc/store"
+	"geogate/gateway/watch"
 	"geogate/replication/event"
 )
 
@@ -22,14 +23,14 @@ type instant struct {
 	revision atomic.Int64
 }
 
-func (d *instant) Name() string                       { return "dc-a" }
-func (d *instant) Leading() (uint64, bool)            { return 2, true }
-func (d *instant) Leader() uint64                     { return 1 }
-func (d *instant) LeadershipChanged() <-chan struct{} { return nil }
-func (d *instant) State() State                       { return State{} }
-func (d *instant) Revision() int64                    { return d.revision.Load() }
-func (d *instant) Position(string) event.Position     { return event.Position{} }
-func (d *instant) Watch(store.WatchOptions) Watcher   { return nil }
+func (d *instant) Name() string                           { return "dc-a" }
+func (d *instant) Leading() (uint64, bool)                { return 2, true }
+func (d *instant) Leader() uint64                         { return 1 }
+func (d *instant) LeadershipChanged() <-chan struct{}     { return nil }
+func (d *instant) State() State                           { return State{} }
+func (d *instant) Revision() int64                        { return d.revision.Load() }
+func (d *instant) Position(string) event.Position         { return event.Position{} }
+func (d *instant) Watch(store.WatchOptions) watch.Watcher { return nil }
 
 func (d *instant) Put(context.Context, *pb.PutRequest) (*pb.PutResponse, dc.Commit, error) {
 	r := d.revision.Add(1)

@@ -11,6 +11,7 @@ import (
 	"geogate/dc"
 	"geogate/dc/auth"
 	"geogate/dc/store"
+	"geogate/gateway/watch"
 	"geogate/replication"
 	"geogate/replication/event"
 	"geogate/replication/policy"
@@ -32,6 +33,7 @@ type Writer interface {
 // Reader answers reads on any node: linearizable by default, from what is applied here when the request says
 // serializable.
 type Reader interface {
+	watch.Source
 	Range(context.Context, *pb.RangeRequest) (*pb.RangeResponse, error)
 	// RangeStream hands a range to send page by page, all at one revision, from what is applied here. The last
 	// page alone has a header.
@@ -40,23 +42,8 @@ type Reader interface {
 	Linearize(ctx context.Context) error
 	// ReadTxn evaluates a transaction whose operations are all ranges.
 	ReadTxn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)
-	// Watch never fails: what is wrong with the start revision is the first error of Next.
-	Watch(store.WatchOptions) Watcher
-	// Revision is the newest one that is visible to reads and was queued to watchers.
-	Revision() int64
 	// Changed is closed after the next entry is applied here; take it before reading what may change.
 	Changed() <-chan struct{}
-}
-
-// Watcher is one watch. Next is called by one goroutine, Progress by the same one between two calls of Next.
-type Watcher interface {
-	// Next waits for events, in revision order; the events of one revision come together. When ctx ends it
-	// returns ctx's error and the next call goes on where this one stood. [store.ErrCompactedAt] is final.
-	Next(ctx context.Context) (store.WatchEvents, error)
-	// Progress is the revision up to which Next has returned everything, and whether there is nothing more
-	// to return at present.
-	Progress() (revision int64, synced bool)
-	Close()
 }
 
 // Lessor keeps the datacenter's leases. LeaseLeases and LeaseKeys answer on any node, the others only where

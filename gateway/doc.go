@@ -9,6 +9,5 @@
 //
 // Concurrency: [Server] is made by [New], which starts nothing; [Server.Run] owns every goroutine and returns
 // when they are gone. Handlers run in grpc's goroutines and share only what is immutable after New, the pool
-// of connections to other nodes and the metrics. A watch stream has one goroutine that receives, one for each
-// watch, and one mutex under which everything is sent.
+// of connections to other nodes and the metrics. Watches are served by package [watch].
 package gateway

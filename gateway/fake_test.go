@@ -19,6 +19,7 @@ import (
 
 	"geogate/dc"
 	"geogate/dc/store"
+	"geogate/gateway/watch"
 	"geogate/replication/event"
 )
 
@@ -519,7 +520,7 @@ func (n fakeNode) ReadTxn(_ context.Context, r *pb.TxnRequest) (*pb.TxnResponse,
 	return resp, err
 }
 
-func (n fakeNode) Watch(o store.WatchOptions) Watcher {
+func (n fakeNode) Watch(o store.WatchOptions) watch.Watcher {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if o.Start == 0 {

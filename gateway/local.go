@@ -5,6 +5,7 @@ import (
 
 	"geogate/dc"
 	"geogate/dc/store"
+	"geogate/gateway/watch"
 	"geogate/replication"
 )
 
@@ -19,8 +20,8 @@ var (
 	_ Replication = (*replication.Engine)(nil)
 )
 
-// Watch makes the store's watcher a [Watcher].
-func (l Local) Watch(o store.WatchOptions) Watcher { return l.DC.Watch(o) }
+// Watch makes the store's watcher a [watch.Watcher].
+func (l Local) Watch(o store.WatchOptions) watch.Watcher { return l.DC.Watch(o) }
 
 // Latest is the newest version of a key.
 func (l Local) Latest(key []byte) (*store.Version, error) { return l.Store().Latest(key) }

@@ -19,6 +19,7 @@ import (
 
 	"geogate/consensus"
 	"geogate/dc"
+	"geogate/gateway/watch"
 	"geogate/replication"
 	"geogate/replication/event"
 	"geogate/replication/policy"
@@ -236,7 +237,7 @@ func TestRealProgressNeverOvertakes(t *testing.T) {
 	seen, promised, highest, answers := 0, int64(0), int64(2), 0
 	for seen < writers*each {
 		r := w.next()
-		if r.WatchId == noWatchID {
+		if r.WatchId == watch.NoID {
 			answers++
 			if promised = r.Header.Revision; promised < highest {
 				t.Fatalf("progress %d after an event of revision %d", promised, highest)

@@ -84,10 +84,6 @@ type metrics struct {
 	tlsRefused       prometheus.Counter
 
 	homeMetrics
-
-	watchStreams prometheus.Gauge
-	watches      prometheus.Gauge
-	watchEvents  prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -134,9 +130,6 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		keepAliveStreams: prometheus.NewGauge(gauge("keepalive_streams", "Open streams of lease keepalives.")),
 		keepAlives:       prometheus.NewCounter(counter("keepalives_total", "Lease keepalives of clients that were answered.")),
 		homeMetrics:      newHomeMetrics(),
-		watchStreams:     prometheus.NewGauge(gauge("watch_streams", "Open watch streams.")),
-		watches:          prometheus.NewGauge(gauge("watches", "Open watches.")),
-		watchEvents:      prometheus.NewCounter(counter("watch_events_total", "Events sent to watches.")),
 	}
 	for i := range methods {
 		for p := range policies + 1 {
@@ -155,7 +148,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	}
 	for _, c := range append(m.collectors(),
 		m.requests, seconds, m.failures, wait, m.forwarded, m.fenceRefused, m.afterWait, m.afterFailed,
-		m.rpoUsed, m.rpoDelayed, m.rpoRefused, m.rpoDelay, m.degraded, m.degradedSeconds, m.refused, m.tlsRefused, m.keepAliveStreams, m.keepAlives, m.watchStreams, m.watches, m.watchEvents,
+		m.rpoUsed, m.rpoDelayed, m.rpoRefused, m.rpoDelay, m.degraded, m.degradedSeconds, m.refused, m.tlsRefused, m.keepAliveStreams, m.keepAlives,
 	) {
 		if err := reg.Register(c); err != nil {
 			return nil, err

@@ -19,6 +19,25 @@ func counted(t testing.TB, m prometheus.Metric) float64 {
 	return out.Counter.GetValue()
 }
 
+// gathered is a metric without labels of a node.
+func gathered(t testing.TB, registry *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() == name {
+			if m := f.Metric[0]; m.Gauge != nil {
+				return m.Gauge.GetValue()
+			}
+			return f.Metric[0].Counter.GetValue()
+		}
+	}
+	t.Fatalf("no metric %s", name)
+	return 0
+}
+
 func TestMetrics(t *testing.T) {
 	s := newSite(t, 1, nil)
 	if _, err := putFor(testContext(t), s.kv(0), "a"); err != nil {

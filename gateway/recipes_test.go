@@ -267,7 +267,7 @@ func TestBarriers(t *testing.T) {
 // watches counts the watches of all nodes.
 func (s *site) watches() (n int) {
 	for _, n0 := range s.nodes {
-		n += int(counted(s.t, n0.metrics.watches))
+		n += int(gathered(s.t, n0.registry, "geogate_gateway_watches"))
 	}
 	return n
 }

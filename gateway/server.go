@@ -23,6 +23,7 @@ import (
 	"geogate/gateway/split"
 	"geogate/gateway/trunk"
 	"geogate/gateway/trunk/trunkpb"
+	"geogate/gateway/watch"
 )
 
 // Server is one node's gateway.
@@ -39,6 +40,7 @@ type Server struct {
 	trunks      *trunk.Server // of the other nodes
 	leaders     *leaderWatch
 	health      *health.Server
+	watches     *watch.Server
 	tokens      *tokens
 	passwords   *passwords
 	standing    atomic.Pointer[standing] // what is known of the peers; never nil
@@ -104,6 +106,9 @@ func New(config Config) (*Server, error) {
 	s.split = split.New(split.Config{Listener: cfg.Listener, TLS: cfg.TLS, Refused: s.refusedTLS})
 	s.grpc = grpc.NewServer(s.serverOptions()...)
 	s.trunks = trunk.NewServer(s.carried(), trunkBytes, s.stopping)
+	if s.watches, err = s.newWatches(); err != nil {
+		return nil, fmt.Errorf("%w: metrics: %w", ErrConfig, err)
+	}
 	s.register()
 	if s.web, err = newWeb(s); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
@@ -144,7 +149,7 @@ func (s *Server) serverOptions() []grpc.ServerOption {
 
 func (s *Server) register() {
 	etcdserverpb.RegisterKVServer(s.grpc, kvServer{Server: s})
-	etcdserverpb.RegisterWatchServer(s.grpc, watchServer{Server: s})
+	etcdserverpb.RegisterWatchServer(s.grpc, s.watches)
 	etcdserverpb.RegisterLeaseServer(s.grpc, leaseServer{Server: s})
 	etcdserverpb.RegisterClusterServer(s.grpc, clusterServer{Server: s})
 	etcdserverpb.RegisterMaintenanceServer(s.grpc, maintenanceServer{Server: s})
@@ -201,6 +206,7 @@ func (s *Server) Run(ctx context.Context) error {
 	group.Wait()
 	s.loop.close()
 	s.receivers.Wait()
+	s.watches.Wait()
 	s.trunks.Wait()
 	s.forward.close()
 	return err

@@ -14,6 +14,8 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"geogate/gateway/watch"
 )
 
 // rawWatch is a watch stream without clientv3 in between.
@@ -147,7 +149,7 @@ func TestWatchIDs(t *testing.T) {
 	w.create(&pb.WatchCreateRequest{Key: key})
 	w.create(&pb.WatchCreateRequest{Key: key}) // 1 is taken
 	w.create(&pb.WatchCreateRequest{Key: key, WatchId: 2})
-	w.want("id 1 rev 1 created", "id 0 rev 1 created", "id 2 rev 1 created", "id -1 rev 1 created canceled ("+reasonDuplicateID+")")
+	w.want("id 1 rev 1 created", "id 0 rev 1 created", "id 2 rev 1 created", "id -1 rev 1 created canceled (mvcc: duplicate watch ID provided on the WatchStream)")
 	w.cancel(2)
 	w.cancel(2)  // ignored the second time
 	w.cancel(77) // unknown
@@ -164,8 +166,8 @@ func TestWatchRefused(t *testing.T) {
 	w.create(&pb.WatchCreateRequest{Key: []byte("aa"), StartRevision: -1})
 	w.create(&pb.WatchCreateRequest{Key: []byte("b")})
 	w.want(
-		"id -1 rev 1 created canceled ("+reasonEmptyRange+")",
-		"id -1 rev 1 created canceled ("+reasonEmptyRange+")",
+		"id -1 rev 1 created canceled (mvcc: watcher range is empty)",
+		"id -1 rev 1 created canceled (mvcc: watcher range is empty)",
 		"id -1 rev 1 created canceled (etcdserver: mvcc: required revision has been compacted)",
 		"id -1 rev 1 created canceled (rpc error: code = PermissionDenied desc = etcdserver: permission denied)",
 	)
@@ -253,7 +255,7 @@ func TestWatchProgressNeverOvertakes(t *testing.T) {
 	seen, promised, highest, between := 0, int64(0), int64(1), 0
 	for seen < writes {
 		r := w.next()
-		if r.WatchId == noWatchID {
+		if r.WatchId == watch.NoID {
 			between++
 			if promised = r.Header.Revision; promised < highest {
 				t.Fatalf("progress %d after an event of revision %d", promised, highest)
@@ -273,7 +275,7 @@ func TestWatchProgressNeverOvertakes(t *testing.T) {
 		t.Error("no request was answered among the events: the test shows nothing")
 	}
 	w.progress()
-	for r := w.next(); r.WatchId != noWatchID || r.Header.Revision != writes+1; r = w.next() {
+	for r := w.next(); r.WatchId != watch.NoID || r.Header.Revision != writes+1; r = w.next() {
 		if len(r.Events) > 0 {
 			t.Fatal(show(r))
 		}
@@ -391,10 +393,10 @@ func TestWatchesEnd(t *testing.T) {
 		w.create(&pb.WatchCreateRequest{Key: []byte("a")})
 		w.next()
 	}
-	m := s.nodes[0].metrics
-	eventually(t, "ten watches", func() bool { return counted(t, m.watches) == 10 })
+	watches := func() float64 { return gathered(t, s.nodes[0].registry, "geogate_gateway_watches") }
+	eventually(t, "ten watches", func() bool { return watches() == 10 })
 	w.cancel(3)
-	eventually(t, "nine watches", func() bool { return counted(t, m.watches) == 9 })
+	eventually(t, "nine watches", func() bool { return watches() == 9 })
 	if err := w.CloseSend(); err != nil { // the client keeps its watches
 		t.Fatal(err)
 	}
@@ -406,5 +408,7 @@ func TestWatchesEnd(t *testing.T) {
 		}
 	}
 	cancel()
-	eventually(t, "no watch and no stream", func() bool { return counted(t, m.watches) == 0 && counted(t, m.watchStreams) == 0 })
+	eventually(t, "no watch and no stream", func() bool {
+		return watches() == 0 && gathered(t, s.nodes[0].registry, "geogate_gateway_watch_streams") == 0
+	})
 }

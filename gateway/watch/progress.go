@@ -1,4 +1,4 @@
-package gateway
+package watch
 
 import (
 	"math"
@@ -28,25 +28,25 @@ type progressRound struct {
 
 // requestProgress starts a round, or has the one under way followed by another. A stream without watches
 // gives no answer, as in etcd.
-func (ws *watchStream) requestProgress() {
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	if ws.progress != nil {
-		ws.progress.again = true
+func (st *stream) requestProgress() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.progress != nil {
+		st.progress.again = true
 		return
 	}
-	ws.startRoundLocked(ws.dc.Revision(), 1)
+	st.startRoundLocked(st.source.Revision(), 1)
 }
 
-func (ws *watchStream) startRoundLocked(floor int64, try int) {
-	if len(ws.watches) == 0 {
+func (st *stream) startRoundLocked(floor int64, try int) {
+	if len(st.watches) == 0 {
 		return
 	}
-	round := &progressRound{waiting: make(map[*watch]bool, len(ws.watches)), floor: floor, least: math.MaxInt64, tries: try}
-	for _, w := range ws.watches {
+	round := &progressRound{waiting: make(map[*watch]bool, len(st.watches)), floor: floor, least: math.MaxInt64, tries: try}
+	for _, w := range st.watches {
 		round.waiting[w] = true
 	}
-	ws.progress = round
+	st.progress = round
 	for w := range round.waiting {
 		w.ask(askRound)
 	}
@@ -55,22 +55,22 @@ func (ws *watchStream) startRoundLocked(floor int64, try int) {
 // report is called by the watch's goroutine while it holds no event. A periodic report of a watch that is
 // behind is skipped; one to the round is owed until the watch has caught up.
 func (w *watch) report(asked int) {
-	ws := w.stream
+	st := w.stream
 	revision, synced := w.source.Progress()
 	if asked&askPeriodic != 0 && synced {
-		ws.sendMu.Lock()
+		st.sendMu.Lock()
 		if !w.ended {
-			h := ws.header(ws.reachedLocked(revision))
-			_ = ws.sendLocked(&pb.WatchResponse{Header: h, WatchId: w.id}) // fails only when the stream has ended
+			h := st.cfg.Header(st.reachedLocked(revision))
+			_ = st.sendLocked(&pb.WatchResponse{Header: h, WatchId: w.id}) // fails only when the stream has ended
 		}
-		ws.sendMu.Unlock()
+		st.sendMu.Unlock()
 	}
 	if w.owes = w.owes || asked&askRound != 0; !w.owes {
 		return
 	}
-	ws.mu.Lock()
-	defer ws.mu.Unlock()
-	round := ws.progress
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	round := st.progress
 	if round == nil || !round.waiting[w] {
 		w.owes = false
 		return
@@ -82,7 +82,7 @@ func (w *watch) report(asked int) {
 	w.owes = false
 	delete(round.waiting, w)
 	round.least = min(round.least, revision)
-	ws.endRoundLocked()
+	st.endRoundLocked()
 }
 
 // lookAgain makes the watch report later even if it has nothing to send until then.
@@ -95,45 +95,45 @@ func (w *watch) lookAgain() {
 }
 
 // dropFromRoundLocked lets a round go on without a watch that has ended.
-func (ws *watchStream) dropFromRoundLocked(w *watch) {
-	if round := ws.progress; round != nil && round.waiting[w] {
+func (st *stream) dropFromRoundLocked(w *watch) {
+	if round := st.progress; round != nil && round.waiting[w] {
 		delete(round.waiting, w)
-		ws.endRoundLocked()
+		st.endRoundLocked()
 	}
 }
 
 // endRoundLocked answers a round that is complete. Progress that is behind an event that another watch of
 // the stream has sent already would look as if revisions ran back, so the round is repeated then.
-func (ws *watchStream) endRoundLocked() {
-	round := ws.progress
+func (st *stream) endRoundLocked() {
+	round := st.progress
 	if len(round.waiting) > 0 {
 		return
 	}
-	ws.progress = nil
+	st.progress = nil
 	if round.least < math.MaxInt64 { // some watch has reported
-		ws.sendMu.Lock()
-		sent := ws.lastSent
+		st.sendMu.Lock()
+		sent := st.lastSent
 		behind := round.least < sent
 		if !behind {
-			h := ws.header(ws.reachedLocked(round.least))
-			_ = ws.sendLocked(&pb.WatchResponse{Header: h, WatchId: noWatchID}) // fails only when the stream has ended
+			h := st.cfg.Header(st.reachedLocked(round.least))
+			_ = st.sendLocked(&pb.WatchResponse{Header: h, WatchId: NoID}) // fails only when the stream has ended
 		}
-		ws.sendMu.Unlock()
+		st.sendMu.Unlock()
 		if behind && round.tries < maxRounds {
-			ws.startRoundLocked(sent, round.tries+1)
-			if ws.progress != nil {
-				ws.progress.again = round.again
+			st.startRoundLocked(sent, round.tries+1)
+			if st.progress != nil {
+				st.progress.again = round.again
 			}
 			return
 		}
 	}
 	if round.again {
-		ws.startRoundLocked(ws.dc.Revision(), 1)
+		st.startRoundLocked(st.source.Revision(), 1)
 	}
 }
 
 // reachedLocked holds back the progress of a watch that starts in the future: no header may be ahead of the
 // store. The caller holds sendMu.
-func (ws *watchStream) reachedLocked(progress int64) int64 {
-	return min(progress, max(ws.dc.Revision(), ws.lastSent))
+func (st *stream) reachedLocked(progress int64) int64 {
+	return min(progress, max(st.source.Revision(), st.lastSent))
 }

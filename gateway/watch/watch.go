@@ -1,4 +1,4 @@
-package gateway
+package watch
 
 import (
 	"context"
@@ -26,7 +26,7 @@ const (
 // Progress may never overtake an event, so it is reported by the same goroutine, between two calls of Next,
 // when it holds no event. Whoever wants progress asks and interrupts Next.
 type watch struct {
-	stream   *watchStream
+	stream   *stream
 	id       int64
 	fragment bool
 	notify   bool
@@ -86,9 +86,9 @@ func (w *watch) arm(ctx context.Context) context.Context {
 }
 
 func (w *watch) run() {
-	ws := w.stream
-	defer ws.group.Done()
-	defer ws.metrics.watches.Dec()
+	st := w.stream
+	defer st.group.Done()
+	defer st.metrics.watches.Dec()
 	defer w.source.Close()
 	defer w.stop() // releases the last context
 	defer func() {
@@ -96,13 +96,13 @@ func (w *watch) run() {
 			w.retry.Stop()
 		}
 	}()
-	next := w.arm(ws.ctx)
+	next := w.arm(st.ctx)
 	for !w.over() {
 		if asked := w.questions(); asked != 0 || w.owes {
 			w.report(asked)
 		}
 		if next.Err() != nil {
-			next = w.arm(ws.ctx)
+			next = w.arm(st.ctx)
 		}
 		got, err := w.source.Next(next)
 		switch {
@@ -129,20 +129,20 @@ func (w *watch) over() bool {
 
 // fail ends the watch by itself: its history is gone, or the store can't be read any more.
 func (w *watch) fail(err error) {
-	ws := w.stream
+	st := w.stream
 	r := &pb.WatchResponse{WatchId: w.id, Canceled: true}
 	var compacted store.ErrCompactedAt
 	if errors.As(err, &compacted) {
 		r.CompactRevision = compacted.Revision
 	} else {
 		r.CancelReason = err.Error()
-		ws.log.Error("watch failed", "error", err)
+		st.cfg.Logger.Error("watch failed", "error", err)
 	}
-	if ws.remove(w.id, w) == nil {
+	if st.remove(w.id, w) == nil {
 		return // canceled by the client at the same time, which confirms that
 	}
-	r.Header = ws.header(ws.dc.Revision())
-	_ = ws.send(r) // the stream has ended when this fails
+	r.Header = st.cfg.Header(st.source.Revision())
+	_ = st.send(r) // the stream has ended when this fails
 }
 
 // send sends what Next returned, whole or in fragments.
@@ -150,10 +150,10 @@ func (w *watch) send(got store.WatchEvents) error {
 	if len(got.Events) == 0 {
 		return nil
 	}
-	ws := w.stream
-	r := &pb.WatchResponse{Header: ws.header(got.Revision), WatchId: w.id, Events: got.Events}
-	ws.sendMu.Lock()
-	defer ws.sendMu.Unlock()
+	st := w.stream
+	r := &pb.WatchResponse{Header: st.cfg.Header(got.Revision), WatchId: w.id, Events: got.Events}
+	st.sendMu.Lock()
+	defer st.sendMu.Unlock()
 	if w.ended {
 		return nil
 	}
@@ -161,24 +161,24 @@ func (w *watch) send(got store.WatchEvents) error {
 	if err := w.sendFragmentsLocked(r); err != nil {
 		return err
 	}
-	ws.lastSent = max(ws.lastSent, got.Events[len(got.Events)-1].Kv.ModRevision)
-	ws.metrics.watchEvents.Add(float64(len(got.Events)))
+	st.lastSent = max(st.lastSent, got.Events[len(got.Events)-1].Kv.ModRevision)
+	st.metrics.events.Add(float64(len(got.Events)))
 	return nil
 }
 
 // sendFragmentsLocked splits a response that is larger than a request may be, if the client asked for that.
 // Each part holds at least one event, and all but the last are marked.
 func (w *watch) sendFragmentsLocked(r *pb.WatchResponse) error {
-	ws := w.stream
-	limit := ws.cfg.MaxRequestBytes + grpcOverheadBytes
+	st := w.stream
+	limit := st.cfg.MaxResponseBytes
 	if !w.fragment || len(r.Events) < 2 || proto.Size(r) < limit {
-		return ws.sendLocked(r)
+		return st.sendLocked(r)
 	}
 	rest := r.Events
 	for len(rest) > 0 {
 		n := fitting(rest, limit-fragmentOverheadBytes)
 		part := &pb.WatchResponse{Header: r.Header, WatchId: r.WatchId, Events: rest[:n], Fragment: n < len(rest)}
-		if err := ws.sendLocked(part); err != nil {
+		if err := st.sendLocked(part); err != nil {
 			return err
 		}
 		rest = rest[n:]
