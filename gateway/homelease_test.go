@@ -215,8 +215,10 @@ func TestKeepAliveElsewhere(t *testing.T) {
 	}
 	f.update(func() { delete(f.silent, "dc-a") })
 
-	// The lease ends at the home.
-	must(t)(a.Revoke(ctx, grant.ID))
+	// The lease ends at the home; on a busy machine it has ended by itself.
+	if _, err := a.Revoke(ctx, grant.ID); err != nil && !errors.Is(err, rpctypes.ErrLeaseNotFound) {
+		t.Fatal(err)
+	}
 	eventually(t, "the client is told", func() bool {
 		_, err := b.KeepAliveOnce(ctx, grant.ID)
 		return errors.Is(err, rpctypes.ErrLeaseNotFound)

@@ -20,6 +20,7 @@ import (
 	"geogate/gateway/electionpb"
 	"geogate/gateway/geopb"
 	"geogate/gateway/lockpb"
+	"geogate/gateway/recipe"
 	"geogate/gateway/split"
 	"geogate/gateway/trunk"
 	"geogate/gateway/trunk/trunkpb"
@@ -47,7 +48,7 @@ type Server struct {
 	events      policyEvents
 	renewals    renewals
 	homeLeases  homeLeases
-	loop        *loopback     // set by Run, before it serves
+	recipes     *recipe.Client
 	held        atomic.Int64  // writes that the RPO budget holds back now
 	work        chan struct{} // one place for each request that may read the whole database at a time
 
@@ -109,6 +110,7 @@ func New(config Config) (*Server, error) {
 	if s.watches, err = s.newWatches(); err != nil {
 		return nil, fmt.Errorf("%w: metrics: %w", ErrConfig, err)
 	}
+	s.recipes = s.newRecipes()
 	s.register()
 	if s.web, err = newWeb(s); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
@@ -154,8 +156,8 @@ func (s *Server) register() {
 	etcdserverpb.RegisterClusterServer(s.grpc, clusterServer{Server: s})
 	etcdserverpb.RegisterMaintenanceServer(s.grpc, maintenanceServer{Server: s})
 	etcdserverpb.RegisterAuthServer(s.grpc, authServer{Server: s})
-	lockpb.RegisterLockServer(s.grpc, lockServer{Server: s})
-	electionpb.RegisterElectionServer(s.grpc, electionServer{Server: s})
+	lockpb.RegisterLockServer(s.grpc, recipe.Locks{Client: s.recipes})
+	electionpb.RegisterElectionServer(s.grpc, recipe.Elections{Client: s.recipes})
 	geopb.RegisterGeoServer(s.grpc, geoServer{Server: s})
 	trunkpb.RegisterTrunkServer(s.grpc, s.trunks)
 	s.health.SetServingStatus("", grpc_health_v1.HealthCheckResponse_NOT_SERVING) // until a leader is known
@@ -166,8 +168,8 @@ func (s *Server) register() {
 // Run serves until ctx ends or the listener fails. Then it ends the watch streams, lets requests finish for
 // StopTimeout and cuts off what is left. It returns nil when it was told to stop. It can be called once.
 func (s *Server) Run(ctx context.Context) error {
-	var err error
-	if s.loop, err = s.openLoopback(); err != nil {
+	err := s.recipes.Open()
+	if err != nil {
 		return err
 	}
 	watchCtx, stopWatch := context.WithCancel(ctx)
@@ -204,7 +206,7 @@ func (s *Server) Run(ctx context.Context) error {
 	s.web.close()
 	stopWatch()
 	group.Wait()
-	s.loop.close()
+	s.recipes.Close()
 	s.receivers.Wait()
 	s.watches.Wait()
 	s.trunks.Wait()
@@ -241,7 +243,7 @@ func (s *Server) beginStop() {
 // stop is graceful within its bound.
 func (s *Server) stop() {
 	s.beginStop()
-	s.loop.stop()
+	s.recipes.Stop()
 	done := make(chan struct{})
 	go func() {
 		s.grpc.GracefulStop()

@@ -1,4 +1,4 @@
-package gateway
+package recipe
 
 import (
 	"context"
@@ -16,14 +16,14 @@ const noLease = -1
 // errNoLeaderKey has etcd's text.
 var errNoLeaderKey = errors.New(`"leader" field must be provided`)
 
-// electionServer is etcd's Election service. Its errors are the client's, as they are in etcd.
-type electionServer struct {
+// Elections is etcd's Election service. Its errors are the client's, as they are in etcd.
+type Elections struct {
 	electionpb.UnsafeElectionServer
-	*Server
+	*Client
 }
 
-func (e electionServer) Campaign(ctx context.Context, req *electionpb.CampaignRequest) (*electionpb.CampaignResponse, error) {
-	ctx, cancel := e.recipe(ctx)
+func (e Elections) Campaign(ctx context.Context, req *electionpb.CampaignRequest) (*electionpb.CampaignResponse, error) {
+	ctx, cancel := e.begin(ctx)
 	defer cancel()
 	s, err := e.session(ctx, req.Lease)
 	if err != nil {
@@ -38,8 +38,8 @@ func (e electionServer) Campaign(ctx context.Context, req *electionpb.CampaignRe
 	}}, nil
 }
 
-func (e electionServer) Proclaim(ctx context.Context, req *electionpb.ProclaimRequest) (*electionpb.ProclaimResponse, error) {
-	ctx, cancel := e.recipe(ctx)
+func (e Elections) Proclaim(ctx context.Context, req *electionpb.ProclaimRequest) (*electionpb.ProclaimResponse, error) {
+	ctx, cancel := e.begin(ctx)
 	defer cancel()
 	el, err := e.resume(ctx, req.Leader)
 	if err != nil {
@@ -51,8 +51,8 @@ func (e electionServer) Proclaim(ctx context.Context, req *electionpb.ProclaimRe
 	return &electionpb.ProclaimResponse{Header: el.Header()}, nil
 }
 
-func (e electionServer) Resign(ctx context.Context, req *electionpb.ResignRequest) (*electionpb.ResignResponse, error) {
-	ctx, cancel := e.recipe(ctx)
+func (e Elections) Resign(ctx context.Context, req *electionpb.ResignRequest) (*electionpb.ResignResponse, error) {
+	ctx, cancel := e.begin(ctx)
 	defer cancel()
 	el, err := e.resume(ctx, req.Leader)
 	if err != nil {
@@ -64,8 +64,8 @@ func (e electionServer) Resign(ctx context.Context, req *electionpb.ResignReques
 	return &electionpb.ResignResponse{Header: el.Header()}, nil
 }
 
-func (e electionServer) Leader(ctx context.Context, req *electionpb.LeaderRequest) (*electionpb.LeaderResponse, error) {
-	ctx, cancel := e.recipe(ctx)
+func (e Elections) Leader(ctx context.Context, req *electionpb.LeaderRequest) (*electionpb.LeaderResponse, error) {
+	ctx, cancel := e.begin(ctx)
 	defer cancel()
 	s, err := e.session(ctx, noLease)
 	if err != nil {
@@ -78,8 +78,8 @@ func (e electionServer) Leader(ctx context.Context, req *electionpb.LeaderReques
 	return &electionpb.LeaderResponse{Header: leader.Header, Kv: leader.Kvs[0]}, nil
 }
 
-func (e electionServer) Observe(req *electionpb.LeaderRequest, stream grpc.ServerStreamingServer[electionpb.LeaderResponse]) error {
-	ctx, cancel := e.recipe(stream.Context())
+func (e Elections) Observe(req *electionpb.LeaderRequest, stream grpc.ServerStreamingServer[electionpb.LeaderResponse]) error {
+	ctx, cancel := e.begin(stream.Context())
 	defer cancel()
 	s, err := e.session(ctx, noLease)
 	if err != nil {
@@ -94,7 +94,7 @@ func (e electionServer) Observe(req *electionpb.LeaderRequest, stream grpc.Serve
 }
 
 // resume goes on with the election of a leader.
-func (e electionServer) resume(ctx context.Context, l *electionpb.LeaderKey) (*concurrency.Election, error) {
+func (e Elections) resume(ctx context.Context, l *electionpb.LeaderKey) (*concurrency.Election, error) {
 	if l == nil {
 		return nil, errNoLeaderKey
 	}

@@ -1,4 +1,4 @@
-package gateway
+package recipe
 
 import (
 	"context"
@@ -9,14 +9,14 @@ import (
 	"geogate/gateway/lockpb"
 )
 
-// lockServer is etcd's Lock service. Its errors are the client's, as they are in etcd.
-type lockServer struct {
+// Locks is etcd's Lock service. Its errors are the client's, as they are in etcd.
+type Locks struct {
 	lockpb.UnsafeLockServer
-	*Server
+	*Client
 }
 
-func (l lockServer) Lock(ctx context.Context, req *lockpb.LockRequest) (*lockpb.LockResponse, error) {
-	ctx, cancel := l.recipe(ctx)
+func (l Locks) Lock(ctx context.Context, req *lockpb.LockRequest) (*lockpb.LockResponse, error) {
+	ctx, cancel := l.begin(ctx)
 	defer cancel()
 	s, err := l.session(ctx, req.Lease)
 	if err != nil {
@@ -29,10 +29,10 @@ func (l lockServer) Lock(ctx context.Context, req *lockpb.LockRequest) (*lockpb.
 	return &lockpb.LockResponse{Header: m.Header(), Key: []byte(m.Key())}, nil
 }
 
-func (l lockServer) Unlock(ctx context.Context, req *lockpb.UnlockRequest) (*lockpb.UnlockResponse, error) {
-	ctx, cancel := l.recipe(ctx)
+func (l Locks) Unlock(ctx context.Context, req *lockpb.UnlockRequest) (*lockpb.UnlockResponse, error) {
+	ctx, cancel := l.begin(ctx)
 	defer cancel()
-	resp, err := l.loop.client.Delete(ctx, string(req.Key))
+	resp, err := l.etcd.Delete(ctx, string(req.Key))
 	if err != nil {
 		return nil, err
 	}
@@ -40,8 +40,8 @@ func (l lockServer) Unlock(ctx context.Context, req *lockpb.UnlockRequest) (*loc
 }
 
 // session is one over the caller's lease, which the caller keeps alive; without one it gets a lease of 60 s.
-func (s *Server) session(ctx context.Context, lease int64) (*concurrency.Session, error) {
-	session, err := concurrency.NewSession(s.loop.client, concurrency.WithLease(clientv3.LeaseID(lease)), concurrency.WithContext(ctx))
+func (c *Client) session(ctx context.Context, lease int64) (*concurrency.Session, error) {
+	session, err := concurrency.NewSession(c.etcd, concurrency.WithLease(clientv3.LeaseID(lease)), concurrency.WithContext(ctx))
 	if err != nil {
 		return nil, err
 	}
