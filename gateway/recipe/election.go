@@ -22,6 +22,7 @@ type Elections struct {
 	*Client
 }
 
+// Campaign waits until the caller leads, and enters it with a value.
 func (e Elections) Campaign(ctx context.Context, req *electionpb.CampaignRequest) (*electionpb.CampaignResponse, error) {
 	ctx, cancel := e.begin(ctx)
 	defer cancel()
@@ -38,6 +39,7 @@ func (e Elections) Campaign(ctx context.Context, req *electionpb.CampaignRequest
 	}}, nil
 }
 
+// Proclaim changes the value of a leader.
 func (e Elections) Proclaim(ctx context.Context, req *electionpb.ProclaimRequest) (*electionpb.ProclaimResponse, error) {
 	ctx, cancel := e.begin(ctx)
 	defer cancel()
@@ -51,6 +53,7 @@ func (e Elections) Proclaim(ctx context.Context, req *electionpb.ProclaimRequest
 	return &electionpb.ProclaimResponse{Header: el.Header()}, nil
 }
 
+// Resign gives a leadership back.
 func (e Elections) Resign(ctx context.Context, req *electionpb.ResignRequest) (*electionpb.ResignResponse, error) {
 	ctx, cancel := e.begin(ctx)
 	defer cancel()
@@ -64,6 +67,7 @@ func (e Elections) Resign(ctx context.Context, req *electionpb.ResignRequest) (*
 	return &electionpb.ResignResponse{Header: el.Header()}, nil
 }
 
+// Leader is who leads at this moment.
 func (e Elections) Leader(ctx context.Context, req *electionpb.LeaderRequest) (*electionpb.LeaderResponse, error) {
 	ctx, cancel := e.begin(ctx)
 	defer cancel()
@@ -78,6 +82,7 @@ func (e Elections) Leader(ctx context.Context, req *electionpb.LeaderRequest) (*
 	return &electionpb.LeaderResponse{Header: leader.Header, Kv: leader.Kvs[0]}, nil
 }
 
+// Observe tells who leads, again at each change.
 func (e Elections) Observe(req *electionpb.LeaderRequest, stream grpc.ServerStreamingServer[electionpb.LeaderResponse]) error {
 	ctx, cancel := e.begin(stream.Context())
 	defer cancel()

@@ -15,6 +15,7 @@ type Locks struct {
 	*Client
 }
 
+// Lock waits until the lock is the caller's and returns the key that is its ownership.
 func (l Locks) Lock(ctx context.Context, req *lockpb.LockRequest) (*lockpb.LockResponse, error) {
 	ctx, cancel := l.begin(ctx)
 	defer cancel()
@@ -29,6 +30,7 @@ func (l Locks) Lock(ctx context.Context, req *lockpb.LockRequest) (*lockpb.LockR
 	return &lockpb.LockResponse{Header: m.Header(), Key: []byte(m.Key())}, nil
 }
 
+// Unlock ends an ownership.
 func (l Locks) Unlock(ctx context.Context, req *lockpb.UnlockRequest) (*lockpb.UnlockResponse, error) {
 	ctx, cancel := l.begin(ctx)
 	defer cancel()
