@@ -2,6 +2,7 @@ package dc
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -212,8 +213,13 @@ func (t *homeTable) load(s *store.Store, lost time.Duration) error {
 		t.regs[keyspace] = r
 		return true
 	})
-	s.EachRecord(tableAside, "", func(_ string, value []byte) bool {
-		t.aside.add(value)
+	s.EachRecord(tableAside, "", func(key string, value []byte) bool {
+		w, err := decodeAside(binary.BigEndian.Uint64([]byte(key)), value)
+		if err != nil {
+			errs = append(errs, err)
+			return false
+		}
+		t.aside.add(w.counted(value))
 		return true
 	})
 	s.EachRecord(tableTTLs, "", func(string, []byte) bool {
