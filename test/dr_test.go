@@ -137,9 +137,12 @@ func TestMovesOfAHome(t *testing.T) {
 	c.Node("us-east", "n0").Start()
 	c.WaitHealthy(30 * time.Second)
 	for _, value := range []string{"other", "1"} { // as it was, and yet somebody may have relied on it
-		if _, err := put(t.Context(), eu, locks+"back", value, "QUORUM", 10*time.Second); err != nil {
-			t.Fatal(err)
-		}
+		c.Eventually(20*time.Second, "the home takes a write", func() string {
+			if _, err := put(t.Context(), eu, locks+"back", value, "QUORUM", 10*time.Second); err != nil {
+				return err.Error()
+			}
+			return ""
+		})
 	}
 	waitAside(t, c)
 	c.WaitEqual(30 * time.Second)
@@ -166,18 +169,17 @@ func grantTwo(t *testing.T, c *clientv3.Client) (ids [2]clientv3.LeaseID) {
 	return ids
 }
 
-// loseWrites makes the writes that nobody else will have; the first is while the home holds its lease for a moment yet.
+// loseWrites makes the writes that nobody else will have, while the home holds its lease for a moment yet.
 func loseWrites(t *testing.T, us *clientv3.Client, leases [2]clientv3.LeaseID) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "geogate-policy", "ASYNC"), 5*time.Second)
 	defer cancel()
-	for _, op := range []clientv3.Op{
+	_, err := us.Txn(ctx).Then(
 		clientv3.OpPut(locks+"alone", "lost"), clientv3.OpPut(locks+"leased", "lost", clientv3.WithLease(leases[0])),
 		clientv3.OpPut(locks+"orphan", "lost", clientv3.WithLease(leases[1])), clientv3.OpPut(locks+"back", "lost"),
-	} {
-		if _, err := us.Do(ctx, op); err != nil {
-			t.Fatal(err)
-		}
+	).Commit()
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 
