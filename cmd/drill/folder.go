@@ -176,7 +176,7 @@ func (l *List) Last() *Summary {
 
 // Age is how long ago the drill has ended.
 func (s *Summary) Age(now time.Time) time.Duration {
-	return now.Sub(s.Started.Add(time.Duration(s.Seconds * float64(time.Second))))
+	return now.Sub(s.Started.Add(time.Duration(max(0, s.Seconds) * float64(time.Second))))
 }
 
 // String is the drill in a line.
