@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 )
 
@@ -73,5 +74,15 @@ func TestKeys(t *testing.T) {
 	}
 	if _, err := d.LoadKey(); !errors.Is(err, ErrKey) {
 		t.Errorf("a damaged seed: %v", err)
+	}
+}
+
+func TestNestedMultiWriters(t *testing.T) {
+	top := &Topology{Keyspaces: []Keyspace{
+		{Prefix: "/locks/", Mode: SingleWriter}, {Prefix: "/locks/cache/", Mode: MultiWriter}, {Prefix: "/locks/cache/own/", Mode: SingleWriter},
+		{Prefix: "/free/", Mode: MultiWriter}, {Prefix: "/lock", Mode: MultiWriter}, {Prefix: "/locks/cache/own/x", Mode: MultiWriter},
+	}}
+	if got := top.NestedMultiWriters(); !slices.Equal(got, []string{"/locks/cache/", "/locks/cache/own/x"}) {
+		t.Errorf("got %q", got)
 	}
 }

@@ -170,6 +170,19 @@ type AutomaticFailover struct {
 // Forwards says whether requests are passed on to the home.
 func (k *Keyspace) Forwards() bool { return k.Forward == nil || *k.Forward }
 
+// NestedMultiWriters lists the prefixes of multi-writer keyspaces that lie within a single-writer one.
+func (t *Topology) NestedMultiWriters() (out []string) {
+	for _, k := range t.Keyspaces {
+		if k.Mode == SingleWriter {
+			continue
+		}
+		if slices.ContainsFunc(t.SingleWriters(), func(s Keyspace) bool { return len(s.Prefix) < len(k.Prefix) && strings.HasPrefix(k.Prefix, s.Prefix) }) {
+			out = append(out, k.Prefix)
+		}
+	}
+	return out
+}
+
 // SingleWriters lists the single-writer keyspaces, as they are in the file.
 func (t *Topology) SingleWriters() (out []Keyspace) {
 	for _, k := range t.Keyspaces {

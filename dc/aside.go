@@ -35,6 +35,9 @@ type AsideWrite struct {
 	Stamp    event.Stamp
 	Key      []byte
 	Old      []byte // value of the key before it, here; nil when there was none
+	// Base is the state that the key had when only writes that count had been made, and was given back here; nil when the
+	// write was set aside by a build that did not keep it.
+	Base     *Written
 	New      []byte // nil when it deleted the key
 	Deleted  bool
 	Lease    int64
@@ -57,6 +60,7 @@ type aside struct {
 	deleted  bool
 	lease    int64
 	at       event.Stamp
+	base     *Written // nil when it is not known
 }
 
 const (
@@ -73,6 +77,7 @@ const (
 	asideDeleted  = 11
 	asideLease    = 12
 	asideAt       = 13
+	asideBase     = 14
 )
 
 // size is roughly what one takes.
@@ -97,7 +102,20 @@ func (w *aside) marshal() []byte {
 	b = appendField(b, asideValue, w.value)
 	b = appendVarint(b, asideDeleted, protowire.EncodeBool(w.deleted))
 	b = appendVarint(b, asideLease, uint64(w.lease))
-	return appendVarint(b, asideAt, uint64(w.at))
+	b = appendVarint(b, asideAt, uint64(w.at))
+	if w.base == nil {
+		return b
+	}
+	return appendField(b, asideBase, w.base.marshal())
+}
+
+// counted is what counts of a record against the bound: what builds write of it that do not know the base. Replicas must
+// agree on it while their datacenter is being upgraded.
+func (w *aside) counted(record []byte) int64 {
+	if w.base == nil {
+		return int64(len(record))
+	}
+	return int64(len(record) - protowire.SizeTag(asideBase) - protowire.SizeBytes(len(w.base.marshal())))
 }
 
 func decodeAside(id uint64, b []byte) (aside, error) {
@@ -130,6 +148,10 @@ func decodeAside(id uint64, b []byte) (aside, error) {
 			w.lease = int64(n)
 		case asideAt:
 			w.at = event.Stamp(n)
+		case asideBase:
+			s, err := decodeWritten(raw)
+			w.base = &s
+			return err
 		}
 		return nil
 	})
@@ -142,10 +164,10 @@ func decodeAside(id uint64, b []byte) (aside, error) {
 // asideCount is what is kept.
 type asideCount struct {
 	writes int
-	bytes  int64 // of the records
+	bytes  int64 // of the records, see counted
 }
 
-func (c *asideCount) add(record []byte) { c.writes, c.bytes = c.writes+1, c.bytes+int64(len(record)) }
+func (c *asideCount) add(bytes int64) { c.writes, c.bytes = c.writes+1, c.bytes+bytes }
 
 func asideKey(id uint64) string { return string(binary.BigEndian.AppendUint64(nil, id)) }
 
@@ -161,7 +183,7 @@ func (a *applier) setAside(w *aside) {
 	a.batch.SetMeta(metaAside, encodeUint64(w.id))
 	raw := w.marshal()
 	a.batch.SetRecord(tableAside, asideKey(w.id), raw)
-	a.dc.state.homes.aside.add(raw)
+	a.dc.state.homes.aside.add(w.counted(raw))
 	a.dc.metrics.homes.setAside.Inc()
 }
 
@@ -170,12 +192,13 @@ func (a *applier) discard(keyspace string, id uint64) {
 	if raw == nil {
 		return
 	}
-	if w, err := decodeAside(id, raw); err != nil || w.keyspace != keyspace {
+	w, err := decodeAside(id, raw)
+	if err != nil || w.keyspace != keyspace {
 		return
 	}
 	a.batch.SetRecord(tableAside, asideKey(id), nil)
 	c := &a.dc.state.homes.aside
-	c.writes, c.bytes = c.writes-1, c.bytes-int64(len(raw))
+	c.writes, c.bytes = c.writes-1, c.bytes-w.counted(raw)
 	a.dc.metrics.showAside(c, false)
 }
 
@@ -200,7 +223,7 @@ func (d *DC) Aside(keyspace string, after uint64, limit int) (out []AsideWrite, 
 func (w *aside) shown() AsideWrite {
 	s := AsideWrite{
 		ID: w.id, Keyspace: w.keyspace, Epoch: w.epoch, Origin: w.origin, Revision: w.revision, Stamp: w.stamp,
-		Key: w.key, New: w.value, Deleted: w.deleted, Lease: w.lease, SetAside: w.at.Time(),
+		Key: w.key, New: w.value, Deleted: w.deleted, Lease: w.lease, SetAside: w.at.Time(), Base: w.base,
 	}
 	if w.existed {
 		s.Old = append([]byte{}, w.old...)

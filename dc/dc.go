@@ -87,6 +87,9 @@ type Config struct {
 	// Witness says that this DC votes on homes of keyspaces and holds no data: its marks are nobody's.
 	Witness bool
 
+	// MultiWriter are the prefixes of multi-writer keyspaces that lie within single-writer ones, the same in all DCs.
+	MultiWriter []string
+
 	aside    int64 // bound of what is set aside, in bytes; 0 means maxAsideBytes. For tests: replicas must agree
 	step     int   // keys that a step of taking back writes; 0 means stepKeys. Likewise
 	requests int   // how many request ids are remembered; 0 means maxRequests. For tests: replicas must agree
@@ -223,6 +226,7 @@ type published struct {
 	keyspaces   []*register      // the same registers; only latest of them may be looked at
 	homeMarks   []event.Mark     // of their decisions, for comparisons
 	overruns    []string         // keyspaces of which something is being taken back
+	multi       []string         // see multiwriter.go
 }
 
 // Open opens or creates the replica's data and reads the log. It starts nothing.
@@ -331,6 +335,7 @@ func (d *DC) publish(index uint64) {
 		keyspaces:   d.state.homes.order,
 		homeMarks:   d.state.homes.marks,
 		overruns:    d.state.homes.overruns,
+		multi:       d.state.homes.multi,
 	}
 	for _, o := range d.origins {
 		p.positions[o] = event.Position{Origin: o}

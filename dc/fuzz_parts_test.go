@@ -132,7 +132,7 @@ func FuzzDecodeRegister(f *testing.F) {
 func FuzzDecodeAside(f *testing.F) {
 	w := aside{
 		keyspace: "k", epoch: 3, origin: homes.Life{DC: "a", Incarnation: 7}, revision: 4, stamp: 5, key: []byte("k"), old: []byte("o"),
-		existed: true, value: []byte("v"), lease: 6, at: 7,
+		existed: true, value: []byte("v"), lease: 6, at: 7, base: &Written{Origin: "b", Revision: 8, Stamp: 9, Live: true},
 	}
 	f.Add(w.marshal())
 	f.Add([]byte{})

@@ -21,7 +21,10 @@ type homeNote struct {
 // home applies a command to the register of a keyspace. The local writes of the entry are in their frame
 // already, so the marks that it sees are those of all that was applied before it.
 func (a *applier) home(it *item) (result, error) {
-	if len(it.payload) == 0 {
+	switch {
+	case len(it.payload) == 0 && isMulti(it.note):
+		return result{}, a.multiWriter(it.note)
+	case len(it.payload) == 0:
 		return result{}, a.homeNote(it.note)
 	}
 	c, err := homes.DecodeCommand(it.payload)

@@ -89,11 +89,12 @@ func (a *applier) setAsideTxns(f *event.Frame, lost []*event.Txn) error {
 				revision: t.Revision, stamp: t.Stamp, key: op.Key, value: op.Value, lease: op.Lease,
 				deleted: op.Kind == event.OpDelete, at: a.dc.state.high,
 			}
-			old, err := a.batch.Get(op.Key)
+			old, err := a.counting(t.Home, op.Key)
 			if err != nil {
 				return err
 			}
-			if old != nil {
+			w.base = a.baseOf(t.Home, op.Key, old)
+			if old != nil && !old.Deleted {
 				w.old, w.existed = old.Value, true
 			}
 			a.setAside(&w)

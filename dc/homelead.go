@@ -20,7 +20,14 @@ func (d *DC) loadHomes() error {
 			return fmt.Errorf("forgotten lease: %w: the store is damaged", err)
 		}
 	}
-	return d.state.homes.load(d.store, lost)
+	if err := d.state.homes.load(d.store, lost); err != nil {
+		return err
+	}
+	var err error
+	if d.state.homes.multi, err = decodeMulti(d.store.Meta(metaMulti)); err != nil {
+		return fmt.Errorf("%w: the store is damaged", err)
+	}
+	return nil
 }
 
 // Overrunning names the keyspaces of which writes that don't count are still being taken back here. Until that is done
@@ -30,7 +37,8 @@ func (d *DC) Overrunning() []string { return d.published.Load().overruns }
 // overrunRound is how often the leader looks for something to go on with.
 const overrunRound = 100 * time.Millisecond
 
-// takeBackRest proposes the steps of taking back behind the first one, while this node leads.
+// takeBackRest proposes the steps of taking back behind the first one, and what else the log should know, while this node
+// leads.
 func (d *DC) takeBackRest(ctx context.Context) {
 	tick := time.NewTicker(overrunRound)
 	defer tick.Stop()
@@ -40,6 +48,7 @@ func (d *DC) takeBackRest(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		d.tellMultiWriter(ctx)
 		for len(d.Overrunning()) > 0 {
 			if _, leading := d.Leading(); !leading {
 				break

@@ -241,38 +241,42 @@ func (s *step) takeBack(key []byte, epoch uint64) error {
 	if len(lost) == 0 { // a delete of a key that was not there
 		lost = append(lost, &store.Version{Key: key, Deleted: true, Geo: head.Geo})
 	}
-	if !s.keepLost(lost, before, epoch) {
+	live, base := before != nil && !before.Deleted, stateOf(before)
+	var grave store.Geo
+	if !live {
+		if grave, err = s.graveBefore(key, head.Geo.Origin, before); err != nil {
+			return err
+		}
+		base = newState(&grave, false)
+	}
+	if !s.keepLost(lost, before, base, epoch) {
 		s.full = true
 		return nil
 	}
 	s.budget--
 	s.dc.metrics.homes.takenBack.Add(float64(len(lost)))
-	if before != nil && !before.Deleted {
+	switch {
+	case live:
 		s.bytes += len(before.Value)
 		s.batch.Put(slices.Clone(key), before.Value, before.Lease, before.Geo)
-		return nil
-	}
-	geo, err := s.graveBefore(key, head.Geo.Origin, before)
-	if err != nil {
-		return err
-	}
-	if head.Live {
-		s.batch.Delete(slices.Clone(key), geo)
-	} else {
-		s.batch.Bury(slices.Clone(key), geo)
+	case head.Live:
+		s.batch.Delete(slices.Clone(key), grave)
+	default:
+		s.batch.Bury(slices.Clone(key), grave)
 	}
 	return nil
 }
 
-// keepLost sets the lost writes of a key aside, oldest first. It is false when there is no room.
-func (s *step) keepLost(lost []*store.Version, before *store.Version, epoch uint64) bool {
+// keepLost sets the lost writes of a key aside, oldest first; base is the state that it gets back. It is false when
+// there is no room.
+func (s *step) keepLost(lost []*store.Version, before *store.Version, base *Written, epoch uint64) bool {
 	var out []aside
 	size := int64(0)
 	for i := len(lost) - 1; i >= 0; i-- {
 		v := lost[i]
 		w := aside{
 			keyspace: s.r.keyspace, epoch: epoch, origin: s.r.overrun.tailOf(&v.Geo).home(), revision: v.Geo.OriginRevision, stamp: v.Geo.Stamp,
-			key: v.Key, value: v.Value, lease: v.Lease, deleted: v.Deleted, at: s.dc.state.high,
+			key: v.Key, value: v.Value, lease: v.Lease, deleted: v.Deleted, at: s.dc.state.high, base: base,
 		}
 		if before != nil && !before.Deleted {
 			w.old, w.existed = before.Value, true

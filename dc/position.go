@@ -9,22 +9,23 @@ import (
 
 // Names of the small state that rides in the same bbolt transaction as the data.
 const (
-	metaIncarnation = "incarnation" // 8 bytes, big endian
-	metaDegraded    = "degraded"    // JSON: writes under a weaker policy, see degraded.go
-	metaHigh        = "high"        // highest stamp applied, 8 bytes, big endian
-	metaPosition    = "position/"   // + origin: incarnation 8, revision 8, hash 32
-	metaOrigins     = "origins"     // names of all origins that have a position, JSON
-	metaBarrier     = "barrier"     // see stability.go
-	metaPast        = "past"        // see marks.go
-	metaRestored    = "restored"    // see restored.go
-	metaReach       = "reach"       // see marks.go
-	metaAlarms      = "alarms"      // see alarm.go
-	metaHomes       = "homes"       // JSON: marks of decisions on homes, see register.go
-	metaHomesLost   = "homes lost"  // the lease that a restored datacenter may have forgotten
-	metaAside       = "aside"       // 8 bytes, big endian: the number of the last write that was set aside
-	metaCheckpoints = "checkpoints" // JSON, see keep.go
-	metaDropped     = "dropped"     // JSON, see keep.go
-	metaAuth        = "auth"        // auth revision (8 bytes, big endian), then the secret of tokens (32 bytes), if there is one
+	metaIncarnation = "incarnation"  // 8 bytes, big endian
+	metaDegraded    = "degraded"     // JSON: writes under a weaker policy, see degraded.go
+	metaHigh        = "high"         // highest stamp applied, 8 bytes, big endian
+	metaPosition    = "position/"    // + origin: incarnation 8, revision 8, hash 32
+	metaOrigins     = "origins"      // names of all origins that have a position, JSON
+	metaBarrier     = "barrier"      // see stability.go
+	metaPast        = "past"         // see marks.go
+	metaRestored    = "restored"     // see restored.go
+	metaReach       = "reach"        // see marks.go
+	metaAlarms      = "alarms"       // see alarm.go
+	metaHomes       = "homes"        // JSON: marks of decisions on homes, see register.go
+	metaHomesLost   = "homes lost"   // the lease that a restored datacenter may have forgotten
+	metaMulti       = "multi-writer" // prefixes of multi-writer keyspaces within single-writer ones, see multiwriter.go
+	metaAside       = "aside"        // 8 bytes, big endian: the number of the last write that was set aside
+	metaCheckpoints = "checkpoints"  // JSON, see keep.go
+	metaDropped     = "dropped"      // JSON, see keep.go
+	metaAuth        = "auth"         // auth revision (8 bytes, big endian), then the secret of tokens (32 bytes), if there is one
 )
 
 func encodePosition(p event.Position) []byte {

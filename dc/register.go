@@ -2,6 +2,7 @@ package dc
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"maps"
@@ -187,6 +188,7 @@ type homeTable struct {
 	// lost, when not 0, says that what was promised and voted for keyspaces that are not here is lost, and how long a
 	// lease was that may be forgotten with it.
 	lost  time.Duration
+	multi []string // prefixes, sorted; see multiwriter.go. Replaced, never changed
 	aside asideCount
 	ttls  int  // lengths of leases that are kept
 	check bool // some register has something to do when positions move
@@ -212,8 +214,13 @@ func (t *homeTable) load(s *store.Store, lost time.Duration) error {
 		t.regs[keyspace] = r
 		return true
 	})
-	s.EachRecord(tableAside, "", func(_ string, value []byte) bool {
-		t.aside.add(value)
+	s.EachRecord(tableAside, "", func(key string, value []byte) bool {
+		w, err := decodeAside(binary.BigEndian.Uint64([]byte(key)), value)
+		if err != nil {
+			errs = append(errs, err)
+			return false
+		}
+		t.aside.add(w.counted(value))
 		return true
 	})
 	s.EachRecord(tableTTLs, "", func(string, []byte) bool {
@@ -241,12 +248,15 @@ func (t *homeTable) refresh() {
 }
 
 // of is the register of the single-writer keyspace that a key lies in: the longest prefix that has had a home. It
-// is nil when there is none.
+// is nil when there is none, and when the key lies in a multi-writer keyspace within it.
 func (t *homeTable) of(key []byte) (found *register) {
 	for _, r := range t.order {
 		if r.state.Decided.Epoch > 0 && len(r.keyspace) <= len(key) && string(key[:len(r.keyspace)]) == r.keyspace {
 			found = r // later ones in the order are longer
 		}
+	}
+	if found != nil && nested(t.multi, len(found.keyspace), key) {
+		return nil
 	}
 	return found
 }

@@ -79,11 +79,15 @@ func (d *DC) LeaseKeysAt(dc string, id int64) (keys [][]byte) {
 
 // homeOf is the home of the single-writer keyspace of a key; false in a multi-writer one.
 func (p *published) homeOf(key []byte) (home homes.Life, single bool) {
+	longest := 0
 	for i := range p.registers {
 		r := &p.registers[i]
 		if n := len(r.Keyspace); r.State.Decided.Epoch > 0 && n <= len(key) && string(key[:n]) == r.Keyspace {
-			home, single = r.State.Decided.Home, true // later ones are longer
+			home, single, longest = r.State.Decided.Home, true, n // later ones are longer
 		}
+	}
+	if single && nested(p.multi, longest, key) {
+		return homes.Life{}, false
 	}
 	return home, single
 }

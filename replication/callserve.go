@@ -167,7 +167,7 @@ func (l *lead) serveCall(p *peer, m *nats.Msg, req *wire.CallRequest, call *wire
 	asked := Request{Method: call.Method, Header: fromHeaders(call.Headers), Body: call.Body}
 	var r Reply
 	if strings.HasPrefix(asked.Method, internalMethods) {
-		r = l.serveInternal(asked)
+		r = l.serveInternal(ctx, asked)
 	} else {
 		r = l.cfg.Calls.Serve(ctx, p.name, asked)
 	}

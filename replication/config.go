@@ -41,6 +41,8 @@ type Config struct {
 
 	// Homes is this DC's acceptors of the register of homes; nil when no keyspace has a single writer.
 	Homes registrar.Acceptor
+	// Asides counts what moves of homes have set aside in this DC; nil means that nobody is told.
+	Asides Asides
 	// Keyspaces are the single-writer ones, the same in all DCs.
 	Keyspaces []registrar.Keyspace
 	// HomeLease are the numbers of a home's lease, the same in all DCs. See [registrar.Config].

@@ -23,7 +23,7 @@ func (e *Engine) registrarFor(l *lead) (*registrar.Registrar, error) {
 	cfg := registrar.Config{
 		Local: e.cfg.Local, Voters: e.voters(), Keyspaces: slices.Clone(e.cfg.Keyspaces), Acceptor: e.cfg.Homes, Carrier: l,
 		Lease: e.cfg.HomeLease, ExchangeTimeout: e.cfg.RequestTimeout, ReclaimAfter: e.cfg.ReclaimAfter, Point: e.cfg.Point,
-		Uptime: e.cfg.Uptime, Clock: e.cfg.Clock, Logger: e.cfg.Logger, Metrics: e.metrics.homes,
+		Uptime: e.cfg.Uptime, Clock: e.cfg.Clock, Wall: e.cfg.Wall, Logger: e.cfg.Logger, Metrics: e.metrics.homes,
 	}
 	return registrar.New(cfg)
 }

@@ -1,7 +1,6 @@
 package replication
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -29,8 +28,8 @@ type Ledger struct {
 	KeptBy  string   `json:"kept_by"`
 	Head    *int64   `json:"head_revision"`
 	HeadAge *float64 `json:"head_age_seconds"`
-	// AtMost bounds the transactions that would be lost of those that are known of. The others are exact, and known
-	// only while the home answers.
+	// AtMost bounds the transactions, of all keyspaces, that would be lost of those that are known of. The others are
+	// exact and of this keyspace, and known only while the home answers.
 	AtMost *int64   `json:"lost_at_most_txns"`
 	Txns   *int64   `json:"lost_txns"`
 	Bytes  *int64   `json:"lost_bytes"`
@@ -99,6 +98,14 @@ func (l *lead) addHead(ctx context.Context, out *Ledger, home homes.Life, now ti
 		return
 	}
 	out.Notes = append(out.Notes, home.DC+" answers: a switchover would lose nothing")
+	switch {
+	case b.More:
+		out.Notes = append(out.Notes, fmt.Sprintf("%s has more than was counted: at least %d transactions, %d bytes", home.DC, b.Txns, b.Bytes))
+		out.Keys = b.Keys
+		return
+	case !b.Own:
+		out.Notes = append(out.Notes, home.DC+" is of an older build, which counts the transactions of all keyspaces")
+	}
 	out.Txns, out.Bytes, out.Keys = &b.Txns, &b.Bytes, b.Keys
 	if b.Txns == 0 {
 		out.Oldest = new(float64)
@@ -114,11 +121,16 @@ type backlogQuery struct {
 }
 
 type backlogAnswer struct {
-	Txns   int64    `json:"txns"` // of all keyspaces
-	Bytes  int64    `json:"bytes"`
+	Txns   int64    `json:"txns"`
+	Bytes  int64    `json:"bytes"` // of their keys and values
 	Oldest float64  `json:"oldest_seconds"`
 	Keys   []string `json:"keys"`
+	Own    bool     `json:"own,omitempty"`  // only the keyspace's own transactions are counted
+	More   bool     `json:"more,omitempty"` // there are more frames than were looked at
 }
+
+// maxBacklogBytes bounds the frames that one ledger looks at.
+const maxBacklogBytes = 64 << 20
 
 const backlogTimeout = 3 * time.Second
 
@@ -129,34 +141,54 @@ func (l *lead) backlogThere(ctx context.Context, dc string, q backlogQuery) (b b
 	return b, err
 }
 
-// backlogHere answers another DC's ledger.
-func (e *Engine) backlogHere(q backlogQuery) (backlogAnswer, error) {
-	b, err := e.cfg.Chain.Backlog(e.cfg.Local, q.After)
-	if err != nil {
-		return backlogAnswer{}, fmt.Errorf("what is behind %d here: %w", q.After, err)
-	}
-	out := backlogAnswer{Txns: b.Txns, Bytes: b.Bytes}
-	if b.Txns > 0 {
-		out.Oldest = max(0, e.cfg.Wall().Sub(b.Oldest).Seconds())
-	}
-	frames, err := e.cfg.Chain.Frames(e.cfg.Local, q.After, e.cfg.ReadBytes)
-	if err != nil {
-		return backlogAnswer{}, fmt.Errorf("what is behind %d here: %w", q.After, err)
-	}
-	for i := range frames {
-		f, _, err := event.Open(frames[i].Bytes)
+// backlogHere answers another DC's ledger: what this DC, as the home, has written of the keyspace. Another keyspace
+// within its prefix does not count.
+func (e *Engine) backlogHere(ctx context.Context, q backlogQuery) (backlogAnswer, error) {
+	out := backlogAnswer{Own: true}
+	for after, read := q.After, 0; ; {
+		frames, err := e.cfg.Chain.Frames(e.cfg.Local, after, e.cfg.ReadBytes)
 		if err != nil {
-			return backlogAnswer{}, fmt.Errorf("frame of %d: %w", frames[i].Last, err)
+			return backlogAnswer{}, fmt.Errorf("what is behind %d here: %w", q.After, err)
 		}
-		for _, txn := range f.Txns {
-			for _, op := range txn.Ops {
-				if len(out.Keys) < sampleKeys && bytes.HasPrefix(op.Key, []byte(q.Keyspace)) {
-					out.Keys = append(out.Keys, string(op.Key))
-				}
+		if len(frames) == 0 {
+			return out, nil
+		}
+		if out.More = read >= maxBacklogBytes || ctx.Err() != nil; out.More {
+			return out, nil
+		}
+		for i := range frames {
+			if err := e.addBacklog(&out, &frames[i], q.Keyspace); err != nil {
+				return backlogAnswer{}, err
+			}
+			read += len(frames[i].Bytes)
+			after = frames[i].Last
+		}
+	}
+}
+
+// addBacklog counts the keyspace's transactions of one frame.
+func (e *Engine) addBacklog(out *backlogAnswer, s *event.Sealed, keyspace string) error {
+	f, _, err := event.Open(s.Bytes)
+	if err != nil {
+		return fmt.Errorf("frame of %d: %w", s.Last, err)
+	}
+	for i := range f.Txns {
+		t := &f.Txns[i]
+		if t.Home == nil || t.Home.Keyspace != keyspace {
+			continue
+		}
+		if out.Txns == 0 {
+			out.Oldest = max(0, e.cfg.Wall().Sub(t.Stamp.Time()).Seconds())
+		}
+		out.Txns++
+		for _, op := range t.Ops {
+			out.Bytes += int64(len(op.Key) + len(op.Value))
+			if len(out.Keys) < sampleKeys {
+				out.Keys = append(out.Keys, string(op.Key))
 			}
 		}
 	}
-	return out, nil
+	return nil
 }
 
 // Methods of calls that engines answer themselves.
@@ -165,6 +197,7 @@ const (
 	methodBacklog    = internalMethods + "backlog"
 	methodSwitchover = internalMethods + "switchover"
 	methodMoves      = internalMethods + "moves"
+	methodAside      = internalMethods + "aside"
 )
 
 // ask has another DC's engine answer a question in JSON.
@@ -187,8 +220,8 @@ func (l *lead) ask(ctx context.Context, dc, method string, q, into any) error {
 }
 
 // serveInternal answers a call that is the engine's own.
-func (l *lead) serveInternal(r Request) Reply {
-	answer, err := l.internal(r)
+func (l *lead) serveInternal(ctx context.Context, r Request) Reply {
+	answer, err := l.internal(ctx, r)
 	if err != nil {
 		return Reply{Code: codeFailedPrecondition, Message: err.Error()}
 	}
@@ -202,14 +235,16 @@ func (l *lead) serveInternal(r Request) Reply {
 // codeFailedPrecondition is gRPC's.
 const codeFailedPrecondition = 9
 
-func (l *lead) internal(r Request) (any, error) {
+func (l *lead) internal(ctx context.Context, r Request) (any, error) {
 	switch r.Method {
 	case methodBacklog:
 		var q backlogQuery
 		if err := json.Unmarshal(r.Body, &q); err != nil {
 			return nil, fmt.Errorf("question can't be read: %w", err)
 		}
-		return l.backlogHere(q)
+		return l.backlogHere(ctx, q)
+	case methodAside:
+		return l.asideHere()
 	case methodSwitchover, methodMoves:
 		var q SwitchoverRequest
 		if err := json.Unmarshal(r.Body, &q); err != nil {

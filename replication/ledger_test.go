@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"geogate/replication/event"
 )
 
 func TestLedger(t *testing.T) {
@@ -14,7 +16,10 @@ func TestLedger(t *testing.T) {
 	c.settle(10 * time.Second)
 	unblockB, unblockC := c.dcs["b"].block(), c.dcs["c"].block()
 	defer unblockB()
-	c.dcs["a"].write(t, []byte("1"), []byte("2"), []byte("3"))
+	home := &event.Home{Keyspace: locks, Epoch: 1}
+	c.dcs["a"].write(t, []byte("of a keyspace that every datacenter writes, within the prefix or not"))
+	c.dcs["a"].writeAs(t, &event.Home{Keyspace: locks + "nested/", Epoch: 1}, []byte("of another home"))
+	c.dcs["a"].writeAs(t, home, []byte("1"), []byte("2"), []byte("3"))
 	ledger := func(forced bool) Ledger {
 		x, err := c.engine("b").Ledger(within(t, 10*time.Second), locks, forced)
 		if err != nil {
@@ -23,15 +28,15 @@ func TestLedger(t *testing.T) {
 		return x
 	}
 	x := ledger(false)
-	if x.Txns == nil || *x.Txns != 3 || *x.Bytes == 0 || x.Oldest == nil || x.Kept != 1 || x.Needed != 2 || fmt.Sprint(x.Reached) != "[b a c]" {
+	if x.Txns == nil || *x.Txns != 3 || *x.Bytes != 3*int64(len("key-0")+1) || fmt.Sprint(x.Keys) != "[key-0 key-1 key-2]" || x.Oldest == nil || x.Kept != 1 || x.Needed != 2 || fmt.Sprint(x.Reached) != "[b a c]" {
 		t.Fatalf("the home answers: %+v", x)
 	}
 	if !strings.Contains(fmt.Sprint(x.Notes), "a switchover would lose nothing") {
 		t.Errorf("notes %v", x.Notes)
 	}
-	eventually(t, 10*time.Second, "b hears how far a is", func() bool { x := ledger(false); return x.Head != nil && *x.Head == 4 })
+	eventually(t, 10*time.Second, "b hears how far a is", func() bool { x := ledger(false); return x.Head != nil && *x.Head == 6 })
 	unblockC() // c gets them: a failover with c loses nothing, one by force does
-	eventually(t, 10*time.Second, "b hears that c has them", func() bool { return ledger(false).Kept == 4 })
+	eventually(t, 10*time.Second, "b hears that c has them", func() bool { return ledger(false).Kept == 6 })
 	c.nodes["a"]["n1"].stop()
 	eventually(t, 10*time.Second, "a is not heard any more", func() bool { return len(ledger(false).Reached) == 2 })
 	x = ledger(false)
@@ -41,7 +46,7 @@ func TestLedger(t *testing.T) {
 	if !strings.Contains(fmt.Sprint(x.Notes), "unknown, and lost") {
 		t.Errorf("notes %v", x.Notes)
 	}
-	if x = ledger(true); x.AtMost == nil || *x.AtMost != 3 || x.KeptBy != "b" {
+	if x = ledger(true); x.AtMost == nil || *x.AtMost != 5 || x.KeptBy != "b" {
 		t.Errorf("by force: %+v", x)
 	}
 }

@@ -114,6 +114,12 @@ func (m *model) Backlog(origin string, after int64) (Backlog, error) {
 // write commits one local transaction per value and returns the last revision.
 func (m *model) write(t testing.TB, values ...[]byte) int64 {
 	t.Helper()
+	return m.writeAs(t, nil, values...)
+}
+
+// writeAs is write to a single-writer keyspace.
+func (m *model) writeAs(t testing.TB, home *event.Home, values ...[]byte) int64 {
+	t.Helper()
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	p := m.positions[m.name]
@@ -126,7 +132,7 @@ func (m *model) write(t testing.TB, values ...[]byte) int64 {
 	for i, v := range values {
 		m.revision++
 		f.Txns = append(f.Txns, event.Txn{
-			Revision: m.revision, Stamp: m.clock.Next(1),
+			Revision: m.revision, Stamp: m.clock.Next(1), Home: home,
 			Ops: []event.Op{{Kind: event.OpPut, Key: fmt.Appendf(nil, "key-%d", i), Value: v}},
 		})
 	}

@@ -7,9 +7,13 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/metadata"
 
 	"geogate/cmd/dr"
 	"geogate/configs"
@@ -94,13 +98,15 @@ func TestMovesOfAHome(t *testing.T) {
 	}
 	eventuallyHome(t, c, "us-east")
 
+	leases := grantTwo(t, us)
+	if _, err := put(t.Context(), us, locks+"back", "1", "ALL", 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
 	for _, other := range []string{"eu-west", "ap-south"} {
 		c.Cut(other, "us-east") // they don't get frames, and it gets no grants, after some time
 		c.Cut("us-east", other)
 	}
-	if _, err := put(t.Context(), us, locks+"alone", "lost", "ASYNC", 5*time.Second); err != nil {
-		t.Fatalf("the home holds its lease for a moment yet: %v", err)
-	}
+	loseWrites(t, us, leases)
 	c.Node("us-east", "n0").Kill()
 	for _, other := range []string{"eu-west", "ap-south"} {
 		c.Heal(other, "us-east")
@@ -130,34 +136,135 @@ func TestMovesOfAHome(t *testing.T) {
 	}
 	c.Node("us-east", "n0").Start()
 	c.WaitHealthy(30 * time.Second)
-	var kept []admin.AsideWrite
-	c.Eventually(30*time.Second, "the write that nobody else had is set aside", func() string {
-		if err := runDR(t, c, "us-east", &kept, "quarantine", "list", "--keyspace", locks); err != nil {
-			return err.Error()
-		}
-		if len(kept) != 1 || string(kept[0].Key) != locks+"alone" || string(kept[0].New) != "lost" || kept[0].Origin != "us-east" {
-			return fmt.Sprintf("%+v", kept)
-		}
-		return ""
-	})
+	for _, value := range []string{"other", "1"} { // as it was, and yet somebody may have relied on it
+		c.Eventually(20*time.Second, "the home takes a write", func() string {
+			if _, err := put(t.Context(), eu, locks+"back", value, "QUORUM", 10*time.Second); err != nil {
+				return err.Error()
+			}
+			return ""
+		})
+	}
+	waitAside(t, c)
 	c.WaitEqual(30 * time.Second)
 	if got, err := eu.Get(t.Context(), locks+"alone"); err != nil || len(got.Kvs) != 0 {
 		t.Errorf("what was set aside is there: %v, %v", got, err)
 	}
-	var replayed []dr.Replayed
-	client := c.Node("us-east", "n0").Spec.Client
-	if err := runDR(t, c, "us-east", &replayed, "quarantine", "replay", "--all", "--keyspace", locks, "--to", client); err != nil || len(replayed) != 1 || replayed[0].Result != "written" {
-		t.Fatalf("replay: %+v, %v", replayed, err)
-	}
-	if got, err := eu.Get(t.Context(), locks+"alone"); err != nil || len(got.Kvs) != 1 || string(got.Kvs[0].Value) != "lost" {
-		t.Errorf("written again through the home: %v, %v", got, err)
-	}
-	if err := runDR(t, c, "us-east", &kept, "quarantine", "list", "--keyspace", locks); err != nil || len(kept) != 0 {
-		t.Errorf("it is still kept: %+v, %v", kept, err)
-	}
+	replayAside(t, c, leases)
 	var report admin.HomesReport
 	if err := runDR(t, c, "eu-west", &report, "status"); err != nil || report.Keyspaces[0].Epoch != 4 || len(report.Keyspaces[0].Peers) != 2 {
 		t.Errorf("status: %+v, %v", report, err)
+	}
+}
+
+// grantTwo grants two leases in a datacenter.
+func grantTwo(t *testing.T, c *clientv3.Client) (ids [2]clientv3.LeaseID) {
+	t.Helper()
+	for i := range ids {
+		l, err := c.Grant(t.Context(), 600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids[i] = l.ID
+	}
+	return ids
+}
+
+// loseWrites makes the writes that nobody else will have, while the home holds its lease for a moment yet.
+func loseWrites(t *testing.T, us *clientv3.Client, leases [2]clientv3.LeaseID) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "geogate-policy", "ASYNC"), 5*time.Second)
+	defer cancel()
+	_, err := us.Txn(ctx).Then(
+		clientv3.OpPut(locks+"alone", "lost"), clientv3.OpPut(locks+"leased", "lost", clientv3.WithLease(leases[0])),
+		clientv3.OpPut(locks+"orphan", "lost", clientv3.WithLease(leases[1])), clientv3.OpPut(locks+"back", "lost"),
+	).Commit()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// waitAside waits until the old home has set aside what nobody else had, and everybody knows how much that is.
+func waitAside(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
+	c.Eventually(30*time.Second, "the writes that nobody else had are set aside", func() string {
+		var report struct {
+			Quarantine admin.QuarantineSummary `json:"quarantine"`
+		}
+		if err := runDR(t, c, "eu-west", &report, "status"); err != nil {
+			return err.Error()
+		}
+		for _, at := range report.Quarantine.Datacenters {
+			if at.DC == "us-east" && at.Error == "" && len(at.Keyspaces) == 1 {
+				k := at.Keyspaces[0]
+				if k.Keyspace == locks && k.Writes == 4 && k.Leased == 2 && k.Bytes > 0 && k.Age >= 0 && k.Age < 300 {
+					return ""
+				}
+			}
+		}
+		return fmt.Sprintf("%+v", report.Quarantine)
+	})
+}
+
+// replayAside writes again what was set aside at the old home, each in the way that it needs.
+func replayAside(t *testing.T, c *cluster.Cluster, leases [2]clientv3.LeaseID) {
+	t.Helper()
+	us, eu := c.Client("us-east"), c.Client("eu-west")
+	var kept []admin.AsideWrite
+	if err := runDR(t, c, "us-east", &kept, "quarantine", "list", "--keyspace", locks); err != nil || len(kept) != 4 || kept[0].Base == nil || kept[0].Origin != "us-east" {
+		t.Fatalf("%+v, %v", kept, err)
+	}
+	ids := map[string]string{}
+	for _, w := range kept {
+		ids[strings.TrimPrefix(string(w.Key), locks)] = strconv.FormatUint(w.ID, 10)
+	}
+	replay := func(key, dc string, flags ...string) (dr.Replayed, error) {
+		var done []dr.Replayed
+		args := append([]string{"quarantine", "replay", ids[key], "--keyspace", locks, "--to", c.Node(dc, "n0").Spec.Client}, flags...)
+		if err := runDR(t, c, "us-east", &done, args...); err != nil || len(done) != 1 {
+			return dr.Replayed{}, err
+		}
+		return done[0], nil
+	}
+	if _, err := us.Revoke(t.Context(), leases[1]); err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		key, dc string
+		flags   []string
+		result  string
+		fails   string
+	}{
+		{"alone", "eu-west", nil, "", "addresses of two datacenters"},
+		{"alone", "us-east", nil, "replayed", ""},
+		{"leased", "us-east", nil, "replayed", ""},
+		{"orphan", "us-east", nil, "", "leases have ended"},
+		{"orphan", "us-east", []string{"--without-lease"}, "replayed", ""},
+		{"back", "us-east", nil, "", "keys have changed since"},
+		{"back", "us-east", []string{"--overwrite"}, "overwritten", ""},
+	} {
+		done, err := replay(x.key, x.dc, x.flags...)
+		if (err == nil) != (x.fails == "") || err != nil && !strings.Contains(err.Error(), x.fails) || done.Result != x.result {
+			t.Errorf("replay of %s to %s %v: %+v, %v", x.key, x.dc, x.flags, done, err)
+		}
+	}
+	for key, lease := range map[string]clientv3.LeaseID{"alone": 0, "leased": leases[0], "orphan": 0, "back": 0} {
+		got, err := eu.Get(t.Context(), locks+key)
+		if err != nil || len(got.Kvs) != 1 || string(got.Kvs[0].Value) != "lost" || clientv3.LeaseID(got.Kvs[0].Lease) != lease {
+			t.Errorf("%s, written again through the home: %v, %v", key, got, err)
+		}
+	}
+	if err := runDR(t, c, "us-east", &kept, "quarantine", "list", "--keyspace", locks); err != nil || len(kept) != 0 {
+		t.Errorf("some are still kept: %+v, %v", kept, err)
+	}
+	// The other datacenters got the same tail, and what they keep of it is there already.
+	var done []dr.Replayed
+	if err := runDR(t, c, "ap-south", &done, "quarantine", "replay", "--all", "--keyspace", locks, "--to", c.Node("ap-south", "n0").Spec.Client); err != nil || len(done) != 4 {
+		t.Fatalf("%+v, %v", done, err)
+	}
+	for _, r := range done {
+		if r.Result != "identical" || r.By == nil || r.By.Origin != "eu-west" {
+			t.Errorf("replay at another datacenter: %+v", r)
+		}
 	}
 }
 

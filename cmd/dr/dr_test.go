@@ -1,20 +1,15 @@
 package dr
 
 import (
-	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/mvccpb"
-	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"geogate/gateway/admin"
 	"geogate/replication"
@@ -27,6 +22,7 @@ const locks = "/locks/"
 type node struct {
 	looks  int // at the moves
 	end    registrar.MoveStatus
+	kv     keys
 	aside  []admin.AsideWrite
 	gone   []uint64
 	forced string
@@ -65,6 +61,13 @@ func (n *node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			page.Writes = page.Writes[:limit]
 		}
 		answer = page
+	case "/v1/dr/quarantine/key":
+		key, _ := base64.URLEncoding.DecodeString(r.URL.Query().Get("key"))
+		report := admin.KeyReport{DC: "a", Cluster: "2a"}
+		if v, there := n.kv.m[string(key)]; there {
+			report.KeyState, report.ModRevision = v.is, v.mod
+		}
+		answer = report
 	case "/v1/dr/quarantine/discard":
 		var q admin.DiscardRequest
 		_ = json.NewDecoder(r.Body).Decode(&q)
@@ -113,102 +116,5 @@ func TestMovesAreFollowed(t *testing.T) {
 	n := &node{}
 	if m, err := start(t, n).Force(t.Context(), locks, locks); err != nil || m.Decided != 1<<32 || n.forced != locks {
 		t.Errorf("force: %+v, %v", m, err)
-	}
-}
-
-// keys is a KV of values alone.
-type keys struct {
-	clientv3.KV
-	m map[string]string
-}
-
-type txn struct {
-	clientv3.Txn
-	k          keys
-	same       bool
-	then, miss clientv3.Op
-}
-
-func (k keys) Txn(context.Context) clientv3.Txn { return &txn{k: k} }
-
-func (x *txn) If(cs ...clientv3.Cmp) clientv3.Txn {
-	c := cs[0].GetCompare()
-	v, there := x.k.m[string(c.Key)]
-	x.same = !there
-	if c.Target == pb.Compare_VALUE {
-		x.same = there && v == string(c.GetValue())
-	}
-	return x
-}
-
-func (x *txn) Then(ops ...clientv3.Op) clientv3.Txn { x.then = ops[0]; return x }
-func (x *txn) Else(ops ...clientv3.Op) clientv3.Txn { x.miss = ops[0]; return x }
-
-func (x *txn) Commit() (*clientv3.TxnResponse, error) {
-	if x.same {
-		_, err := x.k.Do(context.Background(), x.then)
-		return &clientv3.TxnResponse{Succeeded: true}, err
-	}
-	r := &pb.RangeResponse{}
-	if v, there := x.k.m[string(x.miss.KeyBytes())]; there {
-		r.Kvs = []*mvccpb.KeyValue{{Value: []byte(v)}}
-	}
-	return &clientv3.TxnResponse{Responses: []*pb.ResponseOp{{Response: &pb.ResponseOp_ResponseRange{ResponseRange: r}}}}, nil
-}
-
-func (k keys) Do(_ context.Context, op clientv3.Op) (clientv3.OpResponse, error) {
-	if op.IsDelete() {
-		delete(k.m, string(op.KeyBytes()))
-	} else {
-		k.m[string(op.KeyBytes())] = string(op.ValueBytes())
-	}
-	return clientv3.OpResponse{}, nil
-}
-
-func TestReplay(t *testing.T) {
-	write := func(id uint64, key, old, value string) admin.AsideWrite {
-		w := admin.AsideWrite{ID: id, Key: []byte(key), New: []byte(value)}
-		if old != "" {
-			w.Old = []byte(old)
-		}
-		if value == "" {
-			w.New, w.Deleted = nil, true
-		}
-		return w
-	}
-	n := &node{aside: []admin.AsideWrite{
-		write(2, "twice", "1", "2"), write(3, "new", "", "x"), write(4, "twice", "2", "3"), write(5, "changed", "1", "2"),
-		write(6, "there", "1", "2"), write(8, "dropped", "1", ""), write(9, "gone", "1", ""),
-	}}
-	c := start(t, n)
-	kv := keys{m: map[string]string{"twice": "1", "changed": "other", "there": "2", "dropped": "1"}}
-	got, err := c.Replay(t.Context(), kv, locks, nil, false)
-	if !errors.Is(err, ErrChanged) || !strings.Contains(err.Error(), "1 of 7") {
-		t.Errorf("one key has changed: %v", err)
-	}
-	var results []string
-	for _, r := range got {
-		results = append(results, fmt.Sprint(r.ID, r.Result))
-	}
-	if s := strings.Join(results, " "); s != "2written 3written 4written 5changed 6same 8written 9same" {
-		t.Errorf("got %s", s)
-	}
-	if fmt.Sprint(kv.m) != "map[changed:other new:x there:2 twice:3]" || fmt.Sprint(n.gone) != "[2 3 4 6 8 9]" {
-		t.Errorf("keys %v, no longer kept %v", kv.m, n.gone)
-	}
-	if string(got[3].Now) != "other" || string(got[3].Kept) != "2" {
-		t.Errorf("both values: %+v", got[3])
-	}
-	if got, err = c.Replay(t.Context(), kv, locks, []uint64{5}, true); err != nil || got[0].Result != "overwritten" || kv.m["changed"] != "2" {
-		t.Errorf("overwrite: %+v, %v", got, err)
-	}
-	if _, err := c.Show(t.Context(), locks, 7); !errors.Is(err, ErrNoWrite) {
-		t.Errorf("a number that is not there: %v", err)
-	}
-	if list, more, err := c.List(t.Context(), locks, 3); err != nil || len(list) != 3 || !more {
-		t.Errorf("%d writes, %v, %v", len(list), more, err)
-	}
-	if done, err := c.Discard(t.Context(), locks, nil); err != nil || done != 7 {
-		t.Errorf("discarded %d, %v", done, err)
 	}
 }

@@ -27,6 +27,15 @@ func (c Client) Status(ctx context.Context) (*admin.HomesReport, error) {
 	return &r, nil
 }
 
+// Quarantine asks what all datacenters have set aside.
+func (c Client) Quarantine(ctx context.Context) (*admin.QuarantineSummary, error) {
+	var r admin.QuarantineSummary
+	if err := c.get(ctx, "/v1/dr/quarantine/summary", nil, &r); err != nil {
+		return nil, err
+	}
+	return &r, nil
+}
+
 // Ledger asks what a failover to the endpoint's datacenter would lose.
 func (c Client) Ledger(ctx context.Context, keyspace string, force bool) (*replication.Ledger, error) {
 	var l replication.Ledger

@@ -1,7 +1,6 @@
 package dr
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,21 +10,13 @@ import (
 	"time"
 	"unicode/utf8"
 
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"geogate/gateway/admin"
 )
-
-// ErrChanged says that keys were written since, so that what was set aside is not written again over them.
-var ErrChanged = errors.New("keys have changed since")
 
 // ErrNoWrite says that no such write is kept.
 var ErrNoWrite = errors.New("no such write was set aside here")
 
-const (
-	pageWrites   = 1000
-	writeTimeout = 15 * time.Second
-)
+const pageWrites = 1000
 
 // List is the writes of a keyspace that were set aside in the endpoint's datacenter, at most so many.
 func (c Client) List(ctx context.Context, keyspace string, limit int) (out []admin.AsideWrite, more bool, err error) {
@@ -106,87 +97,9 @@ func (c Client) discard(ctx context.Context, keyspace string, writes []admin.Asi
 	return done, nil
 }
 
-// Replayed is what became of a write that was to be written again.
-type Replayed struct {
-	ID     uint64 `json:"id"`
-	Key    []byte `json:"key"`
-	Result string `json:"result"` // written, overwritten, same, changed
-	Kept   []byte `json:"kept"`   // null when it deleted the key
-	Now    []byte `json:"now"`    // before the replay, of a key that had changed; null when it is not there
-	Lease  bool   `json:"lease_dropped,omitempty"`
-}
-
-// Replay writes the kept values again, as new writes through etcd's API, in their order, if the key is as it was before
-// the write that was set aside; with overwrite in any case. What is written, or is there already, is no longer kept.
-// It stops at nothing that has changed, and then fails with [ErrChanged] at the end.
-func (c Client) Replay(ctx context.Context, kv clientv3.KV, keyspace string, ids []uint64, overwrite bool) ([]Replayed, error) {
-	writes, err := c.pick(ctx, keyspace, ids)
-	if err != nil {
-		return nil, err
-	}
-	var out []Replayed
-	changed := 0
-	for i := range writes {
-		r, err := replay(ctx, kv, &writes[i], overwrite)
-		if err != nil {
-			return out, fmt.Errorf("write %d of key %q: %w", writes[i].ID, writes[i].Key, err)
-		}
-		out = append(out, r)
-		if r.Result == "changed" {
-			changed++
-			continue
-		}
-		if _, err := c.discard(ctx, keyspace, writes[i:i+1]); err != nil {
-			return out, fmt.Errorf("write %d is written again, and still kept: %w", r.ID, err)
-		}
-	}
-	if changed > 0 {
-		return out, fmt.Errorf("%w: %d of %d; look at both values, and write the kept ones with --overwrite or drop them with `quarantine discard`", ErrChanged, changed, len(writes))
-	}
-	return out, nil
-}
-
-func replay(ctx context.Context, kv clientv3.KV, w *admin.AsideWrite, overwrite bool) (Replayed, error) {
-	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
-	defer cancel()
-	key := string(w.Key)
-	r := Replayed{ID: w.ID, Key: w.Key, Kept: w.New, Lease: w.Lease != 0}
-	before := clientv3.Compare(clientv3.CreateRevision(key), "=", 0)
-	if w.Old != nil {
-		before = clientv3.Compare(clientv3.Value(key), "=", string(w.Old))
-	}
-	do := clientv3.OpPut(key, string(w.New))
-	if w.Deleted {
-		do = clientv3.OpDelete(key)
-	}
-	txn, err := kv.Txn(ctx).If(before).Then(do).Else(clientv3.OpGet(key)).Commit()
-	if err != nil {
-		return r, err
-	}
-	if txn.Succeeded {
-		r.Result = "written"
-		return r, nil
-	}
-	if now := txn.Responses[0].GetResponseRange().GetKvs(); len(now) > 0 {
-		r.Now = append([]byte{}, now[0].Value...)
-	}
-	switch {
-	case w.Deleted && r.Now == nil, !w.Deleted && r.Now != nil && bytes.Equal(r.Now, w.New):
-		r.Result = "same"
-	case !overwrite:
-		r.Result = "changed"
-	default:
-		if _, err := kv.Do(ctx, do); err != nil {
-			return r, err
-		}
-		r.Result = "overwritten"
-	}
-	return r, nil
-}
-
 // AsideRows is the table of `geogate dr quarantine list`.
 func AsideRows(writes []admin.AsideWrite) [][]string {
-	out := [][]string{{"ID", "KEY", "BEFORE", "WRITTEN", "ORIGIN", "EPOCH", "REVISION", "SET ASIDE"}}
+	out := [][]string{{"ID", "KEY", "BEFORE", "WRITTEN", "LEASE", "ORIGIN", "EPOCH", "REVISION", "SET ASIDE"}}
 	for i := range writes {
 		w := &writes[i]
 		written := brief(w.New)
@@ -194,24 +107,19 @@ func AsideRows(writes []admin.AsideWrite) [][]string {
 			written = "(deleted)"
 		}
 		out = append(out, []string{
-			strconv.FormatUint(w.ID, 10), brief(w.Key), brief(w.Old), written, w.Origin, strconv.FormatUint(w.Epoch, 10),
+			strconv.FormatUint(w.ID, 10), brief(w.Key), brief(w.Old), written, lease(w.Lease), w.Origin, strconv.FormatUint(w.Epoch, 10),
 			strconv.FormatInt(w.Revision, 10), w.SetAside.UTC().Format(time.RFC3339),
 		})
 	}
 	return out
 }
 
-// ReplayedRows is the table of `geogate dr quarantine replay`.
-func ReplayedRows(list []Replayed) [][]string {
-	out := [][]string{{"ID", "KEY", "RESULT", "KEPT", "NOW"}}
-	for _, r := range list {
-		kept := brief(r.Kept)
-		if r.Kept == nil {
-			kept = "(deleted)"
-		}
-		out = append(out, []string{strconv.FormatUint(r.ID, 10), brief(r.Key), r.Result, kept, brief(r.Now)})
+// lease is as etcdctl writes one.
+func lease(id int64) string {
+	if id == 0 {
+		return "-"
 	}
-	return out
+	return strconv.FormatInt(id, 16)
 }
 
 // briefBytes is how much of a value a table shows.

@@ -27,35 +27,61 @@ func StatusRows(r *admin.HomesReport) [][]string {
 		if k.Fenced != "" && k.Home != r.DC {
 			state += "; a move is open here " + k.Fenced + ": the home gets no lease from this datacenter until it is decided"
 		}
-		last := ""
+		var more []string
 		if n := len(k.Moves); n > 0 {
 			switch m := k.Moves[n-1]; m.Result {
 			case "":
 				state = describe(m)
 			case "moved":
 			default:
-				last = fmt.Sprintf("last move: %s to %s, %s at %s: %s", m.Kind, m.To, outcome(m), m.Ended.UTC().Format(time.TimeOnly), m.Error)
+				more = append(more, fmt.Sprintf("last move: %s to %s, %s at %s: %s", m.Kind, m.To, outcome(m), m.Ended.UTC().Format(time.TimeOnly), m.Error))
 			}
+		}
+		if k.HoldOffUntil != nil {
+			more = append(more, fmt.Sprintf("the home has just moved: %s starts no automatic failover until %s", r.DC, k.HoldOffUntil.UTC().Format(time.DateTime)))
 		}
 		name, home, epoch := strconv.Quote(k.Keyspace), orNone(k.Home), strconv.FormatUint(k.Epoch, 10)
 		if k.Forced {
 			epoch += " (forced)"
 		}
+		notes := append([]string{state}, more...)
 		for _, p := range k.Peers {
 			lag := []string{p.DC, p.Health, num(p.Txns), num(p.Bytes), sec(p.Age)}
 			if p.Witness {
 				lag[2], lag[3], lag[4] = "witness", "-", "-"
 			}
-			row := append([]string{name, home, epoch, lease}, lag...)
-			out = append(out, append(row, state))
+			note := ""
+			if len(notes) > 0 {
+				note, notes = notes[0], notes[1:]
+			}
+			out = append(out, append(append([]string{name, home, epoch, lease}, lag...), note))
 			name, home, epoch, lease = "", "", "", ""
-			state, last = last, ""
-		}
-		if state != "" && len(k.Peers) > 0 {
-			out = append(out, []string{"", "", "", "", "", "", "", "", "", state})
 		}
 		if len(k.Peers) == 0 {
-			out = append(out, []string{name, home, epoch, lease, "-", "-", "-", "-", "-", state})
+			out = append(out, []string{name, home, epoch, lease, "-", "-", "-", "-", "-", notes[0]})
+			notes = notes[1:]
+		}
+		for _, note := range notes {
+			out = append(out, []string{"", "", "", "", "", "", "", "", "", note})
+		}
+	}
+	return out
+}
+
+// QuarantineRows is the table of what is set aside.
+func QuarantineRows(r *admin.QuarantineSummary) [][]string {
+	out := [][]string{{"SET ASIDE IN", "KEYSPACE", "WRITES", "LEASED", "BYTES", "OLDEST"}}
+	for _, at := range r.Datacenters {
+		if at.Error != "" {
+			out = append(out, []string{at.DC, unknown, unknown, unknown, unknown, at.Error})
+			continue
+		}
+		if len(at.Keyspaces) == 0 {
+			out = append(out, []string{at.DC, "-", "0", "-", "-", "-"})
+		}
+		for _, k := range at.Keyspaces {
+			age := time.Duration(k.Age * float64(time.Second)).Round(time.Second)
+			out = append(out, []string{at.DC, strconv.Quote(k.Keyspace), strconv.Itoa(k.Writes), strconv.Itoa(k.Leased), strconv.FormatInt(k.Bytes, 10), age.String() + " old"})
 		}
 	}
 	return out
@@ -92,8 +118,8 @@ func LedgerRows(l *replication.Ledger) [][]string {
 		{"heard from", fmt.Sprintf("%s; %d needed", strings.Join(l.Reached, ", "), l.Needed)},
 		{"kept", fmt.Sprintf("up to revision %d, which %s has", l.Kept, l.KeptBy)},
 		{"home's head", num(l.Head) + ", told " + sec(l.HeadAge) + " ago"},
-		{"lost, known of", "at most " + num(l.AtMost) + " transactions"},
-		{"lost, exactly", num(l.Txns) + " transactions, " + num(l.Bytes) + " bytes, the oldest " + sec(l.Oldest) + " old"},
+		{"lost, known of", "at most " + num(l.AtMost) + " transactions of all keyspaces"},
+		{"lost, exactly", num(l.Txns) + " transactions of the keyspace, " + num(l.Bytes) + " bytes, the oldest " + sec(l.Oldest) + " old"},
 	}
 	for _, k := range l.Keys {
 		out = append(out, []string{"lost key", strconv.Quote(k)})

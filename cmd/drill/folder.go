@@ -174,6 +174,11 @@ func (l *List) Last() *Summary {
 	return &l.Drills[0]
 }
 
+// Age is how long ago the drill has ended.
+func (s *Summary) Age(now time.Time) time.Duration {
+	return now.Sub(s.Started.Add(time.Duration(max(0, s.Seconds) * float64(time.Second))))
+}
+
 // String is the drill in a line.
 func (s *Summary) String() string {
 	return fmt.Sprintf("%s of %s, %s: %s", s.Scenario, s.Cluster, s.Started.UTC().Format(time.RFC3339), verdict(s.Passed))

@@ -85,6 +85,9 @@ func prepare(ctx context.Context, cfg Config) (_ *drill, err error) {
 		}
 	}()
 	cfg.Progress("looking whether the cluster is in a state for a drill")
+	if err := d.letIn(ctx); err != nil {
+		return nil, err
+	}
 	reasons := d.patientPrecheck(ctx)
 	if err := d.scenario.resolve(d.dcs, d.home); err != nil {
 		return nil, err

@@ -12,7 +12,6 @@ import (
 
 	"geogate/cmd/dr"
 	"geogate/cmd/drill"
-	"geogate/gateway/admin"
 	"geogate/replication"
 	"geogate/replication/registrar"
 )
@@ -45,31 +44,13 @@ func newDRStatus() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return printStatus(cmd, *o, r, drills)
+		s := newDRReport(cmd, r, drills)
+		if s.Quarantine, err = c.Quarantine(cmd.Context()); err != nil {
+			warn(cmd, fmt.Errorf("what is set aside is not known: %w", err))
+		}
+		return o.print(cmd.OutOrStdout(), s, s.write)
 	}
 	return cmd
-}
-
-// drStatus is what `dr status` prints as JSON.
-type drStatus struct {
-	*admin.HomesReport
-	LastDrill *drill.Summary `json:"last_drill,omitempty"` // of the folder of reports
-}
-
-func printStatus(cmd *cobra.Command, o output, r *admin.HomesReport, drills drill.Folder) error {
-	list, err := drills.List(time.Now())
-	if err != nil { // a report that can't be read is no reason to hide the homes
-		_, _ = fmt.Fprintln(cmd.ErrOrStderr(), "geogate:", err)
-		list = &drill.List{}
-	}
-	last := list.Last()
-	return o.print(cmd.OutOrStdout(), drStatus{r, last}, func(w io.Writer) error {
-		err := rows(dr.StatusRows(r))(w)
-		if last != nil && err == nil {
-			_, err = fmt.Fprintln(w, "last drill:", last)
-		}
-		return err
-	})
 }
 
 // moveFlags are what all moves have.

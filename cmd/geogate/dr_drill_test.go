@@ -96,7 +96,8 @@ func TestDRStatusShowsTheLastDrill(t *testing.T) {
 	if _, err := (drill.Folder{Dir: dir}).Save(r); err != nil {
 		t.Fatal(err)
 	}
-	if _, out, errs := geogate(t, "dr", "status", "--endpoint", endpoint, "--dir", dir); !strings.Contains(out, "last drill: mine of shop, 1970-01-01T00:00:00Z: FAILED") {
+	if _, out, errs := geogate(t, "dr", "status", "--endpoint", endpoint, "--dir", dir); !strings.Contains(out, "last drill: mine of shop, 1970-01-01T00:00:00Z: FAILED, 20") ||
+		!strings.Contains(out, " days ago; none has passed") {
 		t.Errorf("printed %s %s", out, errs)
 	}
 	_, out, _ := geogate(t, "dr", "status", "--endpoint", endpoint, "--dir", dir, "-o", "json")
@@ -105,8 +106,11 @@ func TestDRStatusShowsTheLastDrill(t *testing.T) {
 		Last struct {
 			ID string `json:"id"`
 		} `json:"last_drill"`
+		Age        *float64  `json:"last_drill_age_seconds"`
+		Passed     *float64  `json:"last_successful_drill_age_seconds"`
+		Quarantine *struct{} `json:"quarantine"`
 	}
-	if err := json.Unmarshal([]byte(out), &got); err != nil || got.DC != "a" || got.Last.ID != r.ID {
+	if err := json.Unmarshal([]byte(out), &got); err != nil || got.DC != "a" || got.Last.ID != r.ID || got.Age == nil || *got.Age < 1e9 || got.Passed != nil {
 		t.Errorf("%v: %s", err, out)
 	}
 }

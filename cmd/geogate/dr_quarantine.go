@@ -9,6 +9,7 @@ import (
 
 	"geogate/cmd/dr"
 	"geogate/cmd/importer"
+	"geogate/gateway/admin"
 )
 
 func newDRQuarantine() *cobra.Command {
@@ -99,28 +100,46 @@ func newAsideShow() *cobra.Command {
 			{"before", strconv.Quote(string(w.Old)) + map[bool]string{true: " (none)"}[w.Old == nil]},
 			{"written", strconv.Quote(string(w.New)) + map[bool]string{true: " (deleted)"}[w.Deleted]},
 			{"by", fmt.Sprintf("%s at its revision %d, in epoch %d", w.Origin, w.Revision, w.Epoch)},
+			{"lease", map[bool]string{true: strconv.FormatInt(w.Lease, 16), false: "(none)"}[w.Lease != 0]},
+			{"over", over(w.Base)},
 			{"set aside", w.SetAside.UTC().String()},
 		}))
 	}
 	return cmd
 }
 
+// over is the state of a key that a replay would write over.
+func over(base *admin.KeyState) string {
+	switch {
+	case base == nil:
+		return "? (set aside by an older build)"
+	case base.Origin == "":
+		return "nothing"
+	case !base.Live:
+		return fmt.Sprintf("its deletion by %s at revision %d", base.Origin, base.Revision)
+	}
+	return fmt.Sprintf("the write of %s at revision %d", base.Origin, base.Revision)
+}
+
 func newAsideReplay() *cobra.Command {
 	var f asideFlags
 	var to importer.Endpoint
-	var overwrite bool
+	var replay dr.Replay
 	cmd := &cobra.Command{
 		Use:   "replay [ID...]",
 		Short: "Write kept values again, where nobody has written since",
-		Long: "replay writes what was set aside as new writes, in their order, through the etcd API of --to, from where they\n" +
-			"go to the home. A key that is no longer as it was before is shown with both values and left alone, unless\n" +
-			"--overwrite is given. What is written is no longer kept. Leases are not attached again.",
+		Long: "replay writes what was set aside as new writes, in their order, through the etcd API of --to, a node of the\n" +
+			"datacenter of --endpoint; from there they go to the home. A key that anybody has written since (superseded), be it\n" +
+			"with the same value, is shown with both values and left alone, unless --overwrite is given. A key that was\n" +
+			"bound to a lease is bound to it again; when the lease has ended it is left alone (lease_gone), unless\n" +
+			"--without-lease is given. What is written is no longer kept.",
 	}
 	cmd.Args = cobra.ArbitraryArgs
 	f.add(cmd, "all of the keyspace")
-	cmd.Flags().StringSliceVar(&to.Addresses, "to", []string{"127.0.0.1:24000"}, "client address of a geogate node")
+	cmd.Flags().StringSliceVar(&to.Addresses, "to", []string{"127.0.0.1:24000"}, "client address of a geogate node in the datacenter of --endpoint")
 	addSecurity(cmd, "to", &to)
-	cmd.Flags().BoolVar(&overwrite, "overwrite", false, "write them over keys that have changed, too")
+	cmd.Flags().BoolVar(&replay.Overwrite, "overwrite", false, "write them over keys that have changed, too")
+	cmd.Flags().BoolVar(&replay.WithoutLease, "without-lease", false, "write keys whose lease has ended as keys that stay")
 	o := addOutput(cmd)
 	cmd.RunE = func(cmd *cobra.Command, words []string) error {
 		ids, err := f.ids(cmd, words)
@@ -132,7 +151,8 @@ func newAsideReplay() *cobra.Command {
 			return err
 		}
 		defer func() { _ = client.Close() }()
-		done, err := f.client.Replay(cmd.Context(), client.KV, f.keyspace, ids, overwrite)
+		replay.KV, replay.Keyspace, replay.IDs = client.KV, f.keyspace, ids
+		done, err := f.client.Replay(cmd.Context(), replay)
 		if perr := o.print(cmd.OutOrStdout(), done, rows(dr.ReplayedRows(done))); perr != nil {
 			return errors.Join(err, perr)
 		}

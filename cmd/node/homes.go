@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync/atomic"
 
 	"google.golang.org/grpc/codes"
@@ -32,7 +33,7 @@ func (n *Node) addHomes(c *replication.Config) {
 		c.Snapshots, c.Verified = nil, nil
 	}
 	for _, k := range t.SingleWriters() {
-		c.Homes = n.dc
+		c.Homes, c.Asides = n.dc, n.dc
 		c.Keyspaces = append(c.Keyspaces, registrar.Keyspace{
 			Prefix: k.Prefix, Home: k.Home, Automatic: k.AutomaticFailover.Enabled, HoldOff: k.AutomaticFailover.HoldOff,
 		})
@@ -85,11 +86,14 @@ func (n *Node) homesOf() (admin.Homes, admin.Quarantine) {
 	if len(n.cfg.Topology.SingleWriters()) == 0 {
 		return nil, nil
 	}
-	return n.engine, quarantine{n.dc}
+	return n.engine, quarantine{n.dc, clusterID(n.cfg.Topology, n.cfg.DC)}
 }
 
 // quarantine shows what was set aside in the admin API's words.
-type quarantine struct{ dc *dc.DC }
+type quarantine struct {
+	dc      *dc.DC
+	cluster uint64 // as clients see it
+}
 
 func (q quarantine) Aside(keyspace string, after uint64, limit int) ([]admin.AsideWrite, error) {
 	list, err := q.dc.Aside(keyspace, after, limit)
@@ -103,7 +107,20 @@ func (q quarantine) Aside(keyspace string, after uint64, limit int) ([]admin.Asi
 			ID: w.ID, Keyspace: w.Keyspace, Epoch: w.Epoch, Origin: w.Origin.DC, Life: w.Origin.String(), Revision: w.Revision,
 			Key: w.Key, Old: w.Old, New: w.New, Deleted: w.Deleted, Lease: w.Lease, Policy: w.Policy, SetAside: w.SetAside,
 		}
+		if w.Base != nil {
+			out[i].Base = &admin.KeyState{Origin: w.Base.Origin, Revision: w.Base.Revision, Stamp: uint64(w.Base.Stamp), Live: w.Base.Live}
+		}
 	}
+	return out, nil
+}
+
+func (q quarantine) Key(key []byte) (admin.KeyReport, error) {
+	s, err := q.dc.Written(key)
+	if err != nil {
+		return admin.KeyReport{}, fmt.Errorf("state of %q: %w", key, err)
+	}
+	out := admin.KeyReport{Cluster: strconv.FormatUint(q.cluster, 16), ModRevision: s.Mod}
+	out.KeyState = admin.KeyState{Origin: s.Origin, Revision: s.Revision, Stamp: uint64(s.Stamp), Live: s.Live}
 	return out, nil
 }
 

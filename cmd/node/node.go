@@ -153,6 +153,7 @@ func (n *Node) dcConfig() (dc.Config, error) {
 	return dc.Config{
 		ReplicaCheckInterval: nodes,
 		Name:                 n.cfg.DC, Peers: n.dataPeers(), Witness: n.site.Witness, Dir: n.spec.Dir, Now: n.cfg.Now,
+		MultiWriter:    n.cfg.Topology.NestedMultiWriters(),
 		RetentionBytes: int64(t.Limits.RetentionBytes), RetentionAge: t.Limits.RetentionAge,
 		QuotaBytes: int64(t.Storage.QuotaBytes), Compaction: dc.Compaction{Period: period, Revisions: revisions},
 		MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxQueueBytes: int(t.Limits.QueueBytes),

@@ -27,6 +27,8 @@ type Homes interface {
 	Failover(keyspace string, deadline time.Duration) (replication.Started, error)
 	ForceHome(ctx context.Context, keyspace string) (epoch uint64, err error)
 	AbortMove(keyspace string) error
+	// AsideEverywhere is what moves have set aside in every datacenter, as far as that can be asked.
+	AsideEverywhere(ctx context.Context) ([]replication.AsideAt, error)
 }
 
 var _ Homes = (*replication.Engine)(nil)
@@ -68,9 +70,11 @@ func (s *Server) drRoutes(mux *http.ServeMux) {
 		handle("POST /v1/dr/switchover", s.drSwitchover)
 		handle("POST /v1/dr/failover", s.drFailover)
 		handle("POST /v1/dr/abort", s.drAbort)
+		handle("GET /v1/dr/quarantine/summary", s.quarantineSummary)
 	}
 	if s.cfg.Quarantine != nil {
 		handle("GET /v1/dr/quarantine", s.quarantineList)
+		handle("GET /v1/dr/quarantine/key", s.quarantineKey)
 		handle("POST /v1/dr/quarantine/discard", s.quarantineDiscard)
 	}
 }

@@ -17,6 +17,9 @@ type State struct {
 	Allowed  int64    // when fenced: what may be applied beyond Frozen, and never acknowledged
 	Lease    Lease    // the last one granted
 	Barred   uint64   // no vote in instances up to here: what was voted in them is lost
+	// Moved is when this datacenter learnt of Decided, in Unix nanoseconds by the clock of the node that led it; 0 for a
+	// first home, and when no clock came with it.
+	Moved int64
 }
 
 // Fenced says that a move is open: no write of the home of Decided counts here any more unless a value with a
@@ -46,7 +49,7 @@ func (s State) apply(c Command, marks Marks, f flaws) (State, Reply) {
 	case order < 0 && c.Kind != Bar && c.Kind != Admit:
 		return s, Reply{Answer: Behind, Decided: s.Decided}
 	case order > 0:
-		s = s.learn(c.Known, f)
+		s = s.learn(c.Known, c.At, f)
 	}
 	switch c.Kind {
 	case Learn, Force:
@@ -78,12 +81,15 @@ func (s State) apply(c Command, marks Marks, f flaws) (State, Reply) {
 }
 
 // learn closes the open instance. The lease stays: the earlier home may still count on it.
-func (s State) learn(v Value, f flaws) State {
+func (s State) learn(v Value, at int64, f flaws) State {
 	lease := s.Lease
 	if f.has(leaseForgottenOnLearn) {
 		lease.Holder = Life{}
 	}
-	return State{Decided: v, Lease: lease, Barred: s.Barred}
+	if v.Epoch <= 1 {
+		at = 0 // nothing has moved
+	}
+	return State{Decided: v, Lease: lease, Barred: s.Barred, Moved: at}
 }
 
 // freeze remembers the watermark of the home before anything of a move happens here.

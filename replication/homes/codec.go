@@ -79,7 +79,8 @@ func (s State) Encode() []byte {
 	b = appendUint(b, 6, uint64(s.Frozen))
 	b = appendUint(b, 7, uint64(s.Allowed))
 	b = appendBytes(b, 8, s.Lease.encode())
-	return appendUint(b, 9, s.Barred)
+	b = appendUint(b, 9, s.Barred)
+	return appendUint(b, 10, uint64(s.Moved))
 }
 
 // Encode gives the payload of a Raft entry item, and of a message to a peer.
@@ -94,7 +95,8 @@ func (c Command) Encode() []byte {
 	b = appendBool(b, 8, c.Drained)
 	b = appendUint(b, 9, uint64(c.Duration))
 	b = appendUint(b, 10, c.Lapsed)
-	return appendUint(b, 11, c.UpTo)
+	b = appendUint(b, 11, c.UpTo)
+	return appendUint(b, 12, uint64(c.At))
 }
 
 // Encode gives the bytes of the answer to a peer.
@@ -263,6 +265,8 @@ func DecodeState(b []byte) (State, error) {
 			return s.Lease.decode(raw)
 		case 9:
 			s.Barred = v
+		case 10:
+			s.Moved = int64(v)
 		}
 		return nil
 	})
@@ -303,6 +307,8 @@ func DecodeCommand(b []byte) (Command, error) {
 			c.Lapsed = v
 		case 11:
 			c.UpTo = v
+		case 12:
+			c.At = int64(v)
 		}
 		return nil
 	})

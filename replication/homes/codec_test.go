@@ -23,9 +23,9 @@ func records() map[string][]byte {
 	return map[string][]byte{
 		"state-first": State{Decided: first}.Encode(),
 		"state-full": State{Decided: v, Promised: Ballot{3, "ams"}, Vote: Proposal{Ballot{2, "nyc"}, first}, Draining: true, Frozen: 9,
-			Allowed: 12, Lease: Lease{Life{"nyc", 7}, v.Epoch, 10 * time.Second, 4}, Barred: 5}.Encode(),
+			Allowed: 12, Lease: Lease{Life{"nyc", 7}, v.Epoch, 10 * time.Second, 4}, Barred: 5, Moved: 1e18}.Encode(),
 		"command-full": Command{Kind: Accept, Keyspace: "/locks/", Known: first, Ballot: Ballot{2, "nyc"}, Value: v, First: true, Drained: true,
-			Duration: time.Second, Lapsed: 3, UpTo: 6}.Encode(),
+			Duration: time.Second, Lapsed: 3, UpTo: 6, At: 1e18}.Encode(),
 		"reply-full": Reply{Answer: Promised, Keyspace: "/locks/", Epoch: 1, Ballot: Ballot{2, "nyc"}, Promised: Ballot{3, "ams"},
 			Vote: Proposal{Ballot{1, "fra"}, first}, Watermark: 42, Data: true, Lease: Lease{Life{"fra", 1}, 1, time.Second, 1}, Decided: v}.Encode(),
 	}

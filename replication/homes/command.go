@@ -52,6 +52,9 @@ type Command struct {
 	Duration time.Duration // of Renew and Bar: of the lease
 	Lapsed   uint64        // of Renew: the lease with this number has run out, by this datacenter's clock
 	UpTo     uint64        // of Admit
+	// At is now, in Unix nanoseconds by the clock of the acceptor's own leader, when it may learn Known from this command;
+	// else 0.
+	At int64
 }
 
 // Answer says what an acceptor did; the numbers are part of the format.

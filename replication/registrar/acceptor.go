@@ -69,12 +69,17 @@ func (r *Registrar) Serve(ctx context.Context, from string, c homes.Command) (ho
 	return r.propose(ctx, c)
 }
 
-// propose hands a command to the own acceptor. Whether the lease in the way of a renewal has run out, this node's
-// clock says and not the sender's.
+// propose hands a command to the own acceptor. Whether the lease in the way of a renewal has run out, and when a
+// decision is learnt, this node's clock says and not the sender's.
 func (r *Registrar) propose(ctx context.Context, c homes.Command) (homes.Reply, error) {
+	reg, known := r.cfg.Acceptor.Register(c.Keyspace)
+	c.At = 0
+	if c.Known.Compare(reg.State.Decided) > 0 { // it is not behind the acceptor: what that has learnt meanwhile is later
+		c.At = r.cfg.Wall().UnixNano()
+	}
 	if c.Kind == homes.Renew {
 		c.Lapsed = 0
-		if reg, ok := r.cfg.Acceptor.Register(c.Keyspace); ok {
+		if known {
 			c.Lapsed = lapsed(reg, r.cfg.Clock())
 		}
 	}

@@ -67,6 +67,8 @@ type Config struct {
 	Uptime func() time.Duration
 	// Clock is for everything else, with monotonic readings. nil means time.Now.
 	Clock func() time.Time
+	// Wall is the time of day, which other leaders of this datacenter compare with theirs. nil means Clock.
+	Wall func() time.Time
 	// Random draws a duration from 0 up to its argument. nil means at random.
 	Random func(time.Duration) time.Duration
 	// Point is called before each step of a move; an error ends the move there, as a crash of the node would. For
@@ -98,6 +100,9 @@ func (c *Config) validate() error {
 	}
 	if c.Clock == nil {
 		c.Clock = time.Now
+	}
+	if c.Wall == nil {
+		c.Wall = c.Clock
 	}
 	if c.Random == nil {
 		c.Random = func(d time.Duration) time.Duration { return rand.N(d) + 1 }

@@ -54,10 +54,10 @@ func (k *keeper) note(reg homes.Register, now time.Time) {
 	m.held.WithLabelValues(prefix).Set(held)
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	if !k.seen || k.noted.Epoch != v.Epoch {
+		k.changed = k.movedAtLocked(reg.State, now)
+	}
 	if k.seen && k.noted.Epoch != v.Epoch {
-		if k.noted.Epoch > 0 {
-			k.changed = now
-		}
 		k.r.cfg.Logger.Info("home of a keyspace has moved", "keyspace", prefix, "from", k.noted.String(), "to", v.String())
 	}
 	if k.seen && (k.here != s.Here || k.why != s.Why && s.Home == k.r.cfg.Acceptor.Life()) {
@@ -70,6 +70,29 @@ func (k *keeper) note(reg homes.Register, now time.Time) {
 	if reg.State.Fenced() {
 		k.fence.see(reg.State.Promised, now)
 	}
+}
+
+// movedAtLocked is when the home was moved to where it is. The acceptor remembers it for the leaders that follow, by the
+// clock of the one that led then: where that one was ahead of this node's, it is now.
+func (k *keeper) movedAtLocked(s homes.State, now time.Time) time.Time {
+	switch {
+	case s.Moved > 0:
+		return now.Add(-max(0, k.r.cfg.Wall().Sub(time.Unix(0, s.Moved))))
+	case k.seen && k.noted.Epoch > 0: // learnt when an older build led
+		return now
+	}
+	return time.Time{}
+}
+
+// heldOffLocked is until when no automatic failover is started because the home has just been moved; zero for no such time.
+func (k *keeper) heldOffLocked(now time.Time) time.Time {
+	if k.changed.IsZero() {
+		return time.Time{}
+	}
+	if until := k.changed.Add(k.cfg.HoldOff); now.Before(until) {
+		return until
+	}
+	return time.Time{}
 }
 
 func (k *keeper) stuck() bool {
@@ -181,7 +204,7 @@ func (k *keeper) failOver(s homes.State, now time.Time) {
 	}
 	// Its lease must run out in any case. The next in rank waits for the one before.
 	wait := cfg.Lease.Duration + time.Duration(rank)*cfg.ReclaimAfter
-	due := down && now.Sub(k.downFrom) >= wait && (k.changed.IsZero() || now.Sub(k.changed) >= k.cfg.HoldOff)
+	due := down && now.Sub(k.downFrom) >= wait && k.heldOffLocked(now).IsZero()
 	k.mu.Unlock()
 	if !due {
 		return

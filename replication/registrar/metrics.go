@@ -78,6 +78,14 @@ func (m *Metrics) all() []prometheus.Collector {
 	return []prometheus.Collector{m.answers, m.failed, m.forbidden, m.moves, m.moving, m.epoch, m.here, m.fenced, m.held, m.diverged, m.automatic, m.seconds}
 }
 
+// forget takes away what a leader says of a keyspace: the next one may be on another node, and an old word must not be
+// taken for a present one.
+func (m *Metrics) forget(keyspace string) {
+	for _, g := range []*prometheus.GaugeVec{m.moving, m.epoch, m.here, m.fenced, m.held, m.diverged} {
+		g.DeleteLabelValues(keyspace)
+	}
+}
+
 func flag(b bool) float64 {
 	if b {
 		return 1

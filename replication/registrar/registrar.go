@@ -37,6 +37,9 @@ func New(cfg Config) (*Registrar, error) {
 func (r *Registrar) Run(ctx context.Context) {
 	for _, prefix := range r.order {
 		k := r.keepers[prefix]
+		r.cfg.Metrics.moving.WithLabelValues(prefix).Set(0)
+		r.cfg.Metrics.diverged.WithLabelValues(prefix).Set(0)
+		r.cfg.Metrics.automatic.WithLabelValues(prefix)
 		k.open(ctx)
 		r.running.Go(func() { k.run(ctx) })
 		for _, v := range r.cfg.Voters {
@@ -48,6 +51,9 @@ func (r *Registrar) Run(ctx context.Context) {
 		k.close()
 	}
 	r.running.Wait()
+	for _, prefix := range r.order {
+		r.cfg.Metrics.forget(prefix)
+	}
 }
 
 // keeper looks after one keyspace.
@@ -68,7 +74,7 @@ type keeper struct {
 	closed   bool              // no move starts any more
 	ids      uint64            // of the last move
 	fence    fence             // what is open at an acceptor
-	changed  time.Time         // when the epoch was last seen to change; zero when it never was
+	changed  time.Time         // when the home last moved; zero when it never did, as far as is known
 	seen     bool              // noted is set
 	noted    homes.Value       // the decision as it was last logged
 	here     bool              // as last logged

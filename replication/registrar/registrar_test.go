@@ -394,3 +394,63 @@ func TestConcededHomeAsksForNoLease(t *testing.T) {
 		}
 	})
 }
+
+// TestHoldOffOutlivesTheLeader changes every leader after a failover: the next ones must not start another one any
+// sooner.
+func TestHoldOffOutlivesTheLeader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *Config) { c.Keyspaces[0].Automatic = true }, "a", "b", "c", "d", "e")
+		w.open("a", 10*time.Second)
+		w.write("a")
+		w.ship("a", "c")
+		w.dcs["a"].crash()
+		w.open("c", time.Minute)
+		moved := time.Now()
+		w.dcs["a"].lead()
+		time.Sleep(time.Minute)
+		for _, s := range w.dcs {
+			s.crash()
+			s.lead()
+		}
+		w.open("c", 10*time.Second)
+		if s := w.dcs["b"].registrar().Status(prefix); !s.Automatic || s.HoldOffUntil == nil || s.HoldOffUntil.Sub(moved) < 4*time.Minute+50*time.Second {
+			t.Errorf("b, whose leader is new, holds off until %v; the home moved at %s", s.HoldOffUntil, moved)
+		}
+		w.dcs["c"].crash()
+		time.Sleep(3 * time.Minute)
+		for _, dc := range []string{"a", "b", "d", "e"} {
+			if s := w.dcs[dc].registrar().Standing(prefix); s.Here || s.Epoch != 2 {
+				t.Errorf("%s knows epoch %d within the hold-off", dc, s.Epoch)
+			}
+		}
+		home := w.anyHome(t, 2*time.Minute)
+		if at := time.Since(moved); at < 5*time.Minute-5*time.Second {
+			t.Errorf("%s is home %s after the last move, the hold-off is 5m", home, at)
+		}
+	})
+}
+
+// TestHoldOffEndsWhenAClockWasAhead gives the next leaders a time of the last move that is a year ahead of their clocks.
+func TestHoldOffEndsWhenAClockWasAhead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *Config) { c.Keyspaces[0].Automatic = true }, "a", "b", "c")
+		w.open("a", 10*time.Second)
+		w.write("a")
+		w.ship("a", "b")
+		w.dcs["a"].crash()
+		w.open("b", time.Minute)
+		w.dcs["a"].lead()
+		time.Sleep(10 * time.Second)
+		for _, dc := range []string{"a", "c"} {
+			s := w.dcs[dc]
+			s.crash()
+			s.mu.Lock()
+			s.state.Moved = time.Now().Add(365 * 24 * time.Hour).UnixNano()
+			s.mu.Unlock()
+			s.lead()
+		}
+		time.Sleep(time.Second)
+		w.dcs["b"].crash()
+		w.anyHome(t, 6*time.Minute)
+	})
+}

@@ -1,5 +1,7 @@
 package registrar
 
+import "time"
+
 // Status is the state of a keyspace's register at this datacenter.
 type Status struct {
 	Keyspace    string   `json:"keyspace"`
@@ -15,7 +17,11 @@ type Status struct {
 	Draining    bool     `json:"draining,omitempty"`
 	Barred      bool     `json:"barred,omitempty"` // this acceptor lost its past and does not vote yet
 	Diverged    string   `json:"diverged,omitempty"`
-	Past        []Past   `json:"past,omitempty"` // earlier epochs whose writes some datacenter may lack
+	// Automatic says that this datacenter may start a failover by itself; HoldOffUntil until when it does not, because the
+	// home has just moved; nil for no such time.
+	Automatic    bool       `json:"automatic_failover"`
+	HoldOffUntil *time.Time `json:"hold_off_until"`
+	Past         []Past     `json:"past,omitempty"` // earlier epochs whose writes some datacenter may lack
 }
 
 // Past is an earlier tenure.
@@ -55,7 +61,11 @@ func (r *Registrar) Status(keyspace string) Status {
 		out.Past = append(out.Past, Past{Epoch: t.Epoch, Home: t.Home.DC, Cut: t.Cut, Have: r.cfg.Acceptor.AppliedOf(t.Home)})
 	}
 	k.mu.Lock()
+	defer k.mu.Unlock()
 	out.Diverged = k.diverged
-	k.mu.Unlock()
+	out.Automatic = k.cfg.Automatic && r.cfg.holdsData(r.cfg.Local)
+	if until := k.heldOffLocked(r.cfg.Clock()); out.Automatic && !until.IsZero() {
+		out.HoldOffUntil = &until
+	}
 	return out
 }
