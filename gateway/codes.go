@@ -112,6 +112,8 @@ const (
 	reasonNotForwarded = "NOT_FORWARDED"
 	reasonElsewhere    = "COMMITTED_AT_HOME"
 	reasonSetAside     = "SET_ASIDE"
+	reasonTooStale     = "TOO_STALE"
+	reasonNoQuorum     = "NO_QUORUM"
 	reasonCatchUp      = "CATCH_UP" // between gateways only
 
 	infoKeyspace  = "keyspace"
@@ -120,6 +122,10 @@ const (
 	infoEpoch     = "epoch"
 	infoWhy       = "why"
 	infoEndpoints = "endpoints"
+
+	infoOrigin       = "origin"
+	infoStaleness    = "staleness"
+	infoMaxStaleness = "max_staleness"
 
 	infoToken   = "token"
 	infoPolicy  = "policy"

@@ -40,6 +40,8 @@ type Reader interface {
 	Linearize(ctx context.Context) error
 	// ReadTxn evaluates a transaction whose operations are all ranges.
 	ReadTxn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)
+	// AppliedTxn is ReadTxn from what is applied here.
+	AppliedTxn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)
 	// Watch never fails: what is wrong with the start revision is the first error of Next.
 	Watch(store.WatchOptions) Watcher
 	// Revision is the newest one that is visible to reads and was queued to watchers.

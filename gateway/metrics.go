@@ -84,6 +84,7 @@ type metrics struct {
 	tlsRefused       prometheus.Counter
 
 	homeMetrics
+	readMetrics
 
 	watchStreams prometheus.Gauge
 	watches      prometheus.Gauge
@@ -134,6 +135,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		keepAliveStreams: prometheus.NewGauge(gauge("keepalive_streams", "Open streams of lease keepalives.")),
 		keepAlives:       prometheus.NewCounter(counter("keepalives_total", "Lease keepalives of clients that were answered.")),
 		homeMetrics:      newHomeMetrics(),
+		readMetrics:      newReadMetrics(),
 		watchStreams:     prometheus.NewGauge(gauge("watch_streams", "Open watch streams.")),
 		watches:          prometheus.NewGauge(gauge("watches", "Open watches.")),
 		watchEvents:      prometheus.NewCounter(counter("watch_events_total", "Events sent to watches.")),
@@ -153,7 +155,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range append(m.collectors(),
+	for _, c := range append(append(m.homeMetrics.collectors(), m.readMetrics.collectors()...),
 		m.requests, seconds, m.failures, wait, m.forwarded, m.fenceRefused, m.afterWait, m.afterFailed,
 		m.rpoUsed, m.rpoDelayed, m.rpoRefused, m.rpoDelay, m.degraded, m.degradedSeconds, m.refused, m.tlsRefused, m.keepAliveStreams, m.keepAlives, m.watchStreams, m.watches, m.watchEvents,
 	) {
