@@ -93,9 +93,10 @@ func TestStalenessOfASilentDatacenter(t *testing.T) {
 	clock := newTurned()
 	f := newFederation(t, func(c *Config) { c.Uptime = clock.uptime }, "dc-a", "dc-b", "dc-c")
 	ctx := testContext(t)
+	kvs := []pb.KVClient{pb.NewKVClient(f.sites["dc-c"].plain(0)), pb.NewKVClient(f.sites["dc-c"].plain(1))}
 	get := func(node int, bound string) (metadata.MD, error) {
 		var trailer metadata.MD
-		_, err := pb.NewKVClient(f.sites["dc-c"].plain(node)).Range(metadata.AppendToOutgoingContext(ctx, metaMaxStaleness, bound), &pb.RangeRequest{Key: []byte("k")}, grpc.Trailer(&trailer))
+		_, err := kvs[node].Range(metadata.AppendToOutgoingContext(ctx, metaMaxStaleness, bound), &pb.RangeRequest{Key: []byte("k")}, grpc.Trailer(&trailer))
 		return trailer, err
 	}
 	f.update(func() { f.silent["dc-b"] = "cut off" })
@@ -104,18 +105,23 @@ func TestStalenessOfASilentDatacenter(t *testing.T) {
 			t.Errorf("node %d, never heard of: %v", node, err)
 		}
 	}
-	f.update(func() { clear(f.silent) })
-	if _, err := get(0, "1h"); err != nil {
-		t.Fatal(err)
-	}
-	f.update(func() { f.silent["dc-b"] = "cut off" })
-	clock.ahead.Add(int64(10 * time.Minute))
-	for node := range 2 {
-		if trailer, err := get(node, "30m"); err != nil || staleness(t, trailer) < 10*time.Minute {
-			t.Errorf("node %d: %v, %v", node, trailer, err)
+	for _, silent := range []string{"dc-a", "dc-b"} {
+		f.update(func() { clear(f.silent) })
+		if _, err := get(0, "1m"); err != nil {
+			t.Fatal(err)
 		}
-		if _, err := get(node, "9m"); infoOf(err, reasonTooStale)[infoOrigin] != "dc-b" {
-			t.Errorf("node %d, 10 min after the last word: %v", node, err)
+		f.update(func() { f.silent[silent] = "cut off" })
+		clock.ahead.Add(int64(10 * time.Minute))
+		if _, err := get(0, "9m"); infoOf(err, reasonTooStale)[infoOrigin] != silent { // the others are asked anew
+			t.Errorf("10 min after the last word of %s: %v", silent, err)
+		}
+		for node := range 2 {
+			if trailer, err := get(node, "30m"); err != nil || staleness(t, trailer) < 10*time.Minute {
+				t.Errorf("node %d, %s is silent: %v, %v", node, silent, trailer, err)
+			}
+			if _, err := get(node, "9m"); infoOf(err, reasonTooStale)[infoOrigin] != silent {
+				t.Errorf("node %d, 10 min after the last word of %s: %v", node, silent, err)
+			}
 		}
 	}
 }
