@@ -72,7 +72,7 @@ type Config struct {
 	Calls         Caller              // reaches the other datacenters for reads that ask them; nil means that Homes does, where there is one
 	Peers         []string            // the other datacenters that hold data
 	Origins       Origins             // required with Homes and with Peers
-	HomeEndpoints map[string][]string // client URLs of other datacenters, by name, for the refusal of a write that is not forwarded; may be nil
+	HomeEndpoints map[string][]string // client URLs of other datacenters, by name, for the refusal of what is to be asked for there; may be nil
 
 	Keyspaces []Keyspace // "" is the cluster's default and exists even when it is not listed
 
