@@ -44,7 +44,9 @@ func TestBoundedStaleness(t *testing.T) {
 	}, "dc-a", "dc-b", "dc-c")
 	ctx := testContext(t)
 	key := []byte("k")
-	bounded := func(bound string) context.Context { return metadata.AppendToOutgoingContext(ctx, metaMaxStaleness, bound) }
+	bounded := func(bound string) context.Context {
+		return metadata.AppendToOutgoingContext(ctx, metaMaxStaleness, bound)
+	}
 	must(t)(f.sites["dc-a"].kv(0).Put(ctx, &pb.PutRequest{Key: key, Value: []byte("old")}))
 	for node := range 2 {
 		kv := pb.NewKVClient(f.sites["dc-c"].plain(node))

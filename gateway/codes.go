@@ -93,6 +93,7 @@ var worded = []struct {
 	{ErrOverBudget, codes.Unavailable},
 	{dc.ErrTransfer, codes.Unavailable},
 	{errFixed, codes.Unimplemented},
+	{errOldLeader, codes.Unimplemented},
 	{ErrAuthWithoutRoot, codes.FailedPrecondition},
 	{ErrForeignToken, codes.FailedPrecondition},
 	{ErrFutureToken, codes.OutOfRange},

@@ -56,12 +56,12 @@ func (f *federation) isolate(name string) {
 func TestQuorumReadSeesWhatAQuorumAcknowledged(t *testing.T) {
 	for _, key := range []string{"multi", fedSpace + "k"} {
 		f := newFederation(t, nil, "dc-a", "dc-b", "dc-c")
-		f.relay = true
-		ctx := testContext(t)
+		f.update(func() { f.relay = true })
 		a, c := f.sites["dc-a"], f.sites["dc-c"]
-		majority := metadata.AppendToOutgoingContext(ctx, metaPolicy, "QUORUM")
-		quorum := metadata.AppendToOutgoingContext(ctx, metaRead, "quorum")
 		for _, want := range []string{"1", "2", ""} {
+			ctx := testContext(t)
+			majority := metadata.AppendToOutgoingContext(ctx, metaPolicy, "QUORUM")
+			quorum := metadata.AppendToOutgoingContext(ctx, metaRead, "quorum")
 			f.update(func() {
 				clear(f.cut)
 				clear(f.silent)
@@ -132,6 +132,18 @@ func TestQuorumReadWithoutAMajority(t *testing.T) {
 	f.update(func() { f.silent["dc-a"] = "cut off" })
 	if _, err := ways["range"](ctx, f.sites["dc-c"].kv(0), []byte("k")); err != nil {
 		t.Errorf("two of three are there: %v", err)
+	}
+}
+
+// A leader of an older version takes a quorum read for any other: its answer must not pass for one.
+func TestLeaderThatKnowsNoLevels(t *testing.T) {
+	for _, level := range []level{levelQuorum, levelBounded} {
+		for told, known := range map[string]bool{"": false, level.String(): level == levelQuorum, "5ms": level == levelBounded} {
+			_, ok := ageOf(reading{level: level}, metadata.Pairs(metaRead, told, trailerStaleness, told))
+			if ok != known {
+				t.Errorf("%s, answer with %q: %v", level, told, ok)
+			}
+		}
 	}
 }
 

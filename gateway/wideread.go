@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"time"
@@ -29,8 +30,12 @@ func wideRead[R any](ctx context.Context, s *Server, r reading, sc *scope, probe
 			return none, err
 		}
 		resp, err := local(ctx)
-		if err != nil || r.level != levelBounded {
-			return resp, err
+		if err != nil {
+			return none, err
+		}
+		if r.level != levelBounded {
+			_ = grpc.SetTrailer(ctx, metadata.Pairs(metaRead, r.level.String())) // fails only outside of a call
+			return resp, nil
 		}
 		age := s.cfg.Uptime() - asOf
 		if age <= r.max {
@@ -64,13 +69,11 @@ func (s *Server) prepare(ctx context.Context, r reading, sc *scope, probes []*pb
 			if f != fateAnswered || err != nil {
 				return f, err
 			}
-			if r.level == levelBounded {
-				age, err := time.ParseDuration(first(trailer[trailerStaleness]))
-				if err != nil {
-					return fateAnswered, fmt.Errorf("answer of this datacenter's leader: %s: %w: it is of a version that knows no bounded reads: upgrade it", trailerStaleness, err)
-				}
-				asOf = min(asOf, sent-age)
+			age, known := ageOf(r, trailer)
+			if !known {
+				return fateAnswered, fmt.Errorf("%w: %s: this datacenter's leader is of a version that does not know it: upgrade it", errOldLeader, r.what())
 			}
+			asOf = min(asOf, sent-age)
 			if err := s.awaitRevision(ctx, at); err != nil {
 				return fateAnswered, err
 			}
@@ -78,6 +81,17 @@ func (s *Server) prepare(ctx context.Context, r reading, sc *scope, probes []*pb
 		return fateAnswered, nil
 	})
 	return asOf, err
+}
+
+var errOldLeader = errors.New("nothing was read")
+
+// ageOf is what the leader's answer tells of the age of its state; known is false when it did not read as it was asked to.
+func ageOf(r reading, trailer metadata.MD) (age time.Duration, known bool) {
+	if r.level != levelBounded {
+		return 0, first(trailer[metaRead]) == r.level.String()
+	}
+	age, err := time.ParseDuration(first(trailer[trailerStaleness]))
+	return age, err == nil
 }
 
 // withRoomToAnswer ends a little before its parent, so that who waits for the answer, another node maybe, hears what was
