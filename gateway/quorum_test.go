@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -190,7 +189,7 @@ func TestRounds(t *testing.T) {
 				r := g.join()
 				<-r.done
 				if r.value <= before {
-					t.Error(fmt.Sprintf("round %d was joined when %d had begun", r.value, before))
+					t.Errorf("round %d was joined when %d had begun", r.value, before)
 				}
 			}
 		})
