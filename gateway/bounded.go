@@ -46,7 +46,7 @@ func (s *Server) bound(ctx context.Context, subjects []subject, limit time.Durat
 			switch {
 			case f.failed != nil && retryable(f.failed):
 				return 0, f.failed
-			case !fresh && (worst == nil || worst.failed == nil && f.failed != nil || worst.known && !f.known):
+			case !fresh && (worst == nil || f.worse(worst)):
 				worst = &f
 			}
 			asOf = min(asOf, f.asOf)
@@ -68,6 +68,17 @@ func (s *Server) bound(ctx context.Context, subjects []subject, limit time.Durat
 			return 0, dc.ErrStopped
 		}
 	}
+}
+
+// worse says which of two findings is to be told of: what can't be asked, then what was never heard of, then the older one.
+func (f *finding) worse(than *finding) bool {
+	switch {
+	case (f.failed != nil) != (than.failed != nil):
+		return f.failed != nil
+	case f.known != than.known:
+		return !f.known
+	}
+	return f.asOf < than.asOf
 }
 
 // next is closed when another question has ended.

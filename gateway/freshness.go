@@ -89,6 +89,13 @@ func (s *Server) inquire(x subject, q *inquiry, sent time.Duration) {
 	points, err := s.prove(ctx, x)
 	s.fresh.mu.Lock()
 	defer s.fresh.mu.Unlock()
+	switch was := q.failed; {
+	case s.life.Err() != nil: // this node is being stopped
+	case err != nil && was == nil:
+		s.log.Warn("how new the state here is can't be found out: bounded reads will be refused", "of", x.String(), "error", err)
+	case err == nil && was != nil:
+		s.log.Info("how new the state here is can be found out again", "of", x.String())
+	}
 	if q.asking, q.failed = false, err; err == nil {
 		q.proofs = q.proofs.add(proof{sent, points})
 	}
