@@ -70,11 +70,14 @@ func (s *Server) bound(ctx context.Context, subjects []subject, limit time.Durat
 	}
 }
 
-// worse says which of two findings is to be told of: what can't be asked, then what was never heard of, then the older one.
+// worse says which of two findings is to be told of: what can't be asked, then what is known to be lacking, then what was
+// never heard of, then the older one.
 func (f *finding) worse(than *finding) bool {
 	switch {
 	case (f.failed != nil) != (than.failed != nil):
 		return f.failed != nil
+	case (f.short != nil) != (than.short != nil):
+		return f.short != nil
 	case f.known != than.known:
 		return !f.known
 	}

@@ -148,7 +148,7 @@ func TestLeaderThatKnowsNoLevels(t *testing.T) {
 
 // What a majority has and does not come is told, and where it is from.
 func TestQuorumReadThatIsBehind(t *testing.T) {
-	f := newFederation(t, func(c *Config) { c.RequestTimeout = 100 * time.Millisecond }, "dc-a", "dc-b")
+	f := newFederation(t, func(c *Config) { c.RequestTimeout = 2 * time.Second }, "dc-a", "dc-b")
 	ctx := testContext(t)
 	f.update(func() { f.cut[[2]string{"dc-a", "dc-b"}] = true })
 	must(t)(f.sites["dc-a"].kv(0).Put(ctx, &pb.PutRequest{Key: []byte("k")}))
