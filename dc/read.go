@@ -25,6 +25,11 @@ func (d *DC) ReadTxn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, er
 	if err := d.Linearize(ctx); err != nil {
 		return nil, err
 	}
+	return d.AppliedTxn(ctx, r)
+}
+
+// AppliedTxn is [DC.ReadTxn] from what this node has applied.
+func (d *DC) AppliedTxn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
 	for {
 		at := pinned{d.store, d.store.Revision()}
 		resp, err := at.txn(r)

@@ -23,3 +23,18 @@ func TestAllocationsOfAPut(t *testing.T) {
 		}
 	})
 }
+
+func TestAllocationsOfARange(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newInstant(t, l, nil)
+	defer s.Kill()
+	req := &pb.RangeRequest{Key: []byte("key-000001")}
+	allocs.AtMost(t, "the range handler", 6, func() {
+		if _, err := (kvServer{Server: s}).Range(t.Context(), req); err != nil {
+			t.Fatal(err)
+		}
+	})
+}

@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -69,6 +70,25 @@ func BenchmarkPutHandler(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := (kvServer{Server: s}).Put(b.Context(), req); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkRangeHandler is the handler of a linearizable read alone, with the metadata that a client sends.
+func BenchmarkRangeHandler(b *testing.B) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	s := newInstant(b, l, nil)
+	defer s.Kill()
+	ctx := metadata.NewIncomingContext(b.Context(), metadata.Pairs(
+		":authority", "node", "content-type", "application/grpc", "user-agent", "grpc-go", "hasleader", "false", "grpc-accept-encoding", "gzip"))
+	req := &pb.RangeRequest{Key: []byte("key-000001")}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := (kvServer{Server: s}).Range(ctx, req); err != nil {
 			b.Fatal(err)
 		}
 	}

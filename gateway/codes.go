@@ -93,6 +93,7 @@ var worded = []struct {
 	{ErrOverBudget, codes.Unavailable},
 	{dc.ErrTransfer, codes.Unavailable},
 	{errFixed, codes.Unimplemented},
+	{errOldLeader, codes.Unimplemented},
 	{ErrAuthWithoutRoot, codes.FailedPrecondition},
 	{ErrForeignToken, codes.FailedPrecondition},
 	{ErrFutureToken, codes.OutOfRange},
@@ -112,6 +113,8 @@ const (
 	reasonNotForwarded = "NOT_FORWARDED"
 	reasonElsewhere    = "COMMITTED_AT_HOME"
 	reasonSetAside     = "SET_ASIDE"
+	reasonTooStale     = "TOO_STALE"
+	reasonNoQuorum     = "NO_QUORUM"
 	reasonCatchUp      = "CATCH_UP" // between gateways only
 
 	infoKeyspace  = "keyspace"
@@ -120,6 +123,10 @@ const (
 	infoEpoch     = "epoch"
 	infoWhy       = "why"
 	infoEndpoints = "endpoints"
+
+	infoOrigin       = "origin"
+	infoStaleness    = "staleness"
+	infoMaxStaleness = "max_staleness"
 
 	infoToken   = "token"
 	infoPolicy  = "policy"

@@ -16,6 +16,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/crypto/bcrypt"
+
+	"geogate/replication/registrar"
 )
 
 // Defaults of [Config]. Those with a counterpart in etcd have etcd's value.
@@ -35,6 +37,7 @@ const (
 	defaultMaxWaitingLogins = 1000
 	defaultKeepAliveWindow  = 256
 	defaultMaxMaintenance   = 4
+	defaultQuorumRounds     = 8
 	// defaultVersion is what clients see: the etcd whose API is served.
 	defaultVersion = "3.7.3"
 
@@ -66,8 +69,10 @@ type Config struct {
 	Metrics http.Handler // of /metrics on the client port, where etcd's tools look for it; nil: not found
 
 	Homes         Homes               // nil when no keyspace is single-writer, else required
-	Origins       Origins             // required with Homes
-	HomeEndpoints map[string][]string // client URLs of other datacenters, by name, for the refusal of a write that is not forwarded; may be nil
+	Calls         Caller              // reaches the other datacenters for reads that ask them; nil means that Homes does, where there is one
+	Peers         []string            // the other datacenters that hold data
+	Origins       Origins             // required with Homes and with Peers
+	HomeEndpoints map[string][]string // client URLs of other datacenters, by name, for the refusal of what is to be asked for there; may be nil
 
 	Keyspaces []Keyspace // "" is the cluster's default and exists even when it is not listed
 
@@ -77,6 +82,7 @@ type Config struct {
 	MaxPolicyTimeout time.Duration // longest policy timeout that may be asked for; 0 means 10 min
 	MaxHeldWrites    int           // that the RPO budget delays or makes wait at a time; more are refused; 0 means 10,000
 	MaxMaintenance   int           // snapshots, hashes and defragmentations at a time; more are refused; 0 means 4
+	MaxQuorumRounds  int           // for quorum reads, of questions to the other datacenters, at a time; reads share them; 0 means 8
 	KeepAliveWindow  int           // lease keepalives of a stream that wait for the leader, up to 4096; 0 means 256
 	RequestTimeout   time.Duration // of a local commit or a linearizable read; 0 means 7 s
 	RouteTimeout     time.Duration // how long a write looks for a leader; 0 means 5 s
@@ -93,6 +99,10 @@ type Config struct {
 	StreamWorkers        uint32 // grpc's pool of request goroutines; 0 means one goroutine a request
 
 	Version string // of Maintenance.Status; "" means 3.7.3. Clients switch features by it
+
+	// Uptime is the clock by which the age of a state is told: monotonic, and it must not stand still while the machine is
+	// suspended. nil means the operating system's.
+	Uptime func() time.Duration
 
 	// Dialer opens connections to other nodes; nil means TCP.
 	Dialer     func(ctx context.Context, addr string) (net.Conn, error)
@@ -117,6 +127,7 @@ func (c Config) withDefaults() Config {
 	c.MaxTxnOps = cmp.Or(c.MaxTxnOps, defaultMaxTxnOps)
 	c.MaxHeldWrites = cmp.Or(c.MaxHeldWrites, defaultMaxHeldWrites)
 	c.MaxMaintenance = cmp.Or(c.MaxMaintenance, defaultMaxMaintenance)
+	c.MaxQuorumRounds = cmp.Or(c.MaxQuorumRounds, defaultQuorumRounds)
 	c.KeepAliveWindow = cmp.Or(c.KeepAliveWindow, defaultKeepAliveWindow)
 	c.TokenTTL = cmp.Or(c.TokenTTL, defaultTokenTTL)
 	c.BcryptCost = cmp.Or(c.BcryptCost, bcrypt.DefaultCost)
@@ -132,6 +143,12 @@ func (c Config) withDefaults() Config {
 	c.Version = cmp.Or(c.Version, defaultVersion)
 	if c.Membership == nil {
 		c.Membership = fixed(c.Members)
+	}
+	if c.Calls == nil && c.Homes != nil {
+		c.Calls = c.Homes
+	}
+	if c.Uptime == nil {
+		c.Uptime = registrar.Uptime()
 	}
 	c.Logger = cmp.Or(c.Logger, slog.New(slog.DiscardHandler))
 	return c
@@ -150,6 +167,10 @@ func (c *Config) validate() error {
 		return errors.New("the client port uses TLS, so TLS to forward to the leader's client port is required too")
 	case c.MaxRequestBytes < 0, c.MaxTxnOps < 0:
 		return fmt.Errorf("max request bytes %d and max txn ops %d must not be negative", c.MaxRequestBytes, c.MaxTxnOps)
+	case len(c.Peers) > 0 && (c.Calls == nil || c.Origins == nil):
+		return fmt.Errorf("peers %q hold data, so calls (or homes) and origins are required", c.Peers)
+	case c.MaxQuorumRounds < 0:
+		return fmt.Errorf("max quorum rounds %d must not be negative", c.MaxQuorumRounds)
 	case c.QuotaBytes < 0:
 		return fmt.Errorf("quota %d must not be negative", c.QuotaBytes)
 	case c.MaxHeldWrites < 0, c.MaxMaintenance < 0:

@@ -42,6 +42,8 @@ type Reader interface {
 	Linearize(ctx context.Context) error
 	// ReadTxn evaluates a transaction whose operations are all ranges.
 	ReadTxn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)
+	// AppliedTxn is ReadTxn from what is applied here.
+	AppliedTxn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)
 	// Changed is closed after the next entry is applied here; take it before reading what may change.
 	Changed() <-chan struct{}
 }

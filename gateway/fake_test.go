@@ -510,6 +510,10 @@ func (n fakeNode) RangeStream(ctx context.Context, r *pb.RangeRequest, _ int, se
 	return send(all)
 }
 
+func (n fakeNode) AppliedTxn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
+	return n.ReadTxn(ctx, r)
+}
+
 func (n fakeNode) ReadTxn(_ context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

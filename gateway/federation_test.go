@@ -41,6 +41,9 @@ type federation struct {
 	changed  chan struct{}
 	onCall   func(to string, r replication.Request)
 	onStream func()            // before a stream is read, after the checks
+	onRead   func(at string)   // before a range or a transaction is read, after the questions to other datacenters
+	relay    bool              // frames of others are carried on, too
+	down     error             // why no majority can be reached, for who asks the breaker
 	behindBy map[string]string // datacenter: another one that it takes for the home, for one call
 }
 
@@ -57,10 +60,10 @@ func newFederation(t testing.TB, change func(*Config), names ...string) *federat
 		t: t, sites: map[string]*fedSite{}, homes: map[string]homes.Value{}, reading: map[string]bool{}, why: map[string]string{},
 		cut: map[[2]string]bool{}, silent: map[string]string{}, changed: make(chan struct{}),
 	}
-	dcs := map[string]*dc.DC{}
-	for _, name := range names {
-		peers := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == name })
-		dcs[name] = openDC(t.(*testing.T), name, peers...)
+	dcs, peers := map[string]*dc.DC{}, make([][]string, len(names))
+	for i, name := range names {
+		peers[i] = slices.DeleteFunc(slices.Clone(names), func(n string) bool { return n == name })
+		dcs[name] = openDC(t.(*testing.T), name, peers[i]...)
 	}
 	for i, name := range names {
 		d := dcs[name]
@@ -69,6 +72,7 @@ func newFederation(t testing.TB, change func(*Config), names ...string) *federat
 			c.ClusterID = uint64(100 + i)
 			c.Datacenter, c.Inspector, c.Users, c.BcryptCost = here, here, here, bcrypt.MinCost
 			c.Replication, c.Homes, c.Origins = fedPeers{f, d}, fedHomes{f, name, here.follower}, here
+			c.Peers = peers[i]
 			c.Keyspaces = []Keyspace{{Prefix: fedSpace, Mode: SingleWriter, Home: names[0]}, {Prefix: "/other/", Mode: SingleWriter, Home: names[0]}}
 			if change != nil {
 				change(c)
@@ -124,25 +128,18 @@ func (f *federation) pump(ctx context.Context, from, to string) {
 	for ctx.Err() == nil {
 		news := a.Changed()
 		f.mu.Lock()
-		cut, changed := f.cut[[2]string{from, to}], f.changed
+		cut, changed, origins := f.cut[[2]string{from, to}], f.changed, []string{from}
+		if f.relay {
+			origins = slices.DeleteFunc(slices.Collect(maps.Keys(f.sites)), func(n string) bool { return n == to })
+		}
 		f.mu.Unlock()
-		frames, err := a.Frames(from, b.Position(from).Revision, 1<<20)
-		if cut || err != nil {
-			frames = nil
-		}
-		for _, s := range frames {
-			done, err := b.Propose(ctx, s)
-			if err == nil {
-				select {
-				case err = <-done:
-				case <-ctx.Done():
-				}
-			}
-			if err != nil {
-				break
+		carried := 0
+		for _, origin := range origins {
+			if !cut {
+				carried += bring(ctx, a, b, origin)
 			}
 		}
-		if len(frames) > 0 {
+		if carried > 0 {
 			continue
 		}
 		select {
@@ -151,6 +148,27 @@ func (f *federation) pump(ctx context.Context, from, to string) {
 		case <-changed:
 		}
 	}
+}
+
+// bring takes what one datacenter has of an origin to another, and says how much that was.
+func bring(ctx context.Context, a, b *dc.DC, origin string) int {
+	frames, err := a.Frames(origin, b.Position(origin).Revision, 1<<20)
+	if err != nil {
+		return 0
+	}
+	for i, s := range frames {
+		done, err := b.Propose(ctx, s)
+		if err == nil {
+			select {
+			case err = <-done:
+			case <-ctx.Done():
+			}
+		}
+		if err != nil {
+			return i
+		}
+	}
+	return len(frames)
 }
 
 // move makes another datacenter the home, once it has all that the old one wrote.
@@ -207,6 +225,25 @@ func (n fedNode) RangeStream(ctx context.Context, r *pb.RangeRequest, pageBytes 
 		on()
 	}
 	return n.Local.RangeStream(ctx, r, pageBytes, send)
+}
+
+func (n fedNode) reads() {
+	n.f.mu.Lock()
+	on := n.f.onRead
+	n.f.mu.Unlock()
+	if on != nil {
+		on(n.Name())
+	}
+}
+
+func (n fedNode) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
+	n.reads()
+	return n.Local.Range(ctx, r)
+}
+
+func (n fedNode) ReadTxn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
+	n.reads()
+	return n.Local.ReadTxn(ctx, r)
 }
 
 var (
@@ -323,10 +360,15 @@ func (f *federation) confirmed() bool {
 }
 
 func (fedPeers) Originate() error                      { return nil }
-func (fedPeers) Check(policy.Policy) error             { return nil }
 func (p fedPeers) Admit(policy.Policy) (func(), error) { return func() {}, nil }
 func (p fedPeers) Matrix() map[string]event.Vector     { return nil }
 func (p fedPeers) Peers() []replication.PeerStatus     { return nil }
+func (p fedPeers) Check(policy.Policy) error {
+	p.f.mu.Lock()
+	defer p.f.mu.Unlock()
+	return p.f.down
+}
+
 func (p fedPeers) Wait(ctx context.Context, revision int64, want policy.Policy) ([]string, error) {
 	for {
 		names := []string{p.dc.Name()}

@@ -4,16 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/proto"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"geogate/replication"
+	"geogate/replication/homes"
 )
 
 // A linearizable read of a single-writer keyspace is answered from this node's own data, in its own revisions, in
@@ -22,10 +23,19 @@ import (
 
 // linearized is what came of the first two steps: how to read, and what must still hold afterwards.
 type linearized struct {
-	applied bool      // this node has applied all that the read must see: it reads its own state
-	here    []*single // keyspaces whose home this datacenter is: it must still be after the read
+	applied bool        // this node has applied all that the read must see: it reads its own state
+	here    []*single   // keyspaces whose home this datacenter is: it must still be after the read
+	there   []elsewhere // the others, where this node leads
 	epochs  map[string]uint64
 	upTo    int64 // revision of the leader's state, where this node does not lead; else 0
+}
+
+// elsewhere is a keyspace whose home is another datacenter, and what that said up to where to read.
+type elsewhere struct {
+	k      *single
+	home   homes.Life
+	epoch  uint64
+	points []point
 }
 
 // homeRead runs a read of what the scope touches. local reads: from what is applied here, or linearizable within this
@@ -46,9 +56,16 @@ func homeRead[R any](ctx context.Context, s *Server, sc *scope, probes []*pb.Ran
 	if err := s.secureHere(ctx, lin); err != nil {
 		return none, err
 	}
-	if lin.upTo > 0 && s.dc.Revision() > lin.upTo {
-		if _, err := s.linearizeHomes(ctx, sc, probes); err != nil { // it may have seen more than the leader had secured
-			return none, err
+	if err := s.secureThere(ctx, lin); err != nil {
+		return none, err
+	}
+	if lin.upTo > 0 {
+		for seen, upTo := s.dc.Revision(), lin.upTo; seen > upTo; { // it may have seen more than the leader had secured
+			again, err := s.linearizeHomes(ctx, sc, probes)
+			if err != nil {
+				return none, err
+			}
+			upTo = again.upTo
 		}
 	}
 	return resp, s.stillReading(lin)
@@ -102,25 +119,11 @@ func (s *Server) linearizeHomes(ctx context.Context, sc *scope, probes []*pb.Ran
 
 // linearizeByLeader reads a little at the leader and waits until this node has applied what that read saw.
 func (s *Server) linearizeByLeader(ctx context.Context, to *neighbor, probe *pb.RangeRequest) (int64, fate, error) {
-	fctx, cancel := context.WithTimeout(s.forward.outgoing(ctx), s.cfg.RouteTimeout+s.cfg.RequestTimeout+time.Second)
-	defer cancel()
-	var trailer metadata.MD
-	var reached peer.Peer
-	resp, err := pb.NewKVClient(to).Range(fctx, probe, grpc.Trailer(&trailer), grpc.Peer(&reached))
-	if err != nil {
-		f := fateOf(err, trailer, &reached)
-		if f == fateUnknown && ctx.Err() == nil {
-			f = fateNotDone // a read may be repeated
-		}
+	want, _, f, err := s.probeLeader(ctx, to, probe)
+	if f != fateAnswered || err != nil {
 		return 0, f, err
 	}
-	want := resp.Header.Revision
-	return want, fateAnswered, s.awaitApplied(ctx, func() error {
-		if at := s.dc.Revision(); at < want {
-			return fmt.Errorf("this node has applied revision %d, and its leader %d", at, want) //nolint:err113 // of one message
-		}
-		return nil
-	})
+	return want, fateAnswered, s.awaitRevision(ctx, want)
 }
 
 // linearizeAsLeader asks each home. Keyspaces of different homes have no state in common that one read could show.
@@ -132,7 +135,7 @@ func (s *Server) linearizeAsLeader(ctx context.Context, sc *scope) (*linearized,
 	}
 	lin := &linearized{applied: len(sc.multi) == 0, epochs: map[string]uint64{}}
 	for _, k := range singles {
-		st, err := s.linearizeHome(ctx, k)
+		st, points, err := s.linearizeHome(ctx, k)
 		if err != nil {
 			return nil, err
 		}
@@ -140,6 +143,8 @@ func (s *Server) linearizeAsLeader(ctx context.Context, sc *scope) (*linearized,
 			lin.applied = false // the read itself waits for what is committed in this datacenter
 			lin.here = append(lin.here, k)
 			lin.epochs[k.prefix] = st.Epoch
+		} else {
+			lin.there = append(lin.there, elsewhere{k, st.Home, st.Epoch, points})
 		}
 	}
 	return lin, nil
@@ -147,7 +152,22 @@ func (s *Server) linearizeAsLeader(ctx context.Context, sc *scope) (*linearized,
 
 // linearizeHome returns once this node has applied all that counts of a keyspace, which the answer of the home tells;
 // at the home itself it looks only whether it may serve reads.
-func (s *Server) linearizeHome(ctx context.Context, k *single) (replication.Standing, error) {
+func (s *Server) linearizeHome(ctx context.Context, k *single) (replication.Standing, []point, error) {
+	start := time.Now()
+	st, points, err := s.pointsAtHome(ctx, k)
+	if err != nil || st.Home.DC == s.name {
+		return st, nil, err
+	}
+	if cause := s.awaitPoints(ctx, points); cause != nil {
+		err = &staleError{here: s.name, keyspace: k.prefix, home: st.Home.DC, cause: cause}
+	}
+	s.metrics.readPoint(err, start)
+	return st, points, err
+}
+
+// pointsAtHome asks the home up to where a read must see now. At the home itself there is nothing to ask: it may serve
+// reads then.
+func (s *Server) pointsAtHome(ctx context.Context, k *single) (replication.Standing, []point, error) {
 	search := s.newHomeSearch(ctx, k, s.cfg.RequestTimeout)
 	defer search.cancel()
 	for {
@@ -155,46 +175,48 @@ func (s *Server) linearizeHome(ctx context.Context, k *single) (replication.Stan
 		var err error
 		switch {
 		case st.Home.DC == s.name && st.Reading:
-			return st, nil
+			return st, nil, nil
 		case st.Home.DC == "" || st.Home.DC == s.name:
 		default:
-			err = s.readPoint(ctx, k, st)
-			if err == nil || retryable(err) || !neverMade(err) && !refusedByHome(err) {
-				return st, err
+			var points []point
+			if points, err = s.askPoints(ctx, k, &st); err == nil {
+				return st, points, nil
+			}
+			s.metrics.readPoint(err, time.Time{})
+			if retryable(err) || !neverMade(err) && !refusedByHome(err) {
+				return st, nil, err
 			}
 			search.moved = true
 		}
 		if !search.again() {
-			return st, s.noHome(k, st, err)
+			return st, nil, s.noHome(k, st, err)
 		}
 	}
 }
 
-// readPoint asks the home up to where a read must see now, and waits until this node has applied that.
-func (s *Server) readPoint(ctx context.Context, k *single, st replication.Standing) (err error) {
-	start := time.Now()
-	defer func() { s.metrics.readPoint(err, start) }()
+// askPoints asks a datacenter for them as the home; the epoch of the standing is the one that it answers in.
+func (s *Server) askPoints(ctx context.Context, k *single, st *replication.Standing) ([]point, error) {
 	callCtx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	defer cancel()
 	reply, err := s.cfg.Homes.Call(callCtx, st.Home.DC, replication.Request{
 		Method: callReadPoint, Header: map[string][]string{callKeyspace: {k.prefix}},
 	})
-	cancel()
 	if err == nil {
 		err = replyStatus(&reply)
 	} else if !errors.Is(err, replication.ErrNotLeading) {
 		err = fmt.Errorf("%w: %s did not say up to where to read: %w", replication.ErrNotDelivered, st.Home.DC, err) // a question may be repeated
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	points, err := parsePoints(first(reply.Header[callPoints]))
 	if err != nil {
-		return fmt.Errorf("answer of %s: %w", st.Home.DC, err)
+		return nil, fmt.Errorf("answer of %s: %w", st.Home.DC, err)
 	}
-	if err := s.awaitPoints(ctx, points); err != nil {
-		return &staleError{here: s.name, keyspace: k.prefix, home: st.Home.DC, cause: err}
+	if epoch, err := strconv.ParseUint(first(reply.Header[callEpoch]), 10, 64); err == nil { // an older version says nothing
+		st.Epoch = epoch
 	}
-	return nil
+	return points, nil
 }
 
 // serveReadPoint answers readPoint, at the home. The lease is looked at once more after what is to be seen was found
@@ -218,7 +240,7 @@ func (s *Server) serveReadPoint(ctx context.Context, keyspace string) error {
 	if now := s.cfg.Homes.Standing(keyspace); !now.Reading || now.Epoch != st.Epoch {
 		return s.noHome(k, now, nil)
 	}
-	return grpc.SetTrailer(ctx, metadata.Pairs(callPoints, formatPoints(points)))
+	return grpc.SetTrailer(ctx, metadata.Pairs(callPoints, formatPoints(points), callEpoch, strconv.FormatUint(st.Epoch, 10)))
 }
 
 // stillReading is asked after a read: whether this datacenter was the home until the end of it.
@@ -238,19 +260,24 @@ func probeOf(key, end []byte) *pb.RangeRequest {
 	return &pb.RangeRequest{Key: key, RangeEnd: end, Limit: 1, KeysOnly: true}
 }
 
-// probesOfTxn are those of the ranges that a read-only transaction touches in single-writer keyspaces: each needs no
-// other permission than the transaction.
-func (s *Server) probesOfTxn(req *pb.TxnRequest) (probes []*pb.RangeRequest) {
+// probesOfTxn are those of the ranges that a read-only transaction touches, where the keyspaces count: each needs no other
+// permission than the transaction.
+func probesOfTxn(req *pb.TxnRequest, counts func(key, end []byte) bool) (probes []*pb.RangeRequest) {
 	add := func(key, end []byte) {
-		sc := &scope{}
-		s.keyspaces.touched(key, end, sc.add)
-		if len(sc.singles) > 0 {
+		if counts(key, end) {
 			probes = append(probes, probeOf(key, end))
 		}
 	}
 	eachCompare(req, func(c *pb.Compare) { add(c.Key, c.RangeEnd) })
 	eachOp(req, func(op *pb.RequestOp) { add(op.GetRequestRange().GetKey(), op.GetRequestRange().GetRangeEnd()) })
 	return probes
+}
+
+// inSingle says whether a range touches single-writer keyspaces.
+func (s *Server) inSingle(key, end []byte) bool {
+	sc := &scope{}
+	s.keyspaces.touched(key, end, sc.add)
+	return len(sc.singles) > 0
 }
 
 // staleError is the refusal of a linearizable read because this datacenter is too far behind.

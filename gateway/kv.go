@@ -43,6 +43,12 @@ func (k kvServer) Txn(ctx context.Context, req *pb.TxnRequest) (*pb.TxnResponse,
 	if err == nil && readOnly(req) {
 		return k.readTxn(ctx, req, start)
 	}
+	if err == nil {
+		var as reading
+		if as, err = readingOf(ctx); err == nil {
+			err = as.ofWrite()
+		}
+	}
 	r, err := k.admit(ctx, err, req, func() (rule, error) {
 		r, err := k.ruleOfTxn(req), k.authorizeTxn(ctx, req)
 		if err == nil {
@@ -65,30 +71,68 @@ func (k kvServer) Compact(ctx context.Context, req *pb.CompactionRequest) (*pb.C
 
 func (k kvServer) Range(ctx context.Context, req *pb.RangeRequest) (*pb.RangeResponse, error) {
 	start := time.Now()
-	return answerRead(ctx, k.Server, methodRange, start, func() error {
+	as, refused := readingOf(ctx)
+	resp, err := answerRead(ctx, k.Server, methodRange, start, func() error {
 		if err := checkRange(req); err != nil {
 			return err
 		}
+		if refused == nil {
+			refused = as.suits(req)
+		}
+		if refused != nil {
+			return refused
+		}
 		return k.authorize(ctx, ActionRead, req.Key, req.RangeEnd)
 	}, func(ctx context.Context) (*pb.RangeResponse, error) {
-		if req.Serializable || !k.keyspaces.anySingle {
+		switch {
+		case as.applied():
+			return k.dc.Range(ctx, serializable(req))
+		case as.wide():
+			return k.wideRange(ctx, as, req)
+		case req.Serializable || !k.keyspaces.anySingle:
 			return k.dc.Range(ctx, req)
 		}
 		return k.homeRange(ctx, req)
 	})
+	k.metrics.read(as, req.Serializable, err)
+	return resp, err
+}
+
+// wideRange is a range in which other datacenters have a say.
+func (k kvServer) wideRange(ctx context.Context, as reading, req *pb.RangeRequest) (*pb.RangeResponse, error) {
+	return wideRead(ctx, k.Server, as, k.keyspaces.scopeOf(req), []*pb.RangeRequest{probeOf(req.Key, req.RangeEnd)},
+		func(ctx context.Context) (*pb.RangeResponse, error) { return k.dc.Range(ctx, serializable(req)) })
 }
 
 func (k kvServer) readTxn(ctx context.Context, req *pb.TxnRequest, start time.Time) (*pb.TxnResponse, error) {
-	return answerRead(ctx, k.Server, methodReadTxn, start,
-		func() error { return k.authorizeTxn(ctx, req) },
+	as, refused := readingOf(ctx)
+	if refused == nil {
+		refused = as.suitsTxn(req)
+	}
+	resp, err := answerRead(ctx, k.Server, methodReadTxn, start,
+		func() error {
+			if refused != nil {
+				return refused
+			}
+			return k.authorizeTxn(ctx, req)
+		},
 		func(ctx context.Context) (*pb.TxnResponse, error) {
-			if !k.keyspaces.anySingle {
+			applied := func(ctx context.Context) (*pb.TxnResponse, error) { return k.dc.AppliedTxn(ctx, req) }
+			switch {
+			case as.applied():
+				return applied(ctx)
+			case as.wide():
+				every := func(_, _ []byte) bool { return true }
+				return wideRead(ctx, k.Server, as, k.keyspaces.scopeOf(req), probesOfTxn(req, every), applied)
+			case !k.keyspaces.anySingle:
 				return k.dc.ReadTxn(ctx, req)
 			}
-			return homeRead(ctx, k.Server, k.keyspaces.scopeOf(req), k.probesOfTxn(req), func(ctx context.Context, _ *linearized) (*pb.TxnResponse, error) {
+			return homeRead(ctx, k.Server, k.keyspaces.scopeOf(req), probesOfTxn(req, k.inSingle), func(ctx context.Context, _ *linearized) (*pb.TxnResponse, error) {
 				return k.dc.ReadTxn(ctx, req)
 			})
 		})
+	k.metrics.read(as, false, err)
+	return resp, err
 }
 
 // admit makes the checks of a write that need no state, in the order in which etcd makes them, and finds

@@ -19,7 +19,10 @@ const (
 	metaTimeout   = "geogate-timeout"
 	metaRequestID = "geogate-request-id" // idempotency key of a write
 	metaAfter     = "geogate-after"      // tokens of writes that must be applied here first
+	metaRead      = "geogate-read"       // level of a read
 	metaForwarded = "geogate-forwarded"  // id of the member that forwarded: such a request is not forwarded again
+
+	metaMaxStaleness = "geogate-max-staleness" // how old a state a read may show
 )
 
 // Keys of response trailers. The policy has the request's key.
@@ -33,6 +36,9 @@ const (
 
 	// trailerHome is the datacenter that made a write of a single-writer keyspace.
 	trailerHome = "geogate-home"
+
+	// trailerStaleness is how old the state was at most that a read with metaMaxStaleness shows.
+	trailerStaleness = "geogate-staleness"
 
 	trailerReplayed = "geogate-replayed" // "true" when a write with this request id was made before
 	trailerReduced  = "geogate-reduced"  // "true" when a replayed response lacks something of the first one

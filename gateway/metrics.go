@@ -84,6 +84,7 @@ type metrics struct {
 	tlsRefused       prometheus.Counter
 
 	homeMetrics
+	readMetrics
 }
 
 func newMetrics(reg prometheus.Registerer) (*metrics, error) {
@@ -130,6 +131,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		keepAliveStreams: prometheus.NewGauge(gauge("keepalive_streams", "Open streams of lease keepalives.")),
 		keepAlives:       prometheus.NewCounter(counter("keepalives_total", "Lease keepalives of clients that were answered.")),
 		homeMetrics:      newHomeMetrics(),
+		readMetrics:      newReadMetrics(),
 	}
 	for i := range methods {
 		for p := range policies + 1 {
@@ -146,7 +148,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	if reg == nil {
 		return m, nil
 	}
-	for _, c := range append(m.collectors(),
+	for _, c := range append(append(m.homeMetrics.collectors(), m.readMetrics.collectors()...),
 		m.requests, seconds, m.failures, wait, m.forwarded, m.fenceRefused, m.afterWait, m.afterFailed,
 		m.rpoUsed, m.rpoDelayed, m.rpoRefused, m.rpoDelay, m.degraded, m.degradedSeconds, m.refused, m.tlsRefused, m.keepAliveStreams, m.keepAlives,
 	) {

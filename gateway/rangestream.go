@@ -18,16 +18,23 @@ import (
 // to read it; only the wait for a linearizable state is bounded by RequestTimeout.
 func (k kvServer) RangeStream(r *pb.RangeRequest, stream grpc.ServerStreamingServer[pb.RangeStreamResponse]) error {
 	start := time.Now()
-	err := k.streamRange(stream.Context(), r, stream)
+	as, err := readingOf(stream.Context())
+	if err == nil {
+		err = k.streamRange(stream.Context(), as, r, stream)
+	}
 	if err != nil {
 		err = readStatus(err)
 	}
+	k.metrics.read(as, r.GetSerializable(), err)
 	k.metrics.observe(methodRangeStream, noPolicy, start, err)
 	return err
 }
 
-func (k kvServer) streamRange(ctx context.Context, r *pb.RangeRequest, stream grpc.ServerStreamingServer[pb.RangeStreamResponse]) error {
+func (k kvServer) streamRange(ctx context.Context, as reading, r *pb.RangeRequest, stream grpc.ServerStreamingServer[pb.RangeStreamResponse]) error {
 	if err := checkRangeStream(r); err != nil {
+		return err
+	}
+	if err := as.suits(r); err != nil {
 		return err
 	}
 	if err := k.authorize(ctx, ActionRead, r.Key, r.RangeEnd); err != nil {
@@ -40,11 +47,16 @@ func (k kvServer) streamRange(ctx context.Context, r *pb.RangeRequest, stream gr
 		return err
 	}
 	pinned := int64(0)
-	if !r.Serializable {
-		var err error
-		if pinned, err = k.pin(ctx, r); err != nil {
-			return err
-		}
+	var err error
+	switch {
+	case as.applied():
+	case as.wide():
+		pinned, err = k.pinWide(ctx, as, r)
+	case !r.Serializable:
+		pinned, err = k.pin(ctx, r)
+	}
+	if err != nil {
+		return err
 	}
 	if pinned > 0 {
 		r = proto.Clone(r).(*pb.RangeRequest)
@@ -79,6 +91,14 @@ func (k kvServer) pin(ctx context.Context, r *pb.RangeRequest) (revision int64, 
 			return struct{}{}, nil
 		})
 	return revision, err
+}
+
+// pinWide does so where other datacenters have a say.
+func (k kvServer) pinWide(ctx context.Context, as reading, r *pb.RangeRequest) (revision int64, err error) {
+	bounded, cancel := context.WithTimeout(ctx, k.cfg.RequestTimeout)
+	defer cancel()
+	return wideRead(bounded, k.Server, as, k.keyspaces.scopeOf(r), []*pb.RangeRequest{probeOf(r.Key, r.RangeEnd)},
+		func(context.Context) (int64, error) { return k.dc.Revision(), nil })
 }
 
 // linearize waits, within bounds, until this node has applied what was committed before.

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
 
 	"geogate/replication"
+	"geogate/replication/homes"
 	"geogate/replication/policy"
 )
 
@@ -72,6 +74,39 @@ func (s *Server) secureHere(ctx context.Context, lin *linearized) error {
 		}
 	}
 	return nil
+}
+
+// wholeWithHome is up to how many datacenters the home and one other are a majority of.
+const wholeWithHome = 3
+
+var errMoved = errors.New("it has moved while the keyspace was read")
+
+// secureThere does so for the keyspaces whose home is elsewhere. Up to where that said to read, a majority has all. What
+// has come here since, this datacenter and the home have, which is a majority of three; of more, the home is asked
+// once more: its answer comes when a majority has all that it had written by then, so all that was read.
+func (s *Server) secureThere(ctx context.Context, lin *linearized) error {
+	if len(s.cfg.Peers) < wholeWithHome {
+		return nil
+	}
+	for _, e := range lin.there {
+		if min(s.keyspaces.ruleOf(e.k).policy, policy.Quorum) != policy.Quorum || s.seenOnly(e.home, e.points) {
+			continue
+		}
+		st, points, err := s.pointsAtHome(ctx, e.k)
+		if err != nil {
+			return err
+		}
+		// As long as one home answers in one epoch, only its own place grows.
+		if st.Home != e.home || st.Epoch != e.epoch || len(points) == 0 || !slices.Equal(points[1:], e.points[1:]) {
+			return s.noHome(e.k, st, errMoved)
+		}
+	}
+	return nil
+}
+
+// seenOnly says that nothing has come here from a home beyond what it said.
+func (s *Server) seenOnly(home homes.Life, points []point) bool {
+	return len(points) > 0 && points[0].life == home && s.cfg.Origins.AppliedOf(home) <= points[0].revision
 }
 
 // secureUnchanged is for a transaction that changed nothing: what it found is a read, made under the policy of a write.

@@ -43,11 +43,14 @@ func (s *Server) Serve(ctx context.Context, from string, r replication.Request) 
 }
 
 func (s *Server) serve(ctx context.Context, r *replication.Request) (proto.Message, error) {
-	if s.cfg.Homes == nil {
-		return nil, fmt.Errorf("%w: no keyspace of %s is single-writer: the datacenters' configurations differ", ErrMetadata, s.name)
-	}
 	if _, leading := s.dc.Leading(); !leading {
 		return nil, ErrForwardedAstray
+	}
+	switch {
+	case r.Method == callVector, r.Method == callHead:
+		return nil, s.serveMarks(ctx, r.Method)
+	case s.cfg.Homes == nil:
+		return nil, fmt.Errorf("%w: no keyspace of %s is single-writer: the datacenters' configurations differ", ErrMetadata, s.name)
 	}
 	switch r.Method {
 	case callPut:

@@ -49,7 +49,9 @@ type Server struct {
 	renewals    renewals
 	homeLeases  homeLeases
 	recipes     *recipe.Client
-	held        atomic.Int64  // writes that the RPO budget holds back now
+	held        atomic.Int64 // writes that the RPO budget holds back now
+	fresh       freshness
+	quorums     rounds[[]point]
 	work        chan struct{} // one place for each request that may read the whole database at a time
 
 	inflightTxns, inflightBytes atomic.Int64 // admitted by the RPO budget and not committed yet
@@ -58,6 +60,8 @@ type Server struct {
 	grpc  *grpc.Server
 	web   *web
 
+	life       context.Context // of what no request waits for; ends with endLife
+	endLife    context.CancelFunc
 	stopping   chan struct{} // closed when Run is told to stop
 	stopOnce   sync.Once
 	receivers  sync.WaitGroup // goroutines of streams that outlive their handler by a moment
@@ -86,8 +90,10 @@ func New(config Config) (*Server, error) {
 		cfg: cfg, log: cfg.Logger, name: cfg.Datacenter.Name(), onlyHere: []string{cfg.Datacenter.Name()},
 		dc: cfg.Datacenter, replication: cfg.Replication, keyspaces: spaces,
 		metrics: m, forward: newForwarder(&cfg), health: health.NewServer(),
-		stopping: make(chan struct{}), abruptStop: make(chan struct{}), work: make(chan struct{}, cfg.MaxMaintenance),
+		stopping: make(chan struct{}), abruptStop: make(chan struct{}), work: make(chan struct{}, cfg.MaxMaintenance), fresh: newFreshness(),
 	}
+	s.life, s.endLife = context.WithCancel(context.Background())
+	s.quorums.most, s.quorums.spawn, s.quorums.run = cfg.MaxQuorumRounds, s.receivers.Go, s.askQuorum
 	s.tokens = newTokens(s.name, cfg.TokenTTL, time.Now)
 	if s.passwords, err = newPasswords(cfg.BcryptCost, cfg.MaxLogins, cfg.MaxWaitingLogins); err != nil {
 		return nil, fmt.Errorf("%w: passwords: %w", ErrConfig, err)
@@ -236,6 +242,7 @@ func (s *Server) beginStop() {
 	s.stopOnce.Do(func() {
 		s.health.Shutdown()
 		close(s.stopping)
+		s.endLife()
 		_ = s.split.Close() // it only reports that the port is closed already
 	})
 }

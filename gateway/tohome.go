@@ -35,9 +35,10 @@ const (
 	callVersions = "geogate-versions" // JSON: the versions that compares of a transaction mean
 	callKeyspace = "geogate-keyspace"
 	callPoints   = "geogate-points" // DC/incarnation/revision, comma separated: what an answer rests on
+	callEpoch    = "geogate-epoch"  // in which the home answers
 )
 
-var knownCalls = map[string]bool{callPut: true, callDeleteRange: true, callTxn: true, callReadPoint: true, callRenew: true, callRevoke: true}
+var knownCalls = map[string]bool{callPut: true, callDeleteRange: true, callTxn: true, callReadPoint: true, callVector: true, callHead: true, callRenew: true, callRevoke: true}
 
 var callMethods = map[method]string{methodPut: callPut, methodDeleteRange: callDeleteRange, methodTxn: callTxn}
 

@@ -36,10 +36,10 @@ func (n *Node) openGateway() error {
 		Witness:   n.site.Witness,
 		Keyspaces: spaces, MaxRequestBytes: int(t.Limits.MaxRequestBytes), MaxTxnOps: t.Limits.MaxTxnOps,
 		Metrics:    promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{}),
-		QuotaBytes: int64(t.Storage.QuotaBytes), ProgressInterval: t.Timing.WatchProgress,
+		QuotaBytes: int64(t.Storage.QuotaBytes), ProgressInterval: t.Timing.WatchProgress, Uptime: uptime(n.spec.Dir, n.log),
 		Logger: n.log, Registerer: n.registry,
 	}
-	n.singleWriters(&gc)
+	n.others(&gc)
 	if n.gateway, err = gateway.New(gc); err == nil && n.calls != nil {
 		n.calls.to.Store(n.gateway)
 	}

@@ -38,7 +38,7 @@ func (n *Node) addHomes(c *replication.Config) {
 			Prefix: k.Prefix, Home: k.Home, Automatic: k.AutomaticFailover.Enabled, HoldOff: k.AutomaticFailover.HoldOff,
 		})
 	}
-	if c.Homes != nil && !c.Witness {
+	if !c.Witness {
 		n.calls = &calls{}
 		c.Calls = n.calls
 	}
@@ -58,14 +58,17 @@ func (c *calls) Serve(ctx context.Context, from string, r replication.Request) r
 	return replication.Reply{Code: uint32(codes.Unavailable), Message: "geogate: this node is starting; nothing was done"}
 }
 
-// singleWriters gives the gateway what it needs for single-writer keyspaces; nothing without any, and at a witness.
-func (n *Node) singleWriters(c *gateway.Config) {
+// others gives the gateway what it needs of other datacenters; nothing at a witness.
+func (n *Node) others(c *gateway.Config) {
 	if n.calls == nil {
 		return
 	}
-	c.Homes, c.Origins = n.engine, gateway.Local{DC: n.dc}
+	c.Calls, c.Origins, c.Peers = n.engine, gateway.Local{DC: n.dc}, n.dataPeers()
+	if len(n.cfg.Topology.SingleWriters()) > 0 {
+		c.Homes = n.engine
+	}
 	c.HomeEndpoints = map[string][]string{}
-	for _, name := range n.dataPeers() {
+	for _, name := range c.Peers {
 		peer, _ := n.cfg.Topology.Datacenter(name)
 		for _, node := range peer.Nodes {
 			c.HomeEndpoints[name] = append(c.HomeEndpoints[name], scheme(n.cfg.Topology.Security.Client)+node.Client)

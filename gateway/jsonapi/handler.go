@@ -76,12 +76,12 @@ func New(c Config) (http.Handler, error) {
 	return mux, nil
 }
 
-// overrides lets ?policy=, ?timeout= and ?after= stand for the headers, which not every client can set.
+// overrides lets ?policy=, ?timeout=, ?after=, ?read= and ?max-staleness= stand for the headers, which not every client can set.
 func overrides(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.RawQuery != "" {
 			query := r.URL.Query()
-			for _, name := range [...]string{"policy", "timeout", "after"} {
+			for _, name := range [...]string{"policy", "timeout", "after", "read", "max-staleness"} {
 				if query.Has(name) {
 					r.Header.Set(headerPrefix+name, query.Get(name))
 				}
