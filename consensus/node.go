@@ -26,6 +26,7 @@ type Node struct {
 	loop      *loop
 	transport *transport
 	trimmer   *trimmer
+	paver     *paver
 	pulse     *pulse
 	queue     *applyQueue
 	reads     *reads
@@ -121,8 +122,9 @@ func (n *Node) build(r *recovered) (err error) {
 	if n.mem, err = newMemoryLog(r); err != nil {
 		return fmt.Errorf("load log: %w", err)
 	}
+	n.paver = newPaver(filepath.Join(n.cfg.Dir, "wal"), n.log)
 	n.loop = &loop{
-		Node: n, wal: r.wal, hard: r.hard, conf: r.conf, recorded: r.start.Index, written: payload(r.entries),
+		Node: n, wal: pavedLog{r.wal, n.paver}, hard: r.hard, conf: r.conf, recorded: r.start.Index, written: payload(r.entries),
 		heard: make(map[uint64]time.Time),
 	}
 	if n.loop.raft, err = n.newRaft(r); err != nil {
@@ -254,6 +256,7 @@ func (n *Node) Run(ctx context.Context) error {
 	start(&applying, applier.run)
 	start(&wg, n.transport.run)
 	start(&wg, n.trimmer.run)
+	start(&wg, n.paver.run)
 	wg.Go(func() { n.pulse.run(work) })
 	wg.Go(func() { n.publish(work) })
 
