@@ -137,16 +137,11 @@ func (p *proxy) strand() {
 	maps.Copy(p.dead, p.conns)
 }
 
-// fill makes all connections that there are take no byte any more from who dialed; with answers, neither from who
-// was dialed. New ones work.
-func (p *proxy) fill(answers bool) {
+// fill makes all connections that there are take no byte any more, so that who writes has to wait; new ones work.
+func (p *proxy) fill() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for c := range p.conns {
-		if dialed := c.LocalAddr().String() == p.l.Addr().String(); dialed || answers {
-			p.full[c] = struct{}{}
-		}
-	}
+	maps.Copy(p.full, p.conns)
 }
 
 func (p *proxy) isFull(c net.Conn) bool {

@@ -2,7 +2,6 @@ package replication
 
 import (
 	"log/slog"
-	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -55,7 +54,7 @@ func TestStuckWriteHoldsNobodyUp(t *testing.T) {
 	defer stop()
 	m := c.dcs["b"]
 	eventually(t, 20*time.Second, "flow", func() bool { return m.Position("a").Revision > 20 })
-	c.links["a"]["n1"].fill(true)
+	c.links["a"]["n1"].fill()
 	failed := c.flood("b", "a")
 	before := m.Position("a").Revision
 	eventually(t, 20*time.Second, "flow on another connection", func() bool { return m.Position("a").Revision > before })
@@ -86,33 +85,6 @@ func TestLeadEndsWhileItConnects(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("the lead has not ended 20 s after it was to")
 	}
-}
-
-// TestConnectionThatTakesNothingIsDialedAnew stops what b sends, while frames and heartbeats of a go on arriving:
-// without acks a takes b for down.
-func TestConnectionThatTakesNothingIsDialedAnew(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("the kernel's part is Linux's")
-	}
-	c := newCluster(t, func(cfg *Config) {
-		cfg.RequestTimeout, cfg.StallAfter, cfg.SendTimeout = tooLong, tooLong, time.Second
-	}, "a", "b")
-	c.healthy(20 * time.Second)
-	stop := c.load("a", 5*time.Millisecond)
-	defer stop()
-	c.links["a"]["n1"].fill(false)
-	failed := c.flood("b", "a")
-	select {
-	case <-failed:
-	case <-time.After(20 * time.Second):
-		t.Fatal("the connection that takes nothing is still in use")
-	}
-	stop()
-	eventually(t, 20*time.Second, "a hears that b has everything", func() bool {
-		s := c.peer("a", "b")
-		return s.Health == "healthy" && s.LagTxns != nil && *s.LagTxns == 0
-	})
-	c.settle(20 * time.Second)
 }
 
 // TestFailedAttemptIsItsPause wants the next attempt at once after one that took as long as its pause: half a second
