@@ -55,7 +55,8 @@ func (r *receiver) dialTo(ctx context.Context, e Endpoint) (*link, error) {
 	k := &link{r: r, wanted: make(chan struct{}, 1), asker: newAsker(), calls: make(chan struct{}, r.cfg.MaxCalls), window: semaphore.NewWeighted(int64(r.cfg.CallWindowBytes))}
 	k.lost, k.cancel = context.WithCancelCause(ctx)
 	k.socket.connect = func(network, address string) (net.Conn, error) {
-		return (&net.Dialer{Timeout: r.cfg.DialTimeout, Control: endAfter(r.cfg.SendTimeout)}).DialContext(k.lost, network, address)
+		d := net.Dialer{Control: endAfter(r.cfg.SendTimeout)}
+		return dialAgain(k.lost, r.cfg.DialTimeout, func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, network, address) })
 	}
 	// The client knows no context while it connects. And while it waits for room to write, which it does for up to
 	// RequestTimeout, whoever wants anything of it waits too, even those who read.

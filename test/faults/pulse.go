@@ -65,6 +65,8 @@ func (p *pulse) watch(ctx context.Context, dir string) (stop func() error) {
 	}
 }
 
+func (p *pulse) longestSync() time.Duration { return time.Duration(p.disk.Load()) }
+
 // reset begins anew.
 func (p *pulse) reset() {
 	p.worst.Store(0)
