@@ -89,9 +89,7 @@ func (a *app) Apply(entries []Entry) error {
 		<-a.gate
 	}
 	a.mu.Lock()
-	if a.coming != nil {
-		a.conf, a.coming = a.coming, nil
-	}
+	a.takeConfLocked()
 	for _, e := range entries {
 		if e.Index != a.lastLocked()+1 {
 			a.t.Errorf("node %d: entry %d applied after %d", a.id, e.Index, a.lastLocked())
@@ -112,6 +110,13 @@ func (a *app) Apply(entries []Entry) error {
 		a.flush()
 	}
 	return nil
+}
+
+// takeConfLocked makes the membership that was announced the one of the entries from here on.
+func (a *app) takeConfLocked() {
+	if a.coming != nil {
+		a.conf, a.coming = a.coming, nil
+	}
 }
 
 // flush makes everything applied durable, with the membership that holds there.

@@ -27,7 +27,9 @@ type table struct {
 
 func newTable() *table { return &table{hashes: [2]map[string]uint64{{}, {}}} }
 
-func (d *table) set(bucket int, key string, hash uint64) { d.setAll(bucket, map[string]uint64{key: hash}) }
+func (d *table) set(bucket int, key string, hash uint64) {
+	d.setAll(bucket, map[string]uint64{key: hash})
+}
 
 func (d *table) setAll(bucket int, keys map[string]uint64) {
 	d.mu.Lock()
