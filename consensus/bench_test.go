@@ -113,6 +113,7 @@ func (b *bulk) Apply(entries []Entry) error {
 	last := entries[len(entries)-1]
 	b.app.mu.Lock()
 	defer b.app.mu.Unlock()
+	b.takeConfLocked()
 	b.app.entries = []Entry{{Index: last.Index, Term: last.Term}}
 	b.disk.mu.Lock()
 	defer b.disk.mu.Unlock()

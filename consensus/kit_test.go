@@ -56,7 +56,8 @@ type app struct {
 
 	mu       sync.Mutex
 	entries  []Entry // applied, from index 2 on
-	conf     []byte
+	conf     []byte  // of the entries
+	coming   []byte  // takes effect with the next Apply; nil for none
 	term     uint64
 	leader   uint64
 	leading  bool
@@ -88,6 +89,7 @@ func (a *app) Apply(entries []Entry) error {
 		<-a.gate
 	}
 	a.mu.Lock()
+	a.takeConfLocked()
 	for _, e := range entries {
 		if e.Index != a.lastLocked()+1 {
 			a.t.Errorf("node %d: entry %d applied after %d", a.id, e.Index, a.lastLocked())
@@ -110,7 +112,14 @@ func (a *app) Apply(entries []Entry) error {
 	return nil
 }
 
-// flush makes everything applied durable.
+// takeConfLocked makes the membership that was announced the one of the entries from here on.
+func (a *app) takeConfLocked() {
+	if a.coming != nil {
+		a.conf, a.coming = a.coming, nil
+	}
+}
+
+// flush makes everything applied durable, with the membership that holds there.
 func (a *app) flush() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -141,7 +150,7 @@ func (a *app) SetConf(_ uint64, conf []byte) {
 	case len(a.joints)%2 == 1:
 		a.joints = append(a.joints, "left")
 	}
-	a.conf = conf
+	a.coming = conf // a flush before the next Apply must not write it down with the entries before
 }
 
 func (a *app) Snapshot() (Snapshot, error) {
@@ -167,6 +176,7 @@ func (a *app) Restore(at Applied, r io.Reader) error {
 		a.t.Errorf("node %d: snapshot at %d/%d ends with entry %d/%d", a.id, at.Index, at.Term, last.Index, last.Term)
 	}
 	a.entries, a.disk.entries, a.disk.applied = entries, slices.Clone(entries), at
+	a.conf, a.coming = at.ConfState, nil
 	a.restores++
 	return nil
 }

@@ -312,8 +312,13 @@ func TestMembershipOutlivesCrashes(t *testing.T) {
 	g.sites[0].app.mu.Unlock()
 	grow := func() *site {
 		s := g.admit(true)
-		g.everywhere(g.sites[0])
-		g.sites[0].app.flush() // so that it can be sent a copy
+		founder, known := g.sites[0].app, g.leader().node.Membership().Index
+		eventually(t, "the founder to apply the change", func() bool {
+			founder.mu.Lock()
+			defer founder.mu.Unlock()
+			return founder.lastLocked() >= known
+		})
+		founder.flush() // so that it can be sent a copy
 		g.join(s)
 		g.promote(s)
 		return s

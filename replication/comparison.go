@@ -15,10 +15,11 @@ import (
 
 // Difference is a key that differs although both datacenters have applied the same writes of it.
 type Difference struct {
-	Bucket int         `json:"bucket"`
-	Here   verify.Copy `json:"here"`
-	There  verify.Copy `json:"there"`
-	Since  time.Time   `json:"since"` // found
+	Bucket   int         `json:"bucket"`
+	Keyspace *string     `json:"keyspace,omitempty"` // its prefix; nil for an entry of the system table
+	Here     verify.Copy `json:"here"`
+	There    verify.Copy `json:"there"`
+	Since    time.Time   `json:"since"` // found
 }
 
 // comparison is what this leader knows of how its DC's data compares with a peer's. It outlives connections.
@@ -35,7 +36,8 @@ type comparison struct {
 	lives  bool      // both know the same lives of all origins
 	hurry  time.Time // until then somebody waits for rounds
 	found  []Difference
-	more   bool // there are more differing keys than are named
+	tally  verify.Tally // of found
+	more   bool         // there are more differing keys than are named
 }
 
 func newComparison(l *lead, peer string) *comparison {
@@ -232,10 +234,19 @@ func (k *link) ownKeys(bucket int, after, last []byte, page map[string][2]verify
 	}
 }
 
-// report replaces the list of differing keys. The first and the last of them are news.
+// report replaces the list of differing keys. What it has more or less of in any keyspace is news.
 func (c *comparison) report(found []Difference, more bool) {
+	var tally verify.Tally
+	for i := range found {
+		copied := &found[i].Here
+		tally.Add(c.l.cfg.Prefixes, copied)
+		if !copied.System {
+			keyspace := verify.KeyspaceOf(c.l.cfg.Prefixes, copied.Key)
+			found[i].Keyspace = &keyspace
+		}
+	}
 	c.mu.Lock()
-	before := len(c.found)
+	before := c.tally
 	for i := range found {
 		for _, old := range c.found {
 			if slices.Equal(old.Here.Key, found[i].Here.Key) {
@@ -243,19 +254,20 @@ func (c *comparison) report(found []Difference, more bool) {
 			}
 		}
 	}
-	c.found, c.more = found, more
+	c.found, c.tally, c.more = found, tally, more
 	c.mu.Unlock()
 	log := c.l.cfg.Logger.With("peer", c.peer, "keys", len(found), "more", more)
 	switch {
-	case len(found) == before:
+	case tally.Same(&before):
 		return
 	case len(found) == 0:
 		log.Info("data is equal again")
 		c.event("the data is equal again")
 	default:
 		log.Error("data differs although both datacenters have applied the same writes: `geogate verify` names both sides, --repair mends",
-			"first", string(found[0].Here.Key))
-		c.event(fmt.Sprintf("the data differs in %d keys, such as %q, although both have applied the same writes", len(found), found[0].Here.Key))
+			"by_keyspace", tally.String(), "first", string(found[0].Here.Key))
+		c.event(fmt.Sprintf("the data differs in %d keys (by keyspace: %s), such as %q, although both have applied the same writes",
+			len(found), tally.String(), found[0].Here.Key))
 	}
 }
 

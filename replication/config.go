@@ -79,6 +79,8 @@ type Config struct {
 	VerifyPage int
 	// VerifyFindings is how many differing keys of a peer are kept and named. 0 means 100.
 	VerifyFindings int
+	// Prefixes are those of all keyspaces, by which differing keys are told; "" is always one.
+	Prefixes []string
 
 	// HeartbeatInterval is how often an ack is repeated. 0 means 250 ms.
 	HeartbeatInterval time.Duration
@@ -99,6 +101,9 @@ type Config struct {
 
 	// DialTimeout bounds one attempt to connect to one endpoint. 0 means 1 s.
 	DialTimeout time.Duration
+	// SendTimeout ends a connection to an origin when TCP has had no answer for so long to what it sent, and sent
+	// again. A round trip on a full link must fit in. 0 means 4 s. Linux only.
+	SendTimeout time.Duration
 	// RequestTimeout bounds a handshake and any JetStream API call. 0 means 2 s. It must exceed the round trip.
 	RequestTimeout time.Duration
 	// SyncMinInterval spaces the answers to handshakes of one peer. 0 means 10 ms.
@@ -237,6 +242,7 @@ func (c *Config) validate() error {
 	orDuration(&c.HealthInterval, 100*time.Millisecond)
 	orDuration(&c.ConfirmInterval, time.Second)
 	orDuration(&c.DialTimeout, time.Second)
+	orDuration(&c.SendTimeout, 4*time.Second)
 	orDuration(&c.RequestTimeout, 2*time.Second)
 	orDuration(&c.SyncMinInterval, 10*time.Millisecond)
 	orDuration(&c.RetryMin, 100*time.Millisecond)
@@ -314,7 +320,7 @@ func (c *Config) validate() error {
 		return bad("verification: interval %s and wait %s must not be negative, the wait below the request timeout %s, page %d and findings %d above 0",
 			c.VerifyInterval, c.VerifyWait, c.RequestTimeout, c.VerifyPage, c.VerifyFindings)
 	}
-	for _, d := range []time.Duration{c.HeartbeatInterval, c.AckMinInterval, c.HealthInterval, c.ConfirmInterval, c.DialTimeout,
+	for _, d := range []time.Duration{c.HeartbeatInterval, c.AckMinInterval, c.HealthInterval, c.ConfirmInterval, c.DialTimeout, c.SendTimeout,
 		c.RequestTimeout, c.SyncMinInterval, c.RetryMin, c.RefusedInterval, c.PullHeartbeat, c.StallAfter, c.PingInterval, c.ApplyTimeout, c.PublishTimeout, c.FetchTimeout, c.CallTimeout} {
 		if d <= 0 {
 			return bad("a duration is %s; all must be positive", d)

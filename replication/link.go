@@ -55,7 +55,8 @@ func (r *receiver) dialTo(ctx context.Context, e Endpoint) (*link, error) {
 	k := &link{r: r, wanted: make(chan struct{}, 1), asker: newAsker(), calls: make(chan struct{}, r.cfg.MaxCalls), window: semaphore.NewWeighted(int64(r.cfg.CallWindowBytes))}
 	k.lost, k.cancel = context.WithCancelCause(ctx)
 	k.socket.connect = func(network, address string) (net.Conn, error) {
-		return (&net.Dialer{Timeout: r.cfg.DialTimeout}).DialContext(k.lost, network, address)
+		d := net.Dialer{Control: endAfter(r.cfg.SendTimeout)}
+		return dialAgain(k.lost, r.cfg.DialTimeout, func(ctx context.Context) (net.Conn, error) { return d.DialContext(ctx, network, address) })
 	}
 	// The client knows no context while it connects. And while it waits for room to write, which it does for up to
 	// RequestTimeout, whoever wants anything of it waits too, even those who read.
@@ -142,9 +143,10 @@ func (k *link) failed(err error) {
 
 func (k *link) up() bool { return k.lost.Err() == nil }
 
-// traffic is what has arrived: bytes, and messages that are complete.
+// traffic is what has arrived: bytes, and messages that are complete. It doesn't ask the client for its Stats, which
+// waits for a write that waits for room.
 func (k *link) traffic() traffic {
-	return traffic{bytes: k.socket.arrived.Load(), messages: k.nc.Stats().InMsgs}
+	return traffic{bytes: k.socket.arrived.Load(), messages: atomic.LoadUint64(&k.nc.InMsgs)}
 }
 
 // traffic is a reading of a connection's counters.

@@ -1,6 +1,8 @@
 package replication
 
 import (
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"geogate/replication/health"
@@ -160,7 +162,12 @@ func descVerifyBuckets() *prometheus.Desc {
 
 func descVerifyKeys() *prometheus.Desc {
 	return prometheus.NewDesc("geogate_verify_different_keys",
-		"Keys that differ from the peer's although both have applied the same writes, as far as they are named.", []string{"peer"}, nil)
+		"Keys that differ from the peer's although both have applied the same writes, as far as they are named.", []string{"peer", "keyspace"}, nil)
+}
+
+func descVerifySystem() *prometheus.Desc {
+	return prometheus.NewDesc("geogate_verify_different_system_entries",
+		"Users, roles and settings that differ from the peer's although both have applied the same writes, as far as they are named.", []string{"peer"}, nil)
 }
 
 func descReceiver() *prometheus.Desc {
@@ -183,7 +190,7 @@ func descWaiting() *prometheus.Desc {
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		descLagSeconds(), descLagTxns(), descLagBytes(), descHealth(), descRTT(), descSkew(), descReceiver(), descWaiting(), descNeedsSnapshot(), descFenced(), descCause(), descBreaker(),
-		descVerifyAge(), descVerifyBuckets(), descVerifyKeys(),
+		descVerifyAge(), descVerifyBuckets(), descVerifyKeys(), descVerifySystem(),
 	} {
 		ch <- d
 	}
@@ -205,6 +212,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	}
 	send(descWaiting(), float64(l.tracker.Waiting()))
 	send(descFenced(), is(l.refusal.Load() != nil))
+	keyspaces := slices.Compact(slices.Sorted(slices.Values(append([]string{""}, l.cfg.Prefixes...))))
 	for _, name := range l.order {
 		s := l.status(l.peers[name])
 		known(descLagSeconds(), s.LagSeconds, 1, name)
@@ -229,7 +237,10 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 			send(descVerifyBuckets(), float64(v.Equal), name, "equal")
 			send(descVerifyBuckets(), float64(v.Pending), name, "pending")
 			send(descVerifyBuckets(), float64(v.Different), name, "different")
-			send(descVerifyKeys(), float64(v.Keys), name)
+			for _, keyspace := range keyspaces {
+				send(descVerifyKeys(), float64(v.Keyspaces[keyspace]), name, keyspace)
+			}
+			send(descVerifySystem(), float64(v.System), name)
 		}
 		send(descReceiver(), is(s.Receiver.State == ReceiverPulling), name)
 	}

@@ -18,8 +18,10 @@ type proxy struct {
 	open  chan struct{}         // guarded by mu; closed while data may pass
 	conns map[net.Conn]struct{} // guarded by mu
 	dead  map[net.Conn]struct{} // guarded by mu; what they read goes nowhere
+	full  map[net.Conn]struct{} // guarded by mu; nothing is read from them
 	rate  int                   // guarded by mu; bytes per second, 0 is unlimited
 	wg    sync.WaitGroup
+	ended chan struct{}
 }
 
 func newProxy(t testing.TB, target string) *proxy {
@@ -28,13 +30,16 @@ func newProxy(t testing.TB, target string) *proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{l: l, target: target, open: make(chan struct{}), conns: map[net.Conn]struct{}{}, dead: map[net.Conn]struct{}{}}
+	p := &proxy{
+		l: l, target: target, open: make(chan struct{}), conns: map[net.Conn]struct{}{}, dead: map[net.Conn]struct{}{}, full: map[net.Conn]struct{}{}, ended: make(chan struct{}),
+	}
 	close(p.open)
 	p.wg.Go(p.accept)
 	t.Cleanup(func() {
 		l.Close()
 		p.heal()
 		p.sever()
+		close(p.ended)
 		p.wg.Wait()
 	})
 	return p
@@ -75,6 +80,10 @@ func (p *proxy) serve(in net.Conn) {
 		for {
 			n, err := src.Read(buf[:p.most(len(buf))])
 			<-p.gate()
+			if p.isFull(src) {
+				<-p.ended // whoever writes to it waits, or ends it
+				return
+			}
 			if n > 0 && p.carries(src, n) {
 				if _, err := dst.Write(buf[:n]); err != nil {
 					return
@@ -96,6 +105,7 @@ func (p *proxy) drop(c net.Conn) {
 	defer p.mu.Unlock()
 	delete(p.conns, c)
 	delete(p.dead, c)
+	delete(p.full, c)
 }
 
 func (p *proxy) gate() <-chan struct{} {
@@ -125,6 +135,20 @@ func (p *proxy) strand() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	maps.Copy(p.dead, p.conns)
+}
+
+// fill makes all connections that there are take no byte any more, so that who writes has to wait; new ones work.
+func (p *proxy) fill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.Copy(p.full, p.conns)
+}
+
+func (p *proxy) isFull(c net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, full := p.full[c]
+	return full
 }
 
 // throttle bounds the bytes per second of each direction of each connection.

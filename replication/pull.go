@@ -74,6 +74,9 @@ func (r *receiver) pull(leading context.Context, k *link, reply *wire.SyncReply)
 	if leading.Err() != nil {
 		err = leading.Err()
 	}
+	if errors.Is(err, errHeartbeat) {
+		k.cancel(err) // it is given up: what waits for room to write on it must not hold up the end of the pull
+	}
 	cancel(err)
 	close(inflight)
 	<-collected

@@ -22,6 +22,11 @@ type VerifyStatus struct {
 	Rounds    uint64   `json:"rounds"`
 	LastOK    *float64 `json:"last_ok_age_seconds"` // every bucket has been found equal since then
 	LastRound *float64 `json:"last_round_age_seconds"`
+
+	// Keyspaces counts the keys by keyspace, by its prefix; System are those that are no keys but entries of the
+	// system table.
+	Keyspaces map[string]int `json:"different_keyspaces,omitempty"`
+	System    int            `json:"different_system_entries,omitempty"`
 }
 
 // Verification is the comparison with one peer with the keys that differ.
@@ -71,6 +76,7 @@ func (c *comparison) status() VerifyStatus {
 	s.Equal, s.Pending, s.Different = c.book.Counts()
 	s.Buckets = s.Equal + s.Pending + s.Different
 	s.LastRound = seconds(now.Sub(c.round))
+	s.Keyspaces, s.System = c.tally.Keyspaces, c.tally.System // nobody changes the map
 	s.State = "pending"
 	if oldest, ok := c.book.Oldest(); ok {
 		s.State = "equal"
@@ -121,7 +127,7 @@ func (e *Engine) RepairKey(ctx context.Context, from string, seen verify.Copy) (
 	if !applied {
 		what = "was not repaired: a newer write has taken the place of the wrong copy"
 	}
-	e.cfg.Logger.Warn("repair of a key", "key", string(seen.Key), "from", from, "applied", applied)
+	e.cfg.Logger.Warn("repair of a key", "key", string(seen.Key), "keyspace", verify.KeyspaceOf(e.cfg.Prefixes, seen.Key), "from", from, "applied", applied)
 	p.comparison.event(fmt.Sprintf("key %q %s", seen.Key, what))
 	for _, other := range l.peers {
 		other.comparison.want()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os/exec"
 	"path/filepath"
@@ -105,6 +106,7 @@ func TestVerify(t *testing.T) {
 	t.Parallel()
 	c := cluster.Start(t, cluster.Options{DCs: allDCs, Edit: func(topology *configs.Topology) {
 		topology.Verification.Interval = 100 * time.Millisecond
+		topology.Keyspaces = append(topology.Keyspaces, configs.Keyspace{Prefix: "vic"})
 	}})
 	for _, key := range []string{"victim", "lost"} {
 		if _, err := put(t.Context(), c.Client("us-east"), key, "right", "ALL", 10*time.Second); err != nil {
@@ -139,6 +141,18 @@ func TestVerify(t *testing.T) {
 	if code != 1 || r.State != "different" || !slices.Equal(keys, []string{"lost", "victim"}) {
 		t.Errorf("exit code %d, %s, keys %q; want 1, different, lost and victim", code, r.State, keys)
 	}
+	c.Eventually(20*time.Second, "status with the keyspaces of what differs", func() string {
+		s, err := c.Node("us-east", "n0").Status(t.Context())
+		if err != nil {
+			return err.Error()
+		}
+		for _, p := range s.Peers {
+			if p.DC == "ap-south" && !maps.Equal(p.Verify.DifferentKeyspaces, map[string]int{"": 1, "vic": 1}) {
+				return fmt.Sprintf("found %v", p.Verify.DifferentKeyspaces)
+			}
+		}
+		return ""
+	})
 	r, code = runVerify(t, c, "--timeout", "40s", "--repair")
 	if code != 0 || r.State != "equal" || len(r.Repairs) != 2 || r.Repairs[0].DC != "ap-south" {
 		t.Errorf("repair: exit code %d, %+v", code, r)

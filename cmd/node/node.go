@@ -199,6 +199,9 @@ func (n *Node) openEngine() error {
 		CallTimeout:  gateway.LongestWrite, Uptime: uptime(n.spec.Dir, n.log),
 		Wall: n.cfg.Now, Logger: n.log, Registerer: n.registry,
 	}
+	for _, k := range t.AllKeyspaces() {
+		rc.Prefixes = append(rc.Prefixes, k.Prefix)
+	}
 	for _, name := range n.peerNames() {
 		peer, _ := t.Datacenter(name)
 		p := replication.Peer{Name: name, PublicKey: peer.PublicKey}

@@ -61,6 +61,9 @@ type Verify struct {
 	Different int      `json:"different"`
 	Keys      int      `json:"different_keys"`
 	LastOK    *float64 `json:"last_ok_age_seconds"` // since when all of it has been proven equal
+
+	Keyspaces map[string]int `json:"different_keyspaces"` // of the keys, by prefix
+	System    int            `json:"different_system_entries"`
 }
 
 // Leading says whether the node that made the report leads its datacenter.

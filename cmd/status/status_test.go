@@ -13,7 +13,8 @@ const sample = `{"dc":"us-east","node":"n0","leader":"n0","term":3,"revision":42
  "peers":[
   {"dc":"ap-south","health":"down","reason":"silent for 4s","cause":"link broken","cause_detail":"eu-west hears it","acked_revision":null,"lag_txns":null,"lag_bytes":null,"lag_seconds":null,"rtt_ms":null,"last_contact_seconds":null},
   {"dc":"eu-west","health":"healthy","reason":"","acked_revision":40,"lag_txns":2,"lag_bytes":2048,"lag_seconds":0.0125,"rtt_ms":60.4,"skew_ms":-3.2,"last_contact_seconds":0.1,
-   "verify":{"state":"different","reason":"","buckets":4096,"equal":4090,"pending":5,"different":1,"different_keys":2,"last_ok_age_seconds":null}}],
+   "verify":{"state":"different","reason":"","buckets":4096,"equal":4090,"pending":5,"different":1,"different_keys":3,"last_ok_age_seconds":null,
+   "different_keyspaces":{"app/":1,"":1},"different_system_entries":1}}],
  "clock":{"state":"within","ahead_ms":3.2,"limit_ms":500,"since":null,"refused":""},
  "members":[{"id":"00000000000000aa","name":"n0","role":"leader","peer_urls":["http://h:2"],"client_urls":["http://h:1"]},
   {"id":"00000000000000bb","name":"","role":"learner","peer_urls":["http://i:2"],"client_urls":[]}],
@@ -62,7 +63,7 @@ ap-south  down     ?      ?         ?          ?            ?       ?     ?     
 eu-west   healthy  40     2         2.0 KiB    0.013        60.4ms  -3ms  0.1s ago
 
 PEER     DATA       EQUAL      PENDING  DIFFERENT  KEYS  ALL PROVEN  REASON
-eu-west  different  4090/4096  5        1          2     ?
+eu-west  different  4090/4096  5        1          3     ?           keys that differ by keyspace: "" 1, "app/" 1, system table 1
 `
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)

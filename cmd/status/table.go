@@ -10,6 +10,8 @@ import (
 	"text/tabwriter"
 
 	"github.com/dustin/go-humanize"
+
+	"geogate/replication/verify"
 )
 
 // unknown stands where a number is not known.
@@ -64,9 +66,23 @@ func (r *Report) writeVerify(w io.Writer) error {
 			row(tw, "PEER", "DATA", "EQUAL", "PENDING", "DIFFERENT", "KEYS", "ALL PROVEN", "REASON")
 		}
 		row(tw, p.DC, v.State, fmt.Sprintf("%d/%d", v.Equal, v.Buckets), strconv.Itoa(v.Pending), strconv.Itoa(v.Different),
-			strconv.Itoa(v.Keys), number(v.LastOK, "%.1fs ago"), v.Reason)
+			strconv.Itoa(v.Keys), number(v.LastOK, "%.1fs ago"), v.why())
 	}
 	return tw.Flush()
+}
+
+// why is the reason, and the keyspaces of the keys that differ.
+func (v *Verify) why() string {
+	tally := verify.Tally{Keyspaces: v.Keyspaces, System: v.System}
+	where := tally.String()
+	if where == "" {
+		return v.Reason
+	}
+	where = "keys that differ by keyspace: " + where
+	if v.Reason == "" {
+		return where
+	}
+	return v.Reason + "; " + where
 }
 
 // clock is worth a line when something can be said of it.

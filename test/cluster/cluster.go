@@ -232,6 +232,8 @@ type Status struct {
 			Different     int      `json:"different"`
 			DifferentKeys int      `json:"different_keys"`
 			LastOK        *float64 `json:"last_ok_age_seconds"`
+
+			DifferentKeyspaces map[string]int `json:"different_keyspaces"`
 		} `json:"verify"`
 	} `json:"peers"`
 	Clock *struct {

@@ -86,6 +86,9 @@ func (s *stage) judgeHome(ctx context.Context, h *homeLoad, watchers []*watcher)
 	began := time.Now()
 	problems := s.c.converge(ctx, s.cfg.Converge)
 	s.v.check("convergence", fmt.Sprintf("%.1fs after the load, may be %s", time.Since(began).Seconds(), s.cfg.Converge), problems)
+	if len(problems) > 0 {
+		s.showDifferences(ctx)
+	}
 	data := map[string]map[string]string{}
 	for _, dc := range s.c.living() {
 		client, err := s.c.client(s.c.in(dc)...)

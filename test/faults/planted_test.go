@@ -93,7 +93,7 @@ var plants = []struct{ name, file, line, instead, fails, row string }{
 	{
 		"chooses a cut that is too low", "replication/homes/step.go",
 		"cut = max(cut, p.reply.Watermark)",
-		"cut = max(cut, p.reply.Watermark-10)",
+		"cut = max(cut, p.reply.Watermark-50)",
 		"writes under QUORUM", "home-dies",
 	},
 }

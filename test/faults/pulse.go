@@ -15,6 +15,7 @@ import (
 type pulse struct {
 	worst atomic.Int64
 	disk  atomic.Int64 // the longest that a small write to the disk took; 0 where sync does not run
+	began atomic.Int64 // when the one that is under way was begun, in Unix nanoseconds; 0 for none
 }
 
 const beat = 5 * time.Millisecond
@@ -39,12 +40,14 @@ func (p *pulse) sync(ctx context.Context, dir string) error {
 	defer func() { _ = f.Close() }() // goes with the folder
 	for ctx.Err() == nil {
 		began := time.Now()
+		p.began.Store(began.UnixNano())
 		if _, err := f.WriteAt([]byte(began.String()), 0); err != nil {
 			return err
 		}
 		if err := f.Sync(); err != nil {
 			return err
 		}
+		p.began.Store(0)
 		p.disk.Store(max(p.disk.Load(), int64(time.Since(began)))) // the only writer but for reset, as above
 		pauseFor(ctx, 10*beat)
 	}
@@ -65,6 +68,15 @@ func (p *pulse) watch(ctx context.Context, dir string) (stop func() error) {
 	}
 }
 
+// longestSync counts the sync that is under way: a disk that stands still says so only at the end.
+func (p *pulse) longestSync() time.Duration {
+	longest := time.Duration(p.disk.Load())
+	if began := p.began.Load(); began != 0 {
+		longest = max(longest, time.Since(time.Unix(0, began)))
+	}
+	return longest
+}
+
 // reset begins anew.
 func (p *pulse) reset() {
 	p.worst.Store(0)
@@ -75,5 +87,5 @@ func (p *pulse) reset() {
 // part one after the other, and its disk for each commit.
 func (p *pulse) allowed(bound time.Duration) time.Duration {
 	const hops, commits = 10, 3
-	return bound + hops*time.Duration(p.worst.Load()) + commits*time.Duration(p.disk.Load())
+	return bound + hops*time.Duration(p.worst.Load()) + commits*p.longestSync()
 }

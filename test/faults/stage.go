@@ -107,6 +107,9 @@ func (s *stage) judge(ctx context.Context, watchers []*watcher) error {
 	took := time.Since(began)
 	s.slowest = max(s.slowest, took)
 	s.v.check("convergence", fmt.Sprintf("%.1fs after the load, may be %s", took.Seconds(), s.cfg.Converge), problems)
+	if len(problems) > 0 {
+		s.showDifferences(ctx)
+	}
 	if err := s.l.judge(ctx, s.v, watchers, s.failures); err != nil {
 		return err
 	}
