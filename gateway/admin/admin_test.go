@@ -362,6 +362,16 @@ func TestReady(t *testing.T) {
 	check("no leader", http.StatusServiceUnavailable, "no leader is known")
 }
 
+// Where no keyspace has a home, the answer says so.
+func TestWithoutHomes(t *testing.T) {
+	_, urls := start(t, 1)
+	for _, path := range []string{"/v1/dr", "/v1/dr/ledger?keyspace=k/"} {
+		if code, text := get(t, urls[0]+path); code != http.StatusNotFound || !strings.Contains(text, "no keyspace of this cluster is single-writer") {
+			t.Errorf("%s: %d %q", path, code, text)
+		}
+	}
+}
+
 func TestMetricsAndProfiles(t *testing.T) {
 	_, urls := start(t, 1)
 	for path, want := range map[string]string{"/metrics": "geogate_test", "/debug/pprof/": "goroutine", "/debug/pprof/cmdline": "admin"} {

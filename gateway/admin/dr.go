@@ -63,7 +63,10 @@ func (s *Server) drRoutes(mux *http.ServeMux) {
 	handle := func(pattern string, do func(*http.Request, []byte) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { s.onLeader(w, r, do) })
 	}
-	if s.cfg.Homes != nil {
+	if s.cfg.Homes == nil {
+		mux.HandleFunc("/v1/dr", withoutHomes)
+		mux.HandleFunc("/v1/dr/", withoutHomes)
+	} else {
 		handle("GET /v1/dr", s.drStatus)
 		handle("GET /v1/dr/ledger", s.drLedger)
 		handle("GET /v1/dr/moves", s.drMoves)
@@ -77,6 +80,12 @@ func (s *Server) drRoutes(mux *http.ServeMux) {
 		handle("GET /v1/dr/quarantine/key", s.quarantineKey)
 		handle("POST /v1/dr/quarantine/discard", s.quarantineDiscard)
 	}
+}
+
+// withoutHomes answers where nothing can be moved.
+func withoutHomes(w http.ResponseWriter, _ *http.Request) {
+	http.Error(w, "no keyspace of this cluster is single-writer, so none has a home; give one `mode: single-writer` in the configuration of every node",
+		http.StatusNotFound)
 }
 
 // onLeader has the node that leads do something, and passes its answer on.
