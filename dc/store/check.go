@@ -152,6 +152,8 @@ func (c *check) index() error {
 			buried++
 		}
 		switch {
+		case c.s.index.byKey[it.key] != it:
+			c.fail(&errs, "%q is not found by its key", it.key)
 		case it.live && it.grave:
 			c.fail(&errs, "%q is live and has a grave", it.key)
 		case it.mod == 0 && !it.grave:
@@ -173,6 +175,9 @@ func (c *check) index() error {
 	})
 	for r, key := range c.found {
 		c.fail(&errs, "version %+v of %q is not in the index", r, key)
+	}
+	if found := len(c.s.index.byKey); found != c.s.index.tree.Len() {
+		c.fail(&errs, "%d keys can be found, %d are in order", found, c.s.index.tree.Len())
 	}
 	if live != c.s.index.live || buried != c.s.index.buried {
 		c.fail(&errs, "%d keys and %d graves, counted as %d and %d", live, buried, c.s.index.live, c.s.index.buried)

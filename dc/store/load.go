@@ -206,8 +206,7 @@ func (d *disk) loadVersions(b *bolt.Bucket) error {
 		v.Geo.Origin = d.origins[origin]
 		d.replay(items.ensure(v.Key), &v, origin, &h)
 	}
-	items.sorted(func(it *item) {
-		d.index.tree.Load(it)
+	d.index.load(&items, func(it *item) {
 		if it.lease != 0 {
 			d.index.leased.attach(it)
 		}
