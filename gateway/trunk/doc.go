@@ -5,6 +5,6 @@
 // the calls of a busy moment, and a call that comes alone leaves at once.
 //
 // [Line] is the calling end and [Server] the called one. Both are safe for concurrent use. A Line has two goroutines
-// while its stream is open, a Server one for each stream and one for each call; [Line.Close] and [Server.Wait]
-// return when they are gone.
+// while its stream is open, a Server one for each stream and one for each call, of which it keeps some for the calls to
+// come; [Line.Close] and [Server.Wait] return when they are gone.
 package trunk

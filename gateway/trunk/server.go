@@ -43,6 +43,7 @@ type served struct {
 	*Server
 	ctx     context.Context
 	replies *outbox[*trunkpb.Reply]
+	crew    crew
 
 	mu       sync.Mutex
 	open     map[uint64]context.CancelFunc // guarded by mu: calls under way
@@ -55,6 +56,8 @@ func (s *Server) Carry(stream grpc.BidiStreamingServer[trunkpb.Calls, trunkpb.Re
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel() // ends what is under way: nobody can be answered any more
 	c := &served{Server: s, ctx: ctx, replies: newOutbox[*trunkpb.Reply](), open: map[uint64]context.CancelFunc{}, idle: make(chan struct{})}
+	c.crew = crew{running: &s.running, serve: c.serve}
+	defer c.crew.end()
 	gone := make(chan error, 1)
 	s.running.Go(func() { gone <- c.receive(stream) })
 	stopping := s.stopping
@@ -102,7 +105,7 @@ func (c *served) receive(stream grpc.BidiStreamingServer[trunkpb.Calls, trunkpb.
 		}
 		for _, call := range msg.Calls {
 			if ctx, ok := c.begin(call); ok {
-				c.running.Go(func() { c.serve(ctx, call) })
+				c.crew.run(task{ctx, call})
 			}
 		}
 		c.mu.Lock()
@@ -133,9 +136,16 @@ func (c *served) begin(call *trunkpb.Call) (context.Context, bool) {
 	return ctx, true
 }
 
-func (c *served) serve(ctx context.Context, call *trunkpb.Call) {
+// task is a call that was begun, with its context.
+type task struct {
+	ctx  context.Context //nolint:containedctx // it is handed from one goroutine to another
+	call *trunkpb.Call
+}
+
+func (c *served) serve(begun task) {
+	call := begun.call
 	t := &trailers{method: call.Method}
-	ctx = metadata.NewIncomingContext(grpc.NewContextWithServerTransportStream(ctx, t), toMetadata(call.Metadata))
+	ctx := metadata.NewIncomingContext(grpc.NewContextWithServerTransportStream(begun.ctx, t), toMetadata(call.Metadata))
 	reply := &trunkpb.Reply{Id: call.Id}
 	response, err := c.handle(ctx, call)
 	if err == nil {
