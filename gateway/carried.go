@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -45,17 +46,17 @@ func carry[Q any, P message[Q], R proto.Message](rpc func(context.Context, P) (R
 }
 
 // carriedBy makes a call of the named RPC over a trunk, or by itself where the other node is of a build without them.
-func carriedBy[Q proto.Message, R any, P message[R]](name string) func(context.Context, *forwarder, *neighbor, Q) (P, metadata.MD, fate, error) {
-	return func(ctx context.Context, f *forwarder, to *neighbor, req Q) (P, metadata.MD, fate, error) {
+func carriedBy[Q proto.Message, R any, P message[R]](name string) func(context.Context, time.Duration, *forwarder, *neighbor, Q) (P, metadata.MD, fate, error) {
+	return func(ctx context.Context, timeout time.Duration, f *forwarder, to *neighbor, req Q) (P, metadata.MD, fate, error) {
 		resp := P(new(R))
-		trailer, err := to.line.Call(ctx, name, f.metadata(ctx), req, resp)
+		trailer, err := to.line.Call(ctx, timeout, name, f.metadata(ctx), req, resp)
 		switch {
 		case err == nil:
 			return resp, trailer, fateAnswered, nil
 		case errors.Is(err, trunk.ErrUnsupported):
 			return alone(func(ctx context.Context, c grpc.ClientConnInterface, _ Q, o ...grpc.CallOption) (P, error) {
 				return resp, c.Invoke(ctx, name, req, resp, o...)
-			})(ctx, f, to, req)
+			})(ctx, timeout, f, to, req)
 		case errors.Is(err, trunk.ErrNotSent), isNotLeader(err):
 			return nil, trailer, fateNotDone, err
 		case errors.Is(err, trunk.ErrLost):
@@ -66,8 +67,10 @@ func carriedBy[Q proto.Message, R any, P message[R]](name string) func(context.C
 }
 
 // alone makes a call that shares nothing with others.
-func alone[Q, R any](call func(context.Context, grpc.ClientConnInterface, Q, ...grpc.CallOption) (R, error)) func(context.Context, *forwarder, *neighbor, Q) (R, metadata.MD, fate, error) {
-	return func(ctx context.Context, f *forwarder, to *neighbor, req Q) (R, metadata.MD, fate, error) {
+func alone[Q, R any](call func(context.Context, grpc.ClientConnInterface, Q, ...grpc.CallOption) (R, error)) func(context.Context, time.Duration, *forwarder, *neighbor, Q) (R, metadata.MD, fate, error) {
+	return func(ctx context.Context, timeout time.Duration, f *forwarder, to *neighbor, req Q) (R, metadata.MD, fate, error) {
+		ctx, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
 		var trailer metadata.MD
 		var reached peer.Peer
 		resp, err := call(f.outgoing(ctx), to, req, grpc.Trailer(&trailer), grpc.Peer(&reached))

@@ -72,11 +72,11 @@ func TestForwardToAnOlderBuild(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp, trailer, fate, err := opPut.remote(testContext(t), f, to, &pb.PutRequest{Key: []byte("a")})
+	resp, trailer, fate, err := opPut.remote(testContext(t), time.Minute, f, to, &pb.PutRequest{Key: []byte("a")})
 	if err != nil || fate != fateAnswered || resp.GetHeader().GetRevision() != 2 || value(trailer, trailerToken) != "dc-a:0:2" {
 		t.Errorf("%v, fate %d, trailers %v, %v", resp, fate, trailer, err)
 	}
-	_, _, fate, err = opPut.remote(testContext(t), f, to, &pb.PutRequest{})
+	_, _, fate, err = opPut.remote(testContext(t), time.Minute, f, to, &pb.PutRequest{})
 	if fate != fateAnswered || !errors.Is(rpctypes.Error(err), rpctypes.ErrEmptyKey) {
 		t.Errorf("a refusal: fate %d, %v", fate, err)
 	}

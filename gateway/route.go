@@ -17,44 +17,56 @@ const (
 // After RouteTimeout the write is known not to have happened.
 func (s *Server) route(ctx context.Context, forwarded bool, here func() error,
 	there func(*neighbor) (fate, error)) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.cfg.RouteTimeout, ErrNoLeader)
+	began, changed := time.Now(), s.dc.LeadershipChanged()
+	done, last := s.attempt(forwarded, here, there)
+	if done { // nearly always, and a deadline costs more than all of this
+		return last
+	}
+	ctx, cancel := context.WithDeadlineCause(ctx, began.Add(s.cfg.RouteTimeout), ErrNoLeader)
 	defer cancel()
-	last, pause := error(nil), routePauseMin
-	for {
-		changed := s.dc.LeadershipChanged()
-		to, self, err := s.leader()
-		switch {
-		case err != nil:
-			last = err
-		case self:
-			err := here()
-			if !retryable(err) {
-				return err
-			}
-			if forwarded {
-				return fmt.Errorf("%w: %w", ErrForwardedAstray, err)
-			}
-			last = err
-		case forwarded:
-			return ErrForwardedAstray
-		case to != nil:
-			f, err := there(to)
-			switch f {
-			case fateAnswered:
-				return err
-			case fateUnknown:
-				return fmt.Errorf("%w: %w", ErrConnectionLost, err)
-			}
-			last = fmt.Errorf("%w: %w", ErrNoLeader, err)
-		}
+	for pause := routePauseMin; ; pause = min(2*pause, routePauseMax) {
 		if !sleep(ctx, changed, pause) {
 			if last == nil || !retryable(last) {
 				return fmt.Errorf("%w within %s (%w)", ErrNoLeader, s.cfg.RouteTimeout, context.Cause(ctx))
 			}
 			return last
 		}
-		pause = min(2*pause, routePauseMax)
+		changed = s.dc.LeadershipChanged()
+		done, err := s.attempt(forwarded, here, there)
+		if done {
+			return err
+		}
+		if err != nil {
+			last = err
+		}
 	}
+}
+
+// attempt is one try of route. An error of one that is not done is why; it has none while no leader is known.
+func (s *Server) attempt(forwarded bool, here func() error, there func(*neighbor) (fate, error)) (done bool, err error) {
+	to, self, err := s.leader()
+	switch {
+	case err != nil:
+		return false, err
+	case self:
+		err := here()
+		if retryable(err) && forwarded {
+			return true, fmt.Errorf("%w: %w", ErrForwardedAstray, err)
+		}
+		return !retryable(err), err
+	case forwarded:
+		return true, ErrForwardedAstray
+	case to == nil:
+		return false, nil
+	}
+	f, err := there(to)
+	switch f {
+	case fateAnswered:
+		return true, err
+	case fateUnknown:
+		return true, fmt.Errorf("%w: %w", ErrConnectionLost, err)
+	}
+	return false, fmt.Errorf("%w: %w", ErrNoLeader, err)
 }
 
 // leader is where writes go: this node, another one, or neither when no leader is known.

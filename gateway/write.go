@@ -22,7 +22,7 @@ import (
 type operation[Q proto.Message, R response] struct {
 	method method
 	local  func(Writer, context.Context, Q) (R, dc.Commit, error)
-	remote func(context.Context, *forwarder, *neighbor, Q) (R, metadata.MD, fate, error)
+	remote func(context.Context, time.Duration, *forwarder, *neighbor, Q) (R, metadata.MD, fate, error)
 	check  func(*Server, context.Context, Q) error // that the caller may do it, once more
 	exempt bool                                    // from policies: it changes nothing that peers hold
 }
@@ -90,12 +90,10 @@ func writeRouted[Q proto.Message, R response](ctx context.Context, s *Server, op
 		},
 		func(to *neighbor) (fate, error) {
 			s.metrics.forwarded.Inc()
-			fctx, cancel := context.WithTimeout(ctx, s.patience(&r))
-			defer cancel()
 			var trailer metadata.MD
 			var f fate
 			var err error
-			resp, trailer, f, err = op.remote(fctx, s.forward, to, req)
+			resp, trailer, f, err = op.remote(ctx, s.patience(&r), s.forward, to, req)
 			if f == fateAnswered {
 				_ = grpc.SetTrailer(ctx, ourTrailers(trailer)) // fails only outside of a call
 			}

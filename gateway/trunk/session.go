@@ -7,6 +7,7 @@ import (
 	"io"
 	"runtime"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -50,7 +51,7 @@ func (s *session) over() bool {
 	return s.ended
 }
 
-func (s *session) call(ctx context.Context, msg *trunkpb.Call) (*trunkpb.Reply, error) {
+func (s *session) call(ctx context.Context, timeout time.Duration, msg *trunkpb.Call) (*trunkpb.Reply, error) {
 	w := &waiting{msg: msg, done: make(chan answer, 1)}
 	s.mu.Lock()
 	if s.ended {
@@ -62,16 +63,24 @@ func (s *session) call(ctx context.Context, msg *trunkpb.Call) (*trunkpb.Reply, 
 	s.open[msg.Id] = w
 	s.mu.Unlock()
 	s.calls.put(w)
+	var late <-chan time.Time
+	if timeout > 0 { // a timer costs a fraction of a context with a deadline
+		timer := time.NewTimer(timeout)
+		defer timer.Stop()
+		late = timer.C
+	}
 	select {
 	case a := <-w.done:
 		return a.reply, a.err
 	case <-ctx.Done():
+		return s.abandon(w, context.Cause(ctx))
+	case <-late:
+		return s.abandon(w, context.DeadlineExceeded)
 	}
-	return s.abandon(ctx, w)
 }
 
 // abandon gives up a call, unless its answer has just come.
-func (s *session) abandon(ctx context.Context, w *waiting) (*trunkpb.Reply, error) {
+func (s *session) abandon(w *waiting, cause error) (*trunkpb.Reply, error) {
 	s.mu.Lock()
 	_, unanswered := s.open[w.msg.Id]
 	delete(s.open, w.msg.Id)
@@ -82,10 +91,10 @@ func (s *session) abandon(ctx context.Context, w *waiting) (*trunkpb.Reply, erro
 		a := <-w.done
 		return a.reply, a.err
 	case !sent:
-		return nil, fmt.Errorf("%w: %w", ErrNotSent, context.Cause(ctx))
+		return nil, fmt.Errorf("%w: %w", ErrNotSent, cause)
 	}
 	s.canceled.put(w.msg.Id)
-	return nil, fmt.Errorf("%w: %w", ErrLost, context.Cause(ctx))
+	return nil, fmt.Errorf("%w: %w", ErrLost, cause)
 }
 
 // run opens the stream and works until it ends.

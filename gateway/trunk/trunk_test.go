@@ -30,6 +30,7 @@ const testBytes = 64 << 10
 type ends struct {
 	line     *Line
 	grpc     *grpc.Server
+	server   *Server
 	stopping chan struct{}
 	messages atomic.Int64 // that the server has received
 }
@@ -44,15 +45,15 @@ func newEnds(t *testing.T, handlers map[string]Handler) *ends {
 	for name, h := range handlers {
 		all[name] = h
 	}
-	server := NewServer(all, testBytes, e.stopping)
+	e.server = NewServer(all, testBytes, e.stopping)
 	e.grpc = grpc.NewServer(grpc.StreamInterceptor(func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, h grpc.StreamHandler) error {
 		return h(srv, counting{ss, &e.messages})
 	}))
-	trunkpb.RegisterTrunkServer(e.grpc, server)
+	trunkpb.RegisterTrunkServer(e.grpc, e.server)
 	e.line = dialLine(t, e.grpc)
 	t.Cleanup(func() {
 		e.grpc.Stop()
-		server.Wait()
+		e.server.Wait()
 	})
 	return e
 }
@@ -89,7 +90,7 @@ func (c counting) RecvMsg(m any) error {
 
 func (e *ends) call(ctx context.Context, method, text string) (string, metadata.MD, error) {
 	out := new(wrapperspb.BytesValue)
-	md, err := e.line.Call(ctx, method, metadata.MD{"who": {"me"}}, wrapperspb.Bytes([]byte(text)), out)
+	md, err := e.line.Call(ctx, 0, method, metadata.MD{"who": {"me"}}, wrapperspb.Bytes([]byte(text)), out)
 	return string(out.Value), md, err
 }
 
@@ -163,7 +164,7 @@ type blocking struct {
 }
 
 func newBlocking() *blocking {
-	return &blocking{make(chan struct{}, 100), make(chan struct{}), make(chan error, 100)}
+	return &blocking{make(chan struct{}, 1000), make(chan struct{}), make(chan error, 1000)}
 }
 
 func (b *blocking) handle(ctx context.Context, _ []byte) (proto.Message, error) {
@@ -204,7 +205,7 @@ func TestBinaryMetadata(t *testing.T) {
 		return &wrapperspb.BytesValue{}, grpc.SetTrailer(ctx, metadata.MD{"x-bin": {"\xff"}, "y": {"1"}})
 	}})
 	sent := metadata.MD{"a": {"1", "2"}, "b-bin": {"\xff\xfe"}, "c": {"\x80"}, "d": {""}}
-	trailer, err := e.line.Call(t.Context(), "see", sent, wrapperspb.Bytes(nil), new(wrapperspb.BytesValue))
+	trailer, err := e.line.Call(t.Context(), 0, "see", sent, wrapperspb.Bytes(nil), new(wrapperspb.BytesValue))
 	if err != nil || len(trailer) != 1 || len(trailer["y"]) != 1 {
 		t.Errorf("trailers of %d keys, %v", len(trailer), err)
 	}
@@ -216,18 +217,65 @@ func TestBinaryMetadata(t *testing.T) {
 func TestDeadlineTravels(t *testing.T) {
 	left := make(chan time.Duration, 1)
 	e := newEnds(t, map[string]Handler{"left": func(ctx context.Context, _ []byte) (proto.Message, error) {
-		d, _ := ctx.Deadline()
+		d, ok := ctx.Deadline()
+		if !ok {
+			d = time.Now().Add(1000 * time.Hour)
+		}
 		left <- time.Until(d)
 		return &wrapperspb.BytesValue{}, nil
 	}})
-	ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
-	defer cancel()
-	if _, _, err := e.call(ctx, "left", ""); err != nil {
-		t.Fatal(err)
+	for _, c := range []struct{ deadline, timeout, most time.Duration }{
+		{time.Hour, 0, time.Hour}, {2 * time.Hour, time.Hour, time.Hour}, {time.Hour, 2 * time.Hour, time.Hour}, {0, time.Hour, time.Hour}, {0, 0, 1000 * time.Hour},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		if c.deadline > 0 {
+			ctx, cancel = context.WithTimeout(t.Context(), c.deadline)
+		}
+		if _, err := e.line.Call(ctx, c.timeout, "left", nil, wrapperspb.Bytes(nil), new(wrapperspb.BytesValue)); err != nil {
+			t.Error(err)
+		}
+		cancel()
+		if d := <-left; d > c.most || d < c.most-10*time.Minute {
+			t.Errorf("deadline %s, timeout %s: %s left", c.deadline, c.timeout, d)
+		}
 	}
-	if d := <-left; d > time.Hour || d < 50*time.Minute {
-		t.Errorf("%s left of an hour", d)
+}
+
+// A server that does not answer in time is not waited for, even when it does not know that it is late.
+func TestTimeout(t *testing.T) {
+	release := make(chan struct{})
+	e := newEnds(t, map[string]Handler{"stuck": func(context.Context, []byte) (proto.Message, error) {
+		<-release
+		return &wrapperspb.BytesValue{}, nil
+	}})
+	defer close(release)
+	_, err := e.line.Call(t.Context(), time.Millisecond, "stuck", nil, wrapperspb.Bytes(nil), new(wrapperspb.BytesValue))
+	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrLost) && !errors.Is(err, ErrNotSent) {
+		t.Errorf("got %v", err)
 	}
+	e.echo(t, "the stream goes on")
+}
+
+// Goroutines are kept for calls to come, and all of them end with the stream.
+func TestWorkersStayAndEnd(t *testing.T) {
+	b := newBlocking()
+	e := newEnds(t, map[string]Handler{"block": b.handle})
+	var all sync.WaitGroup
+	const calls = restingWorkers + 50
+	for range calls {
+		all.Go(func() {
+			if _, _, err := e.call(t.Context(), "block", ""); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	for range calls - 1 {
+		<-b.begun
+	}
+	close(b.permit)
+	all.Wait()
+	e.grpc.Stop()
+	e.server.Wait() // returns when no worker is left
 }
 
 func TestWhatIsKnownOfLostCalls(t *testing.T) {
@@ -337,7 +385,7 @@ func BenchmarkCall(b *testing.B) {
 	b.SetParallelism(32)
 	b.RunParallel(func(p *testing.PB) {
 		for p.Next() {
-			if _, err := line.Call(b.Context(), "echo", nil, req, new(wrapperspb.BytesValue)); err != nil {
+			if _, err := line.Call(b.Context(), 0, "echo", nil, req, new(wrapperspb.BytesValue)); err != nil {
 				b.Error(err)
 				return
 			}
