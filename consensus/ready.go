@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"go.etcd.io/etcd/raft/v3"
@@ -182,30 +183,46 @@ func (l *loop) lead(st raft.BasicStatus) {
 	l.queue.add(task{leader: &now})
 }
 
-// send hands messages to the transport, without the confirmations that a later one in the batch includes.
+// send hands messages to the transport, without those that a later one in the batch includes.
 func (l *loop) send(messages []raftpb.Message) {
-	type ack struct{ to, term, index uint64 }
-	var newest []ack // few: one per peer
-	for i := len(messages) - 1; i >= 0; i-- {
-		m := &messages[i]
-		if m.Type != raftpb.MsgAppResp || m.Reject {
-			continue
-		}
-		superseded := false
-		for _, a := range newest {
-			superseded = superseded || a.to == m.To && a.term == m.Term && a.index >= m.Index
-		}
-		if superseded {
-			m.To = raft.None
-		} else {
-			newest = append(newest, ack{m.To, m.Term, m.Index})
-		}
-	}
+	dropIncluded(messages)
 	for _, m := range messages {
 		if m.To != raft.None {
 			l.transport.send(m)
 		}
 	}
+}
+
+// dropIncluded takes away the receiver of the messages that say nothing which a later one does not say: a confirmation before
+// another one, and the news of a commit index before entries. Each costs its receiver a turn.
+func dropIncluded(messages []raftpb.Message) {
+	var following []*raftpb.Message // of each kind and peer; few
+	for i := len(messages) - 1; i >= 0; i-- {
+		m := &messages[i]
+		if m.Type != raftpb.MsgApp && m.Type != raftpb.MsgAppResp {
+			continue
+		}
+		at := slices.IndexFunc(following, func(n *raftpb.Message) bool { return n.Type == m.Type && n.To == m.To })
+		switch {
+		case at < 0:
+			following = append(following, m)
+		case includes(following[at], m):
+			m.To = raft.None
+		default:
+			following[at] = m
+		}
+	}
+}
+
+// includes says whether the next message of the same kind to the same peer says all that m does.
+func includes(next, m *raftpb.Message) bool {
+	if next.Term != m.Term || m.Reject || next.Reject {
+		return false
+	}
+	if m.Type == raftpb.MsgAppResp {
+		return next.Index >= m.Index
+	}
+	return len(m.Entries) == 0 && next.Index == m.Index && next.LogTerm == m.LogTerm && next.Commit >= m.Commit
 }
 
 // publish makes the state visible to Status.
