@@ -126,12 +126,17 @@ func (q *queue) addPatiently(ctx context.Context, it item) (*pending, error) {
 }
 
 // wait returns the proposal's result, or ErrUnknownOutcome (or ErrNotLeader's kind, if it was still queued)
-// when ctx ends first.
+// when ctx, or its patience, ends first.
 func (q *queue) wait(ctx context.Context, p *pending) result {
+	over, stop := late(ctx)
+	defer stop()
+	cause := context.DeadlineExceeded
 	select {
 	case r := <-p.done:
 		return r
+	case <-over:
 	case <-ctx.Done():
+		cause = context.Cause(ctx)
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -141,7 +146,7 @@ func (q *queue) wait(ctx context.Context, p *pending) result {
 	default:
 	}
 	p.abandoned = true
-	return result{err: fmt.Errorf("%w: %w", ErrUnknownOutcome, context.Cause(ctx))}
+	return result{err: fmt.Errorf("%w: %w", ErrUnknownOutcome, cause)}
 }
 
 func (q *queue) wake() {

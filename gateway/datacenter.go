@@ -115,6 +115,8 @@ type Datacenter interface {
 type Replication interface {
 	// Originate says why this node must not stamp writes of multi-writer keyspaces now; nil when it may.
 	Originate() error
+	// Holders is how many datacenters hold the data, this one counted.
+	Holders() int
 	// Check says that a policy can't be met by the peers that are believed up; the error names those that
 	// are missing and why.
 	Check(policy.Policy) error

@@ -68,6 +68,12 @@ func (r fakeReplication) Originate() error {
 	return r.fence
 }
 
+func (r fakeReplication) Holders() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.acked) + 1
+}
+
 func (r fakeReplication) Check(p policy.Policy) error {
 	if _, leading := r.node.Leading(); !leading {
 		return replication.ErrNotLeading

@@ -360,6 +360,7 @@ func (f *federation) confirmed() bool {
 }
 
 func (fedPeers) Originate() error                      { return nil }
+func (p fedPeers) Holders() int                        { return len(p.f.sites) }
 func (p fedPeers) Admit(policy.Policy) (func(), error) { return func() {}, nil }
 func (p fedPeers) Matrix() map[string]event.Vector     { return nil }
 func (p fedPeers) Peers() []replication.PeerStatus     { return nil }

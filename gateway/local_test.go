@@ -28,6 +28,7 @@ import (
 // nobody is the replication of a datacenter without peers that can be reached.
 type nobody struct{}
 
+func (nobody) Holders() int                            { return 2 }
 func (nobody) Check(policy.Policy) error               { return errors.New("dc-b was never heard of") }
 func (n nobody) Admit(p policy.Policy) (func(), error) { return func() {}, n.Check(p) }
 func (nobody) Originate() error                        { return nil }

@@ -137,7 +137,7 @@ func commit[Q proto.Message, R response](ctx context.Context, s *Server, op *ope
 			return none, err
 		}
 	}
-	if r.policy != policy.Async {
+	if s.waitsForPeers(r.policy) {
 		switch r.unreachable {
 		case UnreachableFail:
 			waited, err := s.replication.Admit(r.policy)
@@ -158,7 +158,7 @@ func commit[Q proto.Message, R response](ctx context.Context, s *Server, op *ope
 			return none, err
 		}
 	}
-	commitCtx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout)
+	commitCtx := dc.WithPatience(ctx, s.cfg.RequestTimeout)
 	if r.request != "" {
 		commitCtx = dc.WithRequestID(commitCtx, r.request)
 	}
@@ -172,7 +172,6 @@ func commit[Q proto.Message, R response](ctx context.Context, s *Server, op *ope
 	if isOldRevision(err) {
 		resp, made, err = permitAnew(ctx, commitCtx, s, op, req)
 	}
-	cancel()
 	held.done()
 	if err != nil {
 		if retryable(err) {
@@ -189,6 +188,9 @@ func commit[Q proto.Message, R response](ctx context.Context, s *Server, op *ope
 	}
 	return resp, nil
 }
+
+// waitsForPeers says whether a policy asks for more than the commit in this datacenter.
+func (s *Server) waitsForPeers(p policy.Policy) bool { return !p.Met(s.replication.Holders(), 1) }
 
 // maxPermits bounds how often a write is permitted anew because users and roles change all the time.
 const maxPermits = 5
@@ -264,7 +266,7 @@ func (s *Server) settle(ctx context.Context, made dc.Commit, r rule) error {
 		setReceipt(ctx, receipt, false)
 		return nil
 	}
-	if r.policy == policy.Async {
+	if !s.waitsForPeers(r.policy) {
 		setReceipt(ctx, receipt, true)
 		return nil
 	}

@@ -29,6 +29,7 @@ type Engine struct {
 	nc        *nats.Conn
 	js        jetstream.JetStream
 	apiPrefix string // as peers see it
+	holders   int    // DCs that hold the data, this one counted
 
 	closing context.Context // ends Run and Lead at Close
 	cancel  context.CancelFunc
@@ -53,7 +54,7 @@ func Open(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, verifiers: map[string]*wire.Verifier{}, byToken: map[string]string{},
-		turn: make(chan struct{}, 1), apiPrefix: peerAPIPrefix, began: cfg.Clock(), wallBegan: cfg.Wall(),
+		turn: make(chan struct{}, 1), apiPrefix: peerAPIPrefix, holders: 1, began: cfg.Clock(), wallBegan: cfg.Wall(),
 	}
 	e.ackSeq.Store(uint64(e.cfg.Clock().UnixNano()))
 	e.closing, e.cancel = context.WithCancel(context.Background())
@@ -62,6 +63,9 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	for _, p := range cfg.Peers {
+		if !p.Witness && !cfg.Witness {
+			e.holders++
+		}
 		if e.verifiers[p.Name], err = wire.NewVerifier(p.PublicKey); err != nil {
 			return nil, fmt.Errorf("%w: peer %s: %w", ErrConfig, p.Name, err)
 		}
@@ -283,6 +287,9 @@ func (e *Engine) Wait(ctx context.Context, revision int64, p policy.Policy) (ack
 	}
 	return ackedBy, err
 }
+
+// Holders is how many DCs hold the data, this one counted.
+func (e *Engine) Holders() int { return e.holders }
 
 // Matrix is the vector of each DC, as far as it is known to this node; the local row is always there.
 func (e *Engine) Matrix() map[string]event.Vector {

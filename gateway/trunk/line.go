@@ -35,18 +35,13 @@ func NewLine(conn grpc.ClientConnInterface, maxBytes int) *Line {
 
 // Call makes a unary call and fills in response. The error is the other end's gRPC status, or wraps [ErrNotSent],
 // [ErrLost] or [ErrUnsupported]. When ctx ends, or timeout is over, the other end is told and its answer is not waited
-// for. The earlier of the two travels with the call. A timeout of 0 is none.
+// for. A timeout of 0 is none.
 func (l *Line) Call(ctx context.Context, timeout time.Duration, method string, md metadata.MD, request, response proto.Message) (trailer metadata.MD, err error) {
 	body, err := proto.Marshal(request)
 	if err != nil {
 		return nil, fmt.Errorf("%w: encode: %w", ErrNotSent, err)
 	}
-	msg := &trunkpb.Call{Method: method, Request: body, Metadata: fromMetadata(md), TimeoutNs: int64(timeout)}
-	if t, ok := ctx.Deadline(); ok {
-		if left := max(1, int64(time.Until(t))); msg.TimeoutNs == 0 || left < msg.TimeoutNs {
-			msg.TimeoutNs = left
-		}
-	}
+	msg := &trunkpb.Call{Method: method, Request: body, Metadata: fromMetadata(md)}
 	s, err := l.session()
 	if err != nil {
 		return nil, err

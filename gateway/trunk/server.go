@@ -4,7 +4,6 @@ import (
 	"context"
 	"runtime"
 	"sync"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -15,8 +14,8 @@ import (
 	"geogate/gateway/trunk/trunkpb"
 )
 
-// Handler answers one call. Its context has the call's metadata as incoming, its deadline, and takes trailers by
-// [grpc.SetTrailer].
+// Handler answers one call. Its context has the call's metadata as incoming, ends when the caller no longer waits, and
+// takes trailers by [grpc.SetTrailer]. It has no deadline: the caller tells when its own is over.
 type Handler func(ctx context.Context, request []byte) (proto.Message, error)
 
 // Server is the called end of trunks.
@@ -120,12 +119,7 @@ func (c *served) receive(stream grpc.BidiStreamingServer[trunkpb.Calls, trunkpb.
 
 // begin registers a call, unless the stream drains: then it is as if it had not been read.
 func (c *served) begin(call *trunkpb.Call) (context.Context, bool) {
-	ctx, cancel := c.ctx, context.CancelFunc(nil)
-	if d := time.Duration(call.TimeoutNs); d > 0 {
-		ctx, cancel = context.WithTimeout(ctx, d)
-	} else {
-		ctx, cancel = context.WithCancel(ctx)
-	}
+	ctx, cancel := context.WithCancel(c.ctx)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, repeated := c.open[call.Id]; c.draining || repeated {

@@ -214,29 +214,28 @@ func TestBinaryMetadata(t *testing.T) {
 	}
 }
 
-func TestDeadlineTravels(t *testing.T) {
-	left := make(chan time.Duration, 1)
-	e := newEnds(t, map[string]Handler{"left": func(ctx context.Context, _ []byte) (proto.Message, error) {
-		d, ok := ctx.Deadline()
-		if !ok {
-			d = time.Now().Add(1000 * time.Hour)
-		}
-		left <- time.Until(d)
-		return &wrapperspb.BytesValue{}, nil
-	}})
-	for _, c := range []struct{ deadline, timeout, most time.Duration }{
-		{time.Hour, 0, time.Hour}, {2 * time.Hour, time.Hour, time.Hour}, {time.Hour, 2 * time.Hour, time.Hour}, {0, time.Hour, time.Hour}, {0, 0, 1000 * time.Hour},
+// A deadline does not travel, its end does.
+func TestLateCallsEndAtTheOtherEnd(t *testing.T) {
+	b := newBlocking()
+	e := newEnds(t, map[string]Handler{"block": b.handle})
+	e.echo(t, "the stream is open")
+	for name, call := range map[string]func() error{
+		"timeout": func() error {
+			_, err := e.line.Call(t.Context(), 200*time.Millisecond, "block", nil, wrapperspb.Bytes(nil), new(wrapperspb.BytesValue))
+			return err
+		},
+		"deadline": func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			defer cancel()
+			_, _, err := e.call(ctx, "block", "")
+			return err
+		},
 	} {
-		ctx, cancel := context.WithCancel(t.Context())
-		if c.deadline > 0 {
-			ctx, cancel = context.WithTimeout(t.Context(), c.deadline)
+		if err := call(); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, ErrLost) {
+			t.Errorf("%s: %v", name, err)
 		}
-		if _, err := e.line.Call(ctx, c.timeout, "left", nil, wrapperspb.Bytes(nil), new(wrapperspb.BytesValue)); err != nil {
-			t.Error(err)
-		}
-		cancel()
-		if d := <-left; d > c.most || d < c.most-10*time.Minute {
-			t.Errorf("deadline %s, timeout %s: %s left", c.deadline, c.timeout, d)
+		if err := <-b.ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("%s, handler: %v", name, err)
 		}
 	}
 }

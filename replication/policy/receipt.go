@@ -20,7 +20,12 @@ type Token struct {
 }
 
 // String is the form that travels in metadata: origin:epoch:revision.
-func (t Token) String() string { return fmt.Sprintf("%s:%d:%d", t.Origin, t.Epoch, t.Revision) }
+func (t Token) String() string {
+	var room [64]byte
+	b := append(append(room[:0], t.Origin...), ':')
+	b = append(strconv.AppendUint(b, t.Epoch, 10), ':')
+	return string(strconv.AppendInt(b, t.Revision, 10))
+}
 
 // ParseToken reads what String writes.
 func ParseToken(s string) (Token, error) {

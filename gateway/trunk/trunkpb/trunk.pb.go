@@ -78,8 +78,7 @@ type Call struct {
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`        // chosen by the caller, once in the life of a stream
 	Method        string                 `protobuf:"bytes,2,opt,name=method,proto3" json:"method,omitempty"` // full name, such as /etcdserverpb.KV/Put
 	Request       []byte                 `protobuf:"bytes,3,opt,name=request,proto3" json:"request,omitempty"`
-	TimeoutNs     int64                  `protobuf:"varint,4,opt,name=timeout_ns,json=timeoutNs,proto3" json:"timeout_ns,omitempty"` // how long the caller waits; 0 is for ever
-	Metadata      []string               `protobuf:"bytes,5,rep,name=metadata,proto3" json:"metadata,omitempty"`                     // key, value, key, value; a key may come again
+	Metadata      []string               `protobuf:"bytes,5,rep,name=metadata,proto3" json:"metadata,omitempty"` // key, value, key, value; a key may come again
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -133,13 +132,6 @@ func (x *Call) GetRequest() []byte {
 		return x.Request
 	}
 	return nil
-}
-
-func (x *Call) GetTimeoutNs() int64 {
-	if x != nil {
-		return x.TimeoutNs
-	}
-	return 0
 }
 
 func (x *Call) GetMetadata() []string {
@@ -269,14 +261,13 @@ const file_trunk_proto_rawDesc = "" +
 	"geogate.v1\"K\n" +
 	"\x05Calls\x12&\n" +
 	"\x05calls\x18\x01 \x03(\v2\x10.geogate.v1.CallR\x05calls\x12\x1a\n" +
-	"\bcanceled\x18\x02 \x03(\x04R\bcanceled\"\x83\x01\n" +
+	"\bcanceled\x18\x02 \x03(\x04R\bcanceled\"v\n" +
 	"\x04Call\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x16\n" +
 	"\x06method\x18\x02 \x01(\tR\x06method\x12\x18\n" +
-	"\arequest\x18\x03 \x01(\fR\arequest\x12\x1d\n" +
-	"\n" +
-	"timeout_ns\x18\x04 \x01(\x03R\ttimeoutNs\x12\x1a\n" +
-	"\bmetadata\x18\x05 \x03(\tR\bmetadata\"6\n" +
+	"\arequest\x18\x03 \x01(\fR\arequest\x12\x1a\n" +
+	"\bmetadata\x18\x05 \x03(\tR\bmetadataJ\x04\b\x04\x10\x05R\n" +
+	"timeout_ns\"6\n" +
 	"\aReplies\x12+\n" +
 	"\areplies\x18\x01 \x03(\v2\x11.geogate.v1.ReplyR\areplies\"e\n" +
 	"\x05Reply\x12\x0e\n" +
