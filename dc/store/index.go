@@ -35,7 +35,7 @@ type item struct {
 type index struct {
 	tree   *btree.BTreeG[*item]
 	byKey  map[string]*item // the same items: one key is found several times faster than in the tree
-	probes sync.Pool // of *item, for lookups
+	probes sync.Pool        // of *item, for lookups
 	live   int
 	graves map[uint16]*btree.BTreeG[*item] // by origin; ordered by origin revision, then key
 	buried int
