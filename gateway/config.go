@@ -35,6 +35,7 @@ const (
 	defaultMaxHeldWrites    = 10_000
 	defaultTokenTTL         = 5 * time.Minute
 	defaultMaxWaitingLogins = 1000
+	defaultStreamWorkers    = 64
 	defaultKeepAliveWindow  = 256
 	defaultMaxMaintenance   = 4
 	defaultQuorumRounds     = 8
@@ -96,7 +97,7 @@ type Config struct {
 	MaxWaitingLogins int           // that wait for one of those; more are refused; 0 means 1,000
 
 	MaxConcurrentStreams uint32 // of one connection; 0 means 2^32-1
-	StreamWorkers        uint32 // grpc's pool of request goroutines; 0 means one goroutine a request
+	StreamWorkers        uint32 // goroutines that stay for requests to come, whose stacks need not grow each time; 0 means 64
 
 	Version string // of Maintenance.Status; "" means 3.7.3. Clients switch features by it
 
@@ -129,6 +130,7 @@ func (c Config) withDefaults() Config {
 	c.MaxMaintenance = cmp.Or(c.MaxMaintenance, defaultMaxMaintenance)
 	c.MaxQuorumRounds = cmp.Or(c.MaxQuorumRounds, defaultQuorumRounds)
 	c.KeepAliveWindow = cmp.Or(c.KeepAliveWindow, defaultKeepAliveWindow)
+	c.StreamWorkers = cmp.Or(c.StreamWorkers, defaultStreamWorkers)
 	c.TokenTTL = cmp.Or(c.TokenTTL, defaultTokenTTL)
 	c.BcryptCost = cmp.Or(c.BcryptCost, bcrypt.DefaultCost)
 	c.MaxLogins = cmp.Or(c.MaxLogins, max(1, runtime.GOMAXPROCS(0)/2))
