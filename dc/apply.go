@@ -54,7 +54,7 @@ func (a *applier) apply() error {
 		case kindInit:
 			a.init(it.payload)
 		case kindPut, kindDelete, kindTxn:
-			if a.results[i], err = a.write(it, a.entry.stamp+event.Stamp(i)); err == nil {
+			if a.results[i], err = a.write(it, a.entry.stamp+event.Stamp(i), a.waiting != nil); err == nil {
 				err = a.countDegraded(it.note, a.results[i].commit)
 			}
 		case kindRequest:

@@ -141,6 +141,9 @@ func unmarshalEntry(b []byte) (*entry, error) {
 		case num == entryFieldItem && typ == protowire.BytesType:
 			var raw []byte
 			if raw, n = protowire.ConsumeBytes(b); n >= 0 {
+				if e.items == nil {
+					e.items = make([]item, 0, countItems(b[n:])+1)
+				}
 				it, err := unmarshalItem(raw)
 				if err != nil {
 					return nil, err
@@ -171,6 +174,22 @@ func unmarshalEntry(b []byte) (*entry, error) {
 		return nil, fmt.Errorf("%w: entry has version %d, this build reads %d", ErrMalformed, version, entryVersion)
 	}
 	return e, nil
+}
+
+// countItems counts the items that follow, up to what is no field.
+func countItems(b []byte) int {
+	items := 0
+	for len(b) > 0 {
+		num, _, n := protowire.ConsumeField(b)
+		if n < 0 {
+			break
+		}
+		if num == entryFieldItem {
+			items++
+		}
+		b = b[n:]
+	}
+	return items
 }
 
 func unmarshalItem(b []byte) (item, error) {

@@ -13,7 +13,7 @@ import (
 
 // write evaluates a local write. Its stamp is the leader's clock, or just above everything applied so far
 // when a peer's clock runs ahead: the write was ordered after it and must win over it everywhere.
-func (a *applier) write(it item, stamp event.Stamp) (result, error) {
+func (a *applier) write(it item, stamp event.Stamp, watched bool) (result, error) {
 	a.batch.NextTxn()
 	m := a.mutation(stamp)
 	if it.keyspace != nil {
@@ -25,6 +25,7 @@ func (a *applier) write(it item, stamp event.Stamp) (result, error) {
 		m.home, m.in = r.home, r
 		a.batch.KeepGraves(true)
 	}
+	m.unwatched = !watched
 	resp, err := m.evaluate(it)
 	if it.keyspace != nil {
 		a.batch.KeepGraves(false)
@@ -41,7 +42,7 @@ func (a *applier) write(it item, stamp event.Stamp) (result, error) {
 func (a *applier) mutation(stamp event.Stamp) mutation {
 	return mutation{
 		batch: a.batch, origin: a.dc.cfg.Name, seen: a.seen, leases: a.dc.leases.table, alarms: a.dc.state.alarms,
-		stamp: max(stamp, a.dc.state.high+1),
+		stamp: max(stamp, a.dc.state.high+1), alone: a.entry.alone,
 	}
 }
 
@@ -51,6 +52,9 @@ func (a *applier) committed(m *mutation) Commit {
 		return Commit{}
 	}
 	a.dc.state.high = m.stamp
+	if a.frame.Txns == nil {
+		a.frame.Txns = make([]event.Txn, 0, len(a.entry.items))
+	}
 	a.frame.Txns = append(a.frame.Txns, event.Txn{Revision: m.revision, Stamp: m.stamp, Ops: m.effects(), Home: m.leaseTTLs()})
 	c := Commit{Revision: m.revision, Stamp: m.stamp}
 	if m.home != nil {

@@ -23,8 +23,17 @@ type mutation struct {
 	home   *event.Home // of the write's single-writer keyspace, nil for none; shared
 	in     *register   // of the same
 
+	alone     bool // the datacenter has no peers: nobody asks for the changes
+	unwatched bool // nobody waits for the response here; that of a put is left out then
+
 	revision int64 // of this write; 0 until it changes something
 	ops      []event.Op
+}
+
+// putAnswer is a response and its header in one piece.
+type putAnswer struct {
+	response pb.PutResponse
+	header   pb.ResponseHeader
 }
 
 func (m *mutation) geo() store.Geo {
@@ -51,10 +60,11 @@ func (m *mutation) checkPut(r *pb.PutRequest) error {
 	return nil
 }
 
+// put returns nil when nobody waits for the response.
 func (m *mutation) put(r *pb.PutRequest) (*pb.PutResponse, error) {
-	resp := &pb.PutResponse{Header: &pb.ResponseHeader{}}
 	value, leaseID := r.Value, r.Lease
-	if r.PrevKv || r.IgnoreValue || r.IgnoreLease {
+	var previous *mvccpb.KeyValue
+	if r.PrevKv && !m.unwatched || r.IgnoreValue || r.IgnoreLease {
 		prev, err := m.batch.Get(r.Key)
 		if err != nil {
 			return nil, err
@@ -67,14 +77,26 @@ func (m *mutation) put(r *pb.PutRequest) (*pb.PutResponse, error) {
 				leaseID = m.kept(prev)
 			}
 			if r.PrevKv {
-				resp.PrevKv = prev.KeyValue()
+				previous = prev.KeyValue()
 			}
 		}
 	}
 	m.revision = m.batch.Put(r.Key, value, leaseID, m.geo())
-	m.ops = append(m.ops, event.Op{Kind: event.OpPut, Key: r.Key, Value: value, Lease: leaseID})
-	resp.Header.Revision = m.revision
-	return resp, nil
+	m.effect(event.Op{Kind: event.OpPut, Key: r.Key, Value: value, Lease: leaseID})
+	if m.unwatched {
+		return nil, nil //nolint:nilnil // as said
+	}
+	answer := new(putAnswer)
+	answer.header.Revision = m.revision
+	answer.response.Header, answer.response.PrevKv = &answer.header, previous
+	return &answer.response, nil
+}
+
+// effect notes a change for the frame.
+func (m *mutation) effect(op event.Op) {
+	if !m.alone {
+		m.ops = append(m.ops, op)
+	}
 }
 
 // kept is the lease of a put that keeps the key's: none when another DC wrote the key, because its leases are
@@ -145,7 +167,7 @@ func (m *mutation) mixed() bool {
 // delete removes a key that is live.
 func (m *mutation) delete(key []byte) {
 	m.revision = m.batch.Delete(key, m.geo())
-	m.ops = append(m.ops, event.Op{Kind: event.OpDelete, Key: key})
+	m.effect(event.Op{Kind: event.OpDelete, Key: key})
 }
 
 // txn decides every comparison first, refuses what can't run, and only then writes: all or nothing.

@@ -175,7 +175,7 @@ func (a *applier) request(it *item, stamp event.Stamp) (result, error) {
 		}
 	}
 	before := len(a.frame.Txns)
-	r, err := a.write(q.item, stamp)
+	r, err := a.write(q.item, stamp, true) // the response is kept on every node
 	if err != nil {
 		return result{}, err
 	}

@@ -103,13 +103,13 @@ func isForwarded(ctx context.Context) bool {
 }
 
 // forwardable is the metadata that goes along with a forwarded request: all that is the client's, and none
-// that belongs to its connection.
+// that belongs to its connection or its library.
 func forwardable(md metadata.MD) metadata.MD {
 	out := make(metadata.MD, len(md)+1)
 	for key, values := range md {
 		switch {
 		case strings.HasPrefix(key, ":"), strings.HasPrefix(key, "grpc-"):
-		case key == "content-type", key == "user-agent", key == "te":
+		case key == "content-type", key == "user-agent", key == "te", key == rpctypes.MetadataClientAPIVersionKey:
 		default:
 			out[key] = values
 		}
