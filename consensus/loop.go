@@ -174,6 +174,7 @@ func (l *loop) turn(ticked bool) error {
 	}
 	if ticked {
 		l.watchTransfer()
+		l.trimmer.remind()
 		return l.trim()
 	}
 	return nil

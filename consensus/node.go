@@ -130,7 +130,7 @@ func (n *Node) build(r *recovered) (err error) {
 	if n.loop.raft, err = n.newRaft(r); err != nil {
 		return err
 	}
-	n.trimmer = &trimmer{Node: n, released: make(chan uint64, 1)}
+	n.trimmer = &trimmer{Node: n, due: make(chan struct{}, 1), released: make(chan uint64, 1)}
 	if r.restore == nil {
 		n.applied.reach(r.applied)
 	}
@@ -149,10 +149,8 @@ func (n *Node) build(r *recovered) (err error) {
 	}
 	n.transport = newTransport(n, listener)
 	n.transport.arrived.busy = r.restore != nil
-	n.pulse = &pulse{
-		self: n.cfg.NodeID, interval: n.cfg.heartbeatInterval(), limit: n.cfg.MaxDiskStall,
-		send: n.transport.send, count: n.metrics.stallBeats.Inc,
-	}
+	n.pulse = newPulse(&n.cfg)
+	n.pulse.send, n.pulse.count = n.transport.send, n.metrics.stallBeats.Inc
 	if err := n.metrics.register(n.cfg.Registerer, n); err != nil {
 		n.transport.close()
 		return fmt.Errorf("%w: register metrics: %w", ErrConfig, err)

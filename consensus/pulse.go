@@ -20,7 +20,8 @@ type pulse struct {
 	interval time.Duration
 	limit    time.Duration
 	send     func(raftpb.Message)
-	count    func() // a message was sent
+	count    func()      // a message was sent
+	late     *time.Timer // fires while a save takes longer than an interval
 
 	mu     sync.Mutex
 	since  time.Time // start of the save; zero while the loop runs
@@ -29,11 +30,20 @@ type pulse struct {
 	peers  []uint64 // of a leader, to be sent heartbeats
 }
 
+func newPulse(cfg *Config) *pulse {
+	p := &pulse{self: cfg.NodeID, interval: cfg.heartbeatInterval(), limit: cfg.MaxDiskStall, late: time.NewTimer(time.Hour)}
+	p.late.Stop()
+	return p
+}
+
 // begin is called by the loop before it waits for the disk. A leader of 0 means that there is nothing to say.
 func (p *pulse) begin(term, leader uint64, peers []uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.since, p.term, p.leader, p.peers = time.Now(), term, leader, peers
+	if p.leader == p.self && len(p.peers) > 0 {
+		p.late.Reset(p.interval)
+	}
 }
 
 // end is called by the loop when it goes on.
@@ -41,17 +51,16 @@ func (p *pulse) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.since = time.Time{}
+	p.late.Stop()
 }
 
 // run sends a stalled leader's heartbeats until ctx ends.
 func (p *pulse) run(ctx context.Context) {
-	t := time.NewTicker(p.interval)
-	defer t.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-t.C:
+		case <-p.late.C:
 			p.beat(time.Now())
 		}
 	}
@@ -63,6 +72,7 @@ func (p *pulse) beat(now time.Time) {
 	if p.stalledLocked(now) < p.interval || p.leader != p.self {
 		return
 	}
+	p.late.Reset(p.interval)
 	for _, to := range p.peers {
 		p.send(raftpb.Message{Type: raftpb.MsgHeartbeat, From: p.self, To: to, Term: p.term})
 		p.count()

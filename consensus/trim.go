@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"go.etcd.io/etcd/server/v3/wal/walpb"
 )
@@ -14,18 +13,24 @@ import (
 // deletes old segments.
 type trimmer struct {
 	*Node
-	released chan uint64 // capacity 1, newest wins: segments below this index are no longer locked
+	due      chan struct{} // capacity 1: the durable position may have moved
+	released chan uint64   // capacity 1, newest wins: segments below this index are no longer locked
 }
 
-// run polls until ctx ends.
+// remind is called by the loop with each tick. Where all that was applied is durable there is nothing to ask for.
+func (t *trimmer) remind() {
+	if t.applied.get() > t.mem.durable.Load().index {
+		signal(t.due)
+	}
+}
+
+// run polls, as it is reminded to, until ctx ends.
 func (t *trimmer) run(ctx context.Context) error {
-	tick := time.NewTicker(t.cfg.TickInterval)
-	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-tick.C:
+		case <-t.due:
 			if err := t.poll(); err != nil {
 				return err
 			}

@@ -34,21 +34,15 @@ func (d *DC) loadHomes() error {
 // this DC applies no newer writes of them, its own included.
 func (d *DC) Overrunning() []string { return d.published.Load().overruns }
 
-// overrunRound is how often the leader looks for something to go on with.
+// overrunRound is how often the leader looks at most whether there is something to go on with.
 const overrunRound = 100 * time.Millisecond
 
 // takeBackRest proposes the steps of taking back behind the first one, and what else the log should know, while this node
 // leads.
 func (d *DC) takeBackRest(ctx context.Context) {
-	tick := time.NewTicker(overrunRound)
-	defer tick.Stop()
-	for {
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return
-		}
-		d.tellMultiWriter(ctx)
+	for ctx.Err() == nil {
+		changed, moved := d.Changed(), d.LeadershipChanged()
+		again := !d.tellMultiWriter(ctx)
 		for len(d.Overrunning()) > 0 {
 			if _, leading := d.Leading(); !leading {
 				break
@@ -58,9 +52,14 @@ func (d *DC) takeBackRest(ctx context.Context) {
 				d.log.Warn("could not go on with taking back writes that don't count", "error", err)
 			}
 			if err != nil || d.asideFull.Load() {
+				again = true
 				break
 			}
 		}
+		if again {
+			changed, moved = nil, nil
+		}
+		d.rest(ctx, changed, moved, overrunRound)
 	}
 }
 

@@ -18,6 +18,7 @@ type leases struct {
 	metrics *metrics
 	grace   time.Duration // see lease.NewSchedule
 	every   time.Duration // between checkpoints
+	news    chan struct{} // capacity 1: there is something to count that was not there before
 
 	// mu guards what follows. Only the apply goroutine replaces or changes these, under mu; it alone may read them
 	// without. Of the schedule it may read only whether there is one.
@@ -30,6 +31,7 @@ type leases struct {
 func newLeases(cfg *Config, m *metrics) *leases {
 	return &leases{
 		log: cfg.Logger, metrics: m, grace: cfg.electionTimeout(), every: cfg.LeaseCheckpointInterval, table: lease.NewTable(),
+		news: make(chan struct{}, 1),
 	}
 }
 
@@ -65,6 +67,7 @@ func (l *leases) lead(term uint64, leading bool) {
 		return
 	}
 	l.schedule, l.term = lease.NewSchedule(l.table, time.Now(), l.grace, l.every), term
+	l.tell()
 	if n := l.table.Len(); n > 0 {
 		l.log.Info("this node counts the time of leases from now on", "leases", n, "term", term, "grace", l.grace)
 	}
@@ -87,6 +90,7 @@ func (l *leases) grant(x lease.Lease) error {
 	}
 	if l.schedule != nil {
 		l.schedule.Grant(x, time.Now())
+		l.tell()
 	}
 	l.metrics.leases.Set(float64(l.table.Len()))
 	return nil
@@ -113,6 +117,14 @@ func (l *leases) checkpoint(c lease.Lease) (lease.Lease, bool) {
 		l.schedule.Checkpointed(x)
 	}
 	return x, ok
+}
+
+// tell wakes the lessor, which sleeps while there is nothing to count.
+func (l *leases) tell() {
+	select {
+	case l.news <- struct{}{}:
+	default:
+	}
 }
 
 // The following are called from anywhere.
@@ -163,6 +175,13 @@ func (l *leases) renew(term uint64, ids []int64) (ttls []int64, held []lease.Lea
 		}
 	}
 	return ttls, held, nil
+}
+
+// scheduled says whether this node leads and there are leases, which is when some may be due.
+func (l *leases) scheduled() bool {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.schedule != nil && l.table.Len() > 0
 }
 
 // due is what the leader has to propose now.

@@ -20,9 +20,21 @@ type lessor struct {
 
 func (d *DC) runLessor(ctx context.Context) {
 	l := lessor{dc: d, most: max(1, int(int64(d.cfg.LeaseRevokesPerSecond)*int64(lessorRound)/int64(time.Second)))}
+	for {
+		l.rounds(ctx)
+		select {
+		case <-d.leases.news:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// rounds looks until there is nothing to look for.
+func (l *lessor) rounds(ctx context.Context) {
 	tick := time.NewTicker(lessorRound)
 	defer tick.Stop()
-	for {
+	for l.dc.leases.scheduled() || l.behind {
 		select {
 		case <-tick.C:
 			l.round(ctx)

@@ -67,16 +67,17 @@ func nested(multi []string, single int, key []byte) bool {
 	return false
 }
 
-// tellMultiWriter has the log say what this leader's configuration says.
-func (d *DC) tellMultiWriter(ctx context.Context) {
+// tellMultiWriter has the log say what this leader's configuration says. It says whether nothing is left to be said.
+func (d *DC) tellMultiWriter(ctx context.Context) (done bool) {
 	want := slices.Clone(d.cfg.MultiWriter)
 	slices.Sort(want)
 	want = slices.Compact(want)
 	if _, leading := d.Leading(); !leading || slices.Equal(want, d.published.Load().multi) {
-		return
+		return true
 	}
 	_, err := d.proposeHome(ctx, item{kind: kindHome, note: encodeMulti(want)})
 	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrNotLeader) {
 		d.log.Warn("could not put down the multi-writer keyspaces within single-writer ones", "prefixes", strings.Join(want, ", "), "error", err)
 	}
+	return err == nil
 }

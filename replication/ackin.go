@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/nats-io/nats.go"
+	"golang.org/x/time/rate"
 
 	"geogate/replication/wire"
 )
@@ -46,13 +47,17 @@ func (l *lead) onAck(m *nats.Msg) {
 	}
 }
 
-// countAcks verifies and counts the acks of a peer.
+// countAcks verifies and counts the acks of a peer. A flood must not keep a core busy with signatures: twice what a
+// peer with this configuration sends is counted.
 func (l *lead) countAcks(ctx context.Context, p *peer) {
+	spaced := rate.NewLimiter(rate.Every(l.cfg.AckMinInterval/2), 2*l.cfg.AckBurst)
 	for {
 		select {
 		case b := <-p.acks:
 			l.countAck(p, b)
-			pause(ctx, l.cfg.AckMinInterval/2) // a flood must not keep a core busy with signatures
+			if err := spaced.Wait(ctx); err != nil {
+				return
+			}
 		case <-ctx.Done():
 			return
 		}

@@ -4,15 +4,18 @@ import (
 	"context"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"geogate/replication/wire"
 )
 
 // acknowledge tells the origin what is committed here: at once when its watermark advances, and each
-// heartbeat interval. Advances that come while an ack is sent, or within AckMinInterval, share the next.
+// heartbeat interval. Advances that come while an ack is sent, or has to wait for AckMinInterval, share the next.
 func (k *link) acknowledge(ctx context.Context) {
 	r := k.r
 	heartbeat := time.NewTicker(r.cfg.HeartbeatInterval)
 	defer heartbeat.Stop()
+	spaced := rate.NewLimiter(rate.Every(r.cfg.AckMinInterval), r.cfg.AckBurst)
 	var sent int64 = -1
 	for ctx.Err() == nil {
 		changed := r.cfg.Chain.Changed()
@@ -21,7 +24,9 @@ func (k *link) acknowledge(ctx context.Context) {
 				return // the connection has gone; its loss is reported elsewhere
 			}
 			sent = at
-			pause(ctx, r.cfg.AckMinInterval)
+			if err := spaced.Wait(ctx); err != nil {
+				return
+			}
 			continue
 		}
 		select {

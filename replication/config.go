@@ -84,8 +84,11 @@ type Config struct {
 
 	// HeartbeatInterval is how often an ack is repeated. 0 means 250 ms.
 	HeartbeatInterval time.Duration
-	// AckMinInterval spaces acks under load; the first after a pause goes at once. 0 means 1 ms.
+	// AckMinInterval spaces acks under load: AckBurst of them go at once, and then one in each interval; those that
+	// were not used come back at the same pace. Writers that wait for acks come in waves, a wave makes some entries,
+	// and none of their acks should wait. 0 means 1 ms, and 8.
 	AckMinInterval time.Duration
+	AckBurst       int
 	// Health are the limits of the peers' state machines. Zero fields mean 1 s, 3 s (silence), 3 s, 10 s
 	// (no progress), 500 ms (recovery). They must exceed HeartbeatInterval clearly.
 	Health health.Limits
@@ -234,6 +237,7 @@ func orDuration(d *time.Duration, v time.Duration) { *d = cmp.Or(*d, v) }
 func (c *Config) validate() error {
 	orDuration(&c.HeartbeatInterval, 250*time.Millisecond)
 	orDuration(&c.AckMinInterval, time.Millisecond)
+	c.AckBurst = cmp.Or(c.AckBurst, 8)
 	orDuration(&c.Health.SuspectAfter, time.Second)
 	orDuration(&c.Health.DownAfter, 3*time.Second)
 	orDuration(&c.Health.StallAfter, 3*time.Second)
@@ -301,6 +305,8 @@ func (c *Config) validate() error {
 		return bad("pull expiry %s must be at least 4 times the pull heartbeat %s", c.PullExpiry, c.PullHeartbeat)
 	case c.Health.SuspectAfter < 2*c.HeartbeatInterval:
 		return bad("suspected after %s of silence must be at least 2 heartbeat intervals of %s", c.Health.SuspectAfter, c.HeartbeatInterval)
+	case c.AckBurst < 1:
+		return bad("acks at once %d must be at least 1", c.AckBurst)
 	case c.MaxCalls < 1:
 		return bad("calls under way %d must be at least 1", c.MaxCalls)
 	case c.CallWindowBytes < 1:

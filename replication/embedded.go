@@ -66,8 +66,8 @@ func openEmbedded(cfg *Config) (*embedded, error) {
 		PingInterval: 2 * time.Second, MaxPingsOut: 2, WriteDeadline: 10 * time.Second,
 		// A peer on a slow link takes longer than that for all that it has asked for, and is not gone.
 		WriteTimeout: server.WriteTimeoutPolicyRetry,
-		// The outbox may be lost, so its tail need not be synced often.
-		SyncInterval: 10 * time.Second,
+		// The outbox may be lost, so its tail need not be synced often: commits to the log wait for the disk meanwhile.
+		SyncInterval: 2 * time.Minute,
 		TLSConfig:    e.TLS, TLS: e.TLS != nil, TLSTimeout: 5,
 	}
 	if e.TLS != nil {

@@ -51,6 +51,7 @@ type LinkState struct {
 // OpenLinks starts the proxies between all datacenters of t. Close them when done.
 func OpenLinks(t *configs.Topology, rtt time.Duration) (*Links, error) {
 	toxics.Register(blackholeType, new(blackhole))
+	toxics.Register(delayType, new(delay))
 	l := &Links{server: toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())}
 	for i, a := range t.Datacenters {
 		for _, b := range t.Datacenters[i+1:] {
@@ -155,12 +156,12 @@ func (lk *link) set(c Change) error {
 		next.Cut = *c.Cut
 	}
 	// Toxics count milliseconds and kilobytes. The two ways need not be equal, their sum must be the RTT.
-	latency := map[string]int64{"upstream": next.RTTMillis / 2, "downstream": next.RTTMillis - next.RTTMillis/2}
+	delay := map[string]int64{"upstream": next.RTTMillis / 2, "downstream": next.RTTMillis - next.RTTMillis/2}
 	rate := max(next.Bandwidth/1000, 1)
 	for _, w := range lk.proxies {
 		for _, dir := range []string{"upstream", "downstream"} {
 			err := errors.Join(
-				w.toxic("latency", dir, latency[dir] > 0, lk.state.RTTMillis != next.RTTMillis, map[string]int64{"latency": latency[dir]}),
+				w.toxic(delayType, dir, delay[dir] > 0, lk.state.RTTMillis != next.RTTMillis, map[string]int64{"millis": delay[dir]}),
 				w.toxic("bandwidth", dir, next.Bandwidth > 0, lk.state.Bandwidth != next.Bandwidth, map[string]int64{"rate": rate}),
 				w.toxic(blackholeType, dir, next.Cut, false, nil),
 			)

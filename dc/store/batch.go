@@ -52,6 +52,14 @@ func (s *Store) pendingBytesLocked() int64 {
 	return n
 }
 
+// tellDirty wakes the flusher once for each flush: a store that nothing is written to sleeps.
+func (s *Store) tellDirty() {
+	select {
+	case s.dirty <- struct{}{}:
+	default:
+	}
+}
+
 func (s *Store) wake() {
 	select {
 	case s.kick <- struct{}{}:
@@ -303,7 +311,10 @@ func (b *Batch) Commit(a Applied) {
 	s := b.s
 	b.closeReader()
 	s.applied = a
-	s.active.touched = true
+	if !s.active.touched {
+		s.active.touched = true
+		s.tellDirty()
+	}
 	s.publishLocked()
 	s.hub.notify(s.active.records[b.start:])
 	if s.active.bytes > s.cfg.FlushBytes {

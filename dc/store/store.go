@@ -23,6 +23,7 @@ type Store struct {
 	hub     hub
 
 	kick    chan struct{} // wakes the flusher early; capacity 1
+	dirty   chan struct{} // tells it that there is something to flush by and by; capacity 1
 	closing chan struct{} // closed by Close and Kill
 
 	// status is what readers of single numbers see; replaced under mu, at Commit.
@@ -91,7 +92,7 @@ func Open(cfg Config) (*Store, error) {
 	}
 	s := &Store{
 		cfg: cfg, log: cfg.Logger,
-		kick: make(chan struct{}, 1), closing: make(chan struct{}),
+		kick: make(chan struct{}, 1), dirty: make(chan struct{}, 1), closing: make(chan struct{}),
 		snapshots: map[*snapshot]struct{}{},
 	}
 	s.roomy.L = &s.mu
@@ -155,8 +156,8 @@ func (s *Store) Run(ctx context.Context) error {
 	scrubs.Go(func() { s.scrubs(scrubbing) })
 	defer scrubs.Wait()
 	defer stopScrubbing()
-	tick := time.NewTicker(s.cfg.FlushInterval)
-	defer tick.Stop()
+	due := time.NewTimer(s.cfg.FlushInterval) // what was there before, and then from each first change on
+	defer due.Stop()
 	forget := time.NewTicker(forgetInterval)
 	defer forget.Stop()
 	for {
@@ -168,10 +169,12 @@ func (s *Store) Run(ctx context.Context) error {
 			return nil
 		case <-s.harm.found:
 			return s.harm.error()
-		case <-forget.C:
-			s.forgetPages()
+		case <-s.dirty:
+			due.Reset(s.cfg.FlushInterval)
 			continue
-		case <-tick.C:
+		case <-forget.C: // and look whether a reader has let go of what is to be dropped
+			s.forgetPages()
+		case <-due.C:
 		case <-s.kick:
 		}
 		for more := true; more && ctx.Err() == nil; {
