@@ -115,6 +115,7 @@ type Codec int32
 const (
 	Codec_CODEC_NONE Codec = 0
 	Codec_CODEC_S2   Codec = 1 // github.com/klauspost/compress/s2, block format
+	Codec_CODEC_ZSTD Codec = 2 // RFC 8878, one frame with its content size; only for those who said that they take it
 )
 
 // Enum value maps for Codec.
@@ -122,10 +123,12 @@ var (
 	Codec_name = map[int32]string{
 		0: "CODEC_NONE",
 		1: "CODEC_S2",
+		2: "CODEC_ZSTD",
 	}
 	Codec_value = map[string]int32{
 		"CODEC_NONE": 0,
 		"CODEC_S2":   1,
+		"CODEC_ZSTD": 2,
 	}
 )
 
@@ -611,18 +614,24 @@ func (x *Signed) GetSignature() []byte {
 	return nil
 }
 
-// Shipment is one frame on its way.
+// Shipment is one frame on its way. Under CODEC_ZSTD the fields 1 to 4 are left out: the frame itself says them, and
+// frame_hash says which frame it is.
 type Shipment struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Origin        string                 `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
-	Incarnation   uint64                 `protobuf:"fixed64,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	PrevRevision  int64                  `protobuf:"varint,3,opt,name=prev_revision,json=prevRevision,proto3" json:"prev_revision,omitempty"`
-	LastRevision  int64                  `protobuf:"varint,4,opt,name=last_revision,json=lastRevision,proto3" json:"last_revision,omitempty"`
-	Codec         Codec                  `protobuf:"varint,5,opt,name=codec,proto3,enum=geogate.replication.wire.Codec" json:"codec,omitempty"`
-	RawBytes      uint64                 `protobuf:"varint,6,opt,name=raw_bytes,json=rawBytes,proto3" json:"raw_bytes,omitempty"` // length of the frame
-	Data          []byte                 `protobuf:"bytes,7,opt,name=data,proto3" json:"data,omitempty"`                          // the frame under the codec
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Origin       string                 `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
+	Incarnation  uint64                 `protobuf:"fixed64,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	PrevRevision int64                  `protobuf:"varint,3,opt,name=prev_revision,json=prevRevision,proto3" json:"prev_revision,omitempty"`
+	LastRevision int64                  `protobuf:"varint,4,opt,name=last_revision,json=lastRevision,proto3" json:"last_revision,omitempty"`
+	Codec        Codec                  `protobuf:"varint,5,opt,name=codec,proto3,enum=geogate.replication.wire.Codec" json:"codec,omitempty"`
+	RawBytes     uint64                 `protobuf:"varint,6,opt,name=raw_bytes,json=rawBytes,proto3" json:"raw_bytes,omitempty"` // length of the frame
+	Data         []byte                 `protobuf:"bytes,7,opt,name=data,proto3" json:"data,omitempty"`                          // the frame under the codec
+	// The history is the bytes of the frames of this chain from one on, one after the other: prev_revision of that frame, plus 1.
+	// 0 for none: the frame is read without any other.
+	HistoryFromPlusOne uint64 `protobuf:"varint,8,opt,name=history_from_plus_one,json=historyFromPlusOne,proto3" json:"history_from_plus_one,omitempty"`
+	HistoryBytes       uint64 `protobuf:"varint,9,opt,name=history_bytes,json=historyBytes,proto3" json:"history_bytes,omitempty"` // how many of its first bytes are the codec's dictionary; at most 16 KiB
+	FrameHash          uint64 `protobuf:"fixed64,10,opt,name=frame_hash,json=frameHash,proto3" json:"frame_hash,omitempty"`        // the first 8 bytes of the frame's hash, big-endian
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Shipment) Reset() {
@@ -702,6 +711,27 @@ func (x *Shipment) GetData() []byte {
 		return x.Data
 	}
 	return nil
+}
+
+func (x *Shipment) GetHistoryFromPlusOne() uint64 {
+	if x != nil {
+		return x.HistoryFromPlusOne
+	}
+	return 0
+}
+
+func (x *Shipment) GetHistoryBytes() uint64 {
+	if x != nil {
+		return x.HistoryBytes
+	}
+	return 0
+}
+
+func (x *Shipment) GetFrameHash() uint64 {
+	if x != nil {
+		return x.FrameHash
+	}
+	return 0
 }
 
 // Part is one message of the stream: a slice of a Signed that holds a Shipment.
@@ -1199,8 +1229,9 @@ type SyncRequest struct {
 	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	Nonce         uint64                 `protobuf:"fixed64,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
-	Position      *Position              `protobuf:"bytes,4,opt,name=position,proto3" json:"position,omitempty"` // where the sender stands in the chain of `to`
-	Gap           bool                   `protobuf:"varint,5,opt,name=gap,proto3" json:"gap,omitempty"`          // the pull before this one ended with a gap or a frame that did not verify
+	Position      *Position              `protobuf:"bytes,4,opt,name=position,proto3" json:"position,omitempty"`                                         // where the sender stands in the chain of `to`
+	Gap           bool                   `protobuf:"varint,5,opt,name=gap,proto3" json:"gap,omitempty"`                                                  // the pull before this one ended with a gap or a frame that did not verify
+	Codecs        []Codec                `protobuf:"varint,6,rep,packed,name=codecs,proto3,enum=geogate.replication.wire.Codec" json:"codecs,omitempty"` // what the sender takes beside none and s2; an older build says nothing
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1268,6 +1299,13 @@ func (x *SyncRequest) GetGap() bool {
 		return x.Gap
 	}
 	return false
+}
+
+func (x *SyncRequest) GetCodecs() []Codec {
+	if x != nil {
+		return x.Codecs
+	}
+	return nil
 }
 
 // Endpoint is where a node listens for peers.
@@ -1703,6 +1741,7 @@ type FetchRequest struct {
 	//	*FetchRequest_Frames
 	//	*FetchRequest_Key
 	What          isFetchRequest_What `protobuf_oneof:"what"`
+	Codecs        []Codec             `protobuf:"varint,8,rep,packed,name=codecs,proto3,enum=geogate.replication.wire.Codec" json:"codecs,omitempty"` // as in SyncRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1795,6 +1834,13 @@ func (x *FetchRequest) GetKey() *KeyCursor {
 		if x, ok := x.What.(*FetchRequest_Key); ok {
 			return x.Key
 		}
+	}
+	return nil
+}
+
+func (x *FetchRequest) GetCodecs() []Codec {
+	if x != nil {
+		return x.Codecs
 	}
 	return nil
 }
@@ -1993,7 +2039,7 @@ type FetchReply struct {
 	Leader string                 `protobuf:"bytes,7,opt,name=leader,proto3" json:"leader,omitempty"`
 	Last   bool                   `protobuf:"varint,8,opt,name=last,proto3" json:"last,omitempty"` // of this window
 	Done   bool                   `protobuf:"varint,9,opt,name=done,proto3" json:"done,omitempty"` // with last: nothing follows this window
-	// A piece (a chunk of a snapshot, or a frame) is s2-compressed and split into parts.
+	// A piece (a chunk of a snapshot, or a frame) is compressed and split into parts.
 	Part     uint32 `protobuf:"varint,10,opt,name=part,proto3" json:"part,omitempty"`
 	Parts    uint32 `protobuf:"varint,11,opt,name=parts,proto3" json:"parts,omitempty"`
 	RawBytes uint64 `protobuf:"varint,12,opt,name=raw_bytes,json=rawBytes,proto3" json:"raw_bytes,omitempty"` // of the whole piece, decompressed
@@ -2004,6 +2050,7 @@ type FetchReply struct {
 	Revision      int64        `protobuf:"varint,16,opt,name=revision,proto3" json:"revision,omitempty"` // the sender's own
 	High          uint64       `protobuf:"varint,17,opt,name=high,proto3" json:"high,omitempty"`         // the highest stamp that the sender had applied
 	Vector        []*Watermark `protobuf:"bytes,18,rep,name=vector,proto3" json:"vector,omitempty"`
+	Codec         Codec        `protobuf:"varint,19,opt,name=codec,proto3,enum=geogate.replication.wire.Codec" json:"codec,omitempty"` // of the piece; 0, as older builds leave it, is s2
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2162,6 +2209,13 @@ func (x *FetchReply) GetVector() []*Watermark {
 		return x.Vector
 	}
 	return nil
+}
+
+func (x *FetchReply) GetCodec() Codec {
+	if x != nil {
+		return x.Codec
+	}
+	return Codec_CODEC_NONE
 }
 
 // VerifyRequest asks for what it takes to compare two datacenters.
@@ -3275,7 +3329,7 @@ const file_wire_proto_rawDesc = "" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x122\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1e.geogate.replication.wire.KindR\x04kind\x12\x12\n" +
 	"\x04body\x18\x03 \x01(\fR\x04body\x12\x1c\n" +
-	"\tsignature\x18\x04 \x01(\fR\tsignature\"\xf6\x01\n" +
+	"\tsignature\x18\x04 \x01(\fR\tsignature\"\xed\x02\n" +
 	"\bShipment\x12\x16\n" +
 	"\x06origin\x18\x01 \x01(\tR\x06origin\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12#\n" +
@@ -3283,7 +3337,12 @@ const file_wire_proto_rawDesc = "" +
 	"\rlast_revision\x18\x04 \x01(\x03R\flastRevision\x125\n" +
 	"\x05codec\x18\x05 \x01(\x0e2\x1f.geogate.replication.wire.CodecR\x05codec\x12\x1b\n" +
 	"\traw_bytes\x18\x06 \x01(\x04R\brawBytes\x12\x12\n" +
-	"\x04data\x18\a \x01(\fR\x04data\"\xed\x01\n" +
+	"\x04data\x18\a \x01(\fR\x04data\x121\n" +
+	"\x15history_from_plus_one\x18\b \x01(\x04R\x12historyFromPlusOne\x12#\n" +
+	"\rhistory_bytes\x18\t \x01(\x04R\fhistoryBytes\x12\x1d\n" +
+	"\n" +
+	"frame_hash\x18\n" +
+	" \x01(\x06R\tframeHash\"\xed\x01\n" +
 	"\x04Part\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12#\n" +
@@ -3324,13 +3383,14 @@ const file_wire_proto_rawDesc = "" +
 	"\x02dc\x18\x01 \x01(\tR\x02dc\x12<\n" +
 	"\x05state\x18\x02 \x01(\x0e2&.geogate.replication.wire.OpinionStateR\x05state\x12-\n" +
 	"\x13ack_millis_plus_one\x18\x03 \x01(\x04R\x10ackMillisPlusOne\x125\n" +
-	"\x17contact_millis_plus_one\x18\x04 \x01(\x04R\x14contactMillisPlusOne\"\x99\x01\n" +
+	"\x17contact_millis_plus_one\x18\x04 \x01(\x04R\x14contactMillisPlusOne\"\xd2\x01\n" +
 	"\vSyncRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
 	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\x12>\n" +
 	"\bposition\x18\x04 \x01(\v2\".geogate.replication.wire.PositionR\bposition\x12\x10\n" +
-	"\x03gap\x18\x05 \x01(\bR\x03gap\"0\n" +
+	"\x03gap\x18\x05 \x01(\bR\x03gap\x127\n" +
+	"\x06codecs\x18\x06 \x03(\x0e2\x1f.geogate.replication.wire.CodecR\x06codecs\"0\n" +
 	"\bEndpoint\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\"\xa7\x04\n" +
@@ -3371,7 +3431,7 @@ const file_wire_proto_rawDesc = "" +
 	" \x01(\bR\bverifies\x12=\n" +
 	"\bopinions\x18\v \x03(\v2!.geogate.replication.wire.OpinionR\bopinions\x128\n" +
 	"\x05nodes\x18\f \x03(\v2\".geogate.replication.wire.EndpointR\x05nodes\x12?\n" +
-	"\x06epochs\x18\r \x03(\v2'.geogate.replication.wire.KeyspaceEpochR\x06epochs\"\xb6\x02\n" +
+	"\x06epochs\x18\r \x03(\v2'.geogate.replication.wire.KeyspaceEpochR\x06epochs\"\xef\x02\n" +
 	"\fFetchRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -3379,7 +3439,8 @@ const file_wire_proto_rawDesc = "" +
 	"\fwindow_bytes\x18\x04 \x01(\x04R\vwindowBytes\x12F\n" +
 	"\bsnapshot\x18\x05 \x01(\v2(.geogate.replication.wire.SnapshotCursorH\x00R\bsnapshot\x12@\n" +
 	"\x06frames\x18\x06 \x01(\v2&.geogate.replication.wire.FramesCursorH\x00R\x06frames\x127\n" +
-	"\x03key\x18\a \x01(\v2#.geogate.replication.wire.KeyCursorH\x00R\x03keyB\x06\n" +
+	"\x03key\x18\a \x01(\v2#.geogate.replication.wire.KeyCursorH\x00R\x03key\x127\n" +
+	"\x06codecs\x18\b \x03(\x0e2\x1f.geogate.replication.wire.CodecR\x06codecsB\x06\n" +
 	"\x04what\"^\n" +
 	"\x0eSnapshotCursor\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\fR\x05after\x12 \n" +
@@ -3389,7 +3450,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x06origin\x18\x01 \x01(\tR\x06origin\x12>\n" +
 	"\bposition\x18\x02 \x01(\v2\".geogate.replication.wire.PositionR\bposition\"\x1d\n" +
 	"\tKeyCursor\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\fR\x03key\"\xef\x03\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\"\xa6\x04\n" +
 	"\n" +
 	"FetchReply\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
@@ -3410,7 +3471,8 @@ const file_wire_proto_rawDesc = "" +
 	"\vincarnation\x18\x0f \x01(\x06R\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x10 \x01(\x03R\brevision\x12\x12\n" +
 	"\x04high\x18\x11 \x01(\x04R\x04high\x12;\n" +
-	"\x06vector\x18\x12 \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\"\xd0\x01\n" +
+	"\x06vector\x18\x12 \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\x125\n" +
+	"\x05codec\x18\x13 \x01(\x0e2\x1f.geogate.replication.wire.CodecR\x05codec\"\xd0\x01\n" +
 	"\rVerifyRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -3520,11 +3582,13 @@ const file_wire_proto_rawDesc = "" +
 	"\x15KIND_REGISTER_REQUEST\x10\v\x12\x17\n" +
 	"\x13KIND_REGISTER_REPLY\x10\f\x12\x15\n" +
 	"\x11KIND_CALL_REQUEST\x10\r\x12\x13\n" +
-	"\x0fKIND_CALL_REPLY\x10\x0e*%\n" +
+	"\x0fKIND_CALL_REPLY\x10\x0e*5\n" +
 	"\x05Codec\x12\x0e\n" +
 	"\n" +
 	"CODEC_NONE\x10\x00\x12\f\n" +
-	"\bCODEC_S2\x10\x01*}\n" +
+	"\bCODEC_S2\x10\x01\x12\x0e\n" +
+	"\n" +
+	"CODEC_ZSTD\x10\x02*}\n" +
 	"\fOpinionState\x12\x17\n" +
 	"\x13OPINION_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11OPINION_SUSPECTED\x10\x01\x12\x13\n" +
@@ -3636,37 +3700,40 @@ var file_wire_proto_depIdxs = []int32{
 	15, // 5: geogate.replication.wire.Ack.epochs:type_name -> geogate.replication.wire.KeyspaceEpoch
 	2,  // 6: geogate.replication.wire.Opinion.state:type_name -> geogate.replication.wire.OpinionState
 	12, // 7: geogate.replication.wire.SyncRequest.position:type_name -> geogate.replication.wire.Position
-	3,  // 8: geogate.replication.wire.SyncReply.status:type_name -> geogate.replication.wire.SyncStatus
-	4,  // 9: geogate.replication.wire.SyncReply.source:type_name -> geogate.replication.wire.Source
-	13, // 10: geogate.replication.wire.SyncReply.vector:type_name -> geogate.replication.wire.Watermark
-	18, // 11: geogate.replication.wire.SyncReply.nodes:type_name -> geogate.replication.wire.Endpoint
-	13, // 12: geogate.replication.wire.Pong.vector:type_name -> geogate.replication.wire.Watermark
-	16, // 13: geogate.replication.wire.Pong.opinions:type_name -> geogate.replication.wire.Opinion
-	18, // 14: geogate.replication.wire.Pong.nodes:type_name -> geogate.replication.wire.Endpoint
-	15, // 15: geogate.replication.wire.Pong.epochs:type_name -> geogate.replication.wire.KeyspaceEpoch
-	23, // 16: geogate.replication.wire.FetchRequest.snapshot:type_name -> geogate.replication.wire.SnapshotCursor
-	24, // 17: geogate.replication.wire.FetchRequest.frames:type_name -> geogate.replication.wire.FramesCursor
-	25, // 18: geogate.replication.wire.FetchRequest.key:type_name -> geogate.replication.wire.KeyCursor
-	12, // 19: geogate.replication.wire.FramesCursor.position:type_name -> geogate.replication.wire.Position
-	5,  // 20: geogate.replication.wire.FetchReply.status:type_name -> geogate.replication.wire.FetchStatus
-	13, // 21: geogate.replication.wire.FetchReply.vector:type_name -> geogate.replication.wire.Watermark
-	28, // 22: geogate.replication.wire.VerifyRequest.buckets:type_name -> geogate.replication.wire.BucketsQuery
-	29, // 23: geogate.replication.wire.VerifyRequest.keys:type_name -> geogate.replication.wire.KeysQuery
-	13, // 24: geogate.replication.wire.BucketsQuery.held:type_name -> geogate.replication.wire.Watermark
-	6,  // 25: geogate.replication.wire.VerifyReply.status:type_name -> geogate.replication.wire.VerifyStatus
-	13, // 26: geogate.replication.wire.VerifyReply.held:type_name -> geogate.replication.wire.Watermark
-	13, // 27: geogate.replication.wire.VerifyReply.reach:type_name -> geogate.replication.wire.Watermark
-	31, // 28: geogate.replication.wire.VerifyReply.touches:type_name -> geogate.replication.wire.Touches
-	32, // 29: geogate.replication.wire.VerifyReply.keys:type_name -> geogate.replication.wire.KeyCopy
-	7,  // 30: geogate.replication.wire.RegisterReply.status:type_name -> geogate.replication.wire.RegisterStatus
-	37, // 31: geogate.replication.wire.Call.headers:type_name -> geogate.replication.wire.Header
-	8,  // 32: geogate.replication.wire.CallReply.status:type_name -> geogate.replication.wire.CallStatus
-	37, // 33: geogate.replication.wire.Answer.trailers:type_name -> geogate.replication.wire.Header
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	1,  // 8: geogate.replication.wire.SyncRequest.codecs:type_name -> geogate.replication.wire.Codec
+	3,  // 9: geogate.replication.wire.SyncReply.status:type_name -> geogate.replication.wire.SyncStatus
+	4,  // 10: geogate.replication.wire.SyncReply.source:type_name -> geogate.replication.wire.Source
+	13, // 11: geogate.replication.wire.SyncReply.vector:type_name -> geogate.replication.wire.Watermark
+	18, // 12: geogate.replication.wire.SyncReply.nodes:type_name -> geogate.replication.wire.Endpoint
+	13, // 13: geogate.replication.wire.Pong.vector:type_name -> geogate.replication.wire.Watermark
+	16, // 14: geogate.replication.wire.Pong.opinions:type_name -> geogate.replication.wire.Opinion
+	18, // 15: geogate.replication.wire.Pong.nodes:type_name -> geogate.replication.wire.Endpoint
+	15, // 16: geogate.replication.wire.Pong.epochs:type_name -> geogate.replication.wire.KeyspaceEpoch
+	23, // 17: geogate.replication.wire.FetchRequest.snapshot:type_name -> geogate.replication.wire.SnapshotCursor
+	24, // 18: geogate.replication.wire.FetchRequest.frames:type_name -> geogate.replication.wire.FramesCursor
+	25, // 19: geogate.replication.wire.FetchRequest.key:type_name -> geogate.replication.wire.KeyCursor
+	1,  // 20: geogate.replication.wire.FetchRequest.codecs:type_name -> geogate.replication.wire.Codec
+	12, // 21: geogate.replication.wire.FramesCursor.position:type_name -> geogate.replication.wire.Position
+	5,  // 22: geogate.replication.wire.FetchReply.status:type_name -> geogate.replication.wire.FetchStatus
+	13, // 23: geogate.replication.wire.FetchReply.vector:type_name -> geogate.replication.wire.Watermark
+	1,  // 24: geogate.replication.wire.FetchReply.codec:type_name -> geogate.replication.wire.Codec
+	28, // 25: geogate.replication.wire.VerifyRequest.buckets:type_name -> geogate.replication.wire.BucketsQuery
+	29, // 26: geogate.replication.wire.VerifyRequest.keys:type_name -> geogate.replication.wire.KeysQuery
+	13, // 27: geogate.replication.wire.BucketsQuery.held:type_name -> geogate.replication.wire.Watermark
+	6,  // 28: geogate.replication.wire.VerifyReply.status:type_name -> geogate.replication.wire.VerifyStatus
+	13, // 29: geogate.replication.wire.VerifyReply.held:type_name -> geogate.replication.wire.Watermark
+	13, // 30: geogate.replication.wire.VerifyReply.reach:type_name -> geogate.replication.wire.Watermark
+	31, // 31: geogate.replication.wire.VerifyReply.touches:type_name -> geogate.replication.wire.Touches
+	32, // 32: geogate.replication.wire.VerifyReply.keys:type_name -> geogate.replication.wire.KeyCopy
+	7,  // 33: geogate.replication.wire.RegisterReply.status:type_name -> geogate.replication.wire.RegisterStatus
+	37, // 34: geogate.replication.wire.Call.headers:type_name -> geogate.replication.wire.Header
+	8,  // 35: geogate.replication.wire.CallReply.status:type_name -> geogate.replication.wire.CallStatus
+	37, // 36: geogate.replication.wire.Answer.trailers:type_name -> geogate.replication.wire.Header
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }
