@@ -27,6 +27,7 @@ type generation struct {
 	index index // of live frames that JetStream has acknowledged
 	tail  uint64
 	run   uint64 // where the run begins that the newest of them is in
+	fresh bool   // a reader waits for a run to begin
 	zstd  bool   // some frame was packed under zstd
 	said  string // the codec that was last logged
 }
@@ -184,7 +185,19 @@ func (g *generation) publish(ctx context.Context, live *shipper, f *event.Sealed
 		return published{}, errRebuild
 	default:
 	}
+	if g.endsRun() {
+		live.packer.EndRun()
+	}
 	return live.publish(ctx, f)
+}
+
+// endsRun says, once, that the next frame must begin a run.
+func (g *generation) endsRun() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	was := g.fresh
+	g.fresh = false
+	return was
 }
 
 // collect awaits JetStream's answer for a frame and enters it into the index.
@@ -238,7 +251,9 @@ func (g *generation) plan(revision int64, firstSeq uint64) (seq uint64, until in
 		until = g.floor
 	case !known:
 		return 1, 0, true // nothing acknowledged yet, so all live frames will come
-	case revision >= newest.last && !newest.run:
+	case revision >= newest.last && (!newest.run || newest.seq < firstSeq):
+		// Where nobody writes much, a run may have begun before what the stream still has.
+		g.fresh = g.fresh || newest.run
 		return newest.end + 1, 0, true
 	}
 	if e, ok := g.index.startOf(revision); ok && revision >= g.floor && e.seq >= firstSeq {

@@ -80,6 +80,9 @@ func (p *Packer) Pack(f *event.Sealed, takesZstd bool) (Packed, error) {
 	return out, err
 }
 
+// EndRun makes the next frame begin a run.
+func (p *Packer) EndRun() { p.past.open = false }
+
 func compressS2(s *Shipment, f *event.Sealed) {
 	if len(f.Bytes) < worthBytes {
 		return
