@@ -127,8 +127,11 @@ func (p *pull) has(part *wire.Part) bool {
 // take verifies a whole frame, checks that it is the next one, and proposes it.
 func (p *pull) take(ctx context.Context, whole []byte, part *wire.Part, inflight chan<- proposal, room *semaphore.Weighted) error {
 	frame, err := p.from.Unpack(whole)
-	if errors.Is(err, wire.ErrHistory) && p.has(part) {
-		return nil // of another run, as two leaders of the origin may write them for a moment
+	if errors.Is(err, wire.ErrHistory) {
+		if p.has(part) {
+			return nil // of another run, as two leaders of the origin may write them for a moment
+		}
+		return fmt.Errorf("%w: %w", errGap, err)
 	}
 	if err != nil {
 		p.metrics.refused.WithLabelValues(p.peer.Name, wire.Kind_KIND_SHIPMENT.String()).Inc()

@@ -1,5 +1,7 @@
 package wire
 
+import "geogate/replication/event"
+
 // maxHistory is how much of a history can be a dictionary. It is part of the format.
 const maxHistory = 16 << 10
 
@@ -12,6 +14,7 @@ type history struct {
 	open  bool
 	from  int64 // prev_revision of its first frame
 	end   int64 // last revision of its last frame
+	hash  event.Hash
 	bytes []byte
 }
 
@@ -20,12 +23,17 @@ func (h *history) begin(from int64) {
 }
 
 // add takes the frame that continues the history; another one changes nothing.
-func (h *history) add(prev, last int64, frame []byte) {
-	if !h.open || prev != h.end {
+func (h *history) add(f *event.Sealed) {
+	if !h.open || f.PrevRevision != h.end {
 		return
 	}
-	h.end = last
-	h.bytes = append(h.bytes, frame[:min(len(frame), maxHistory-len(h.bytes))]...)
+	h.end, h.hash = f.Last, f.Hash
+	h.bytes = append(h.bytes, f.Bytes[:min(len(f.Bytes), maxHistory-len(h.bytes))]...)
+}
+
+// has says whether it begins behind from-1, as shipments say it, and has so many bytes.
+func (h *history) has(from uint64, n int) bool {
+	return h.open && from == uint64(h.from)+1 && n <= len(h.bytes)
 }
 
 // first are its first n bytes.

@@ -95,12 +95,18 @@ func compressS2(s *Shipment, f *event.Sealed) {
 // compress turns the shipment into one under zstd, if that makes it smaller.
 func (p *Packer) compress(s *Shipment, f *event.Sealed) (err error) {
 	s.HistoryFromPlusOne = uint64(p.past.from) + 1
+	raw, cut := f.Bytes, false
+	if p.past.from != f.PrevRevision && p.past.hash == f.PrevHash {
+		if without := event.WithoutPrevHash(f.Bytes); without != nil {
+			raw, cut = without, true
+		}
+	}
 	var c []byte
 	beside := 0
 	switch {
-	case p.known > 0 && len(f.Bytes) <= mostWithHistory:
-		c, beside = p.beside.EncodeAll(f.Bytes, nil), p.known
-	case len(f.Bytes) < worthBytes:
+	case p.known > 0 && len(raw) <= mostWithHistory:
+		c, beside = p.beside.EncodeAll(raw, nil), p.known
+	case len(raw) < worthBytes:
 		return nil
 	default:
 		if p.plain == nil {
@@ -108,14 +114,14 @@ func (p *Packer) compress(s *Shipment, f *event.Sealed) (err error) {
 				return fmt.Errorf("zstd: %w", err)
 			}
 		}
-		c = p.plain.EncodeAll(f.Bytes, nil)
+		c = p.plain.EncodeAll(raw, nil)
 	}
 	if len(c) >= len(f.Bytes) {
 		return nil
 	}
 	*s = Shipment{
-		Codec: Codec_CODEC_ZSTD, RawBytes: s.RawBytes, Data: c, FrameHash: hashHead(f.Hash),
-		HistoryFromPlusOne: s.HistoryFromPlusOne, HistoryBytes: uint64(beside),
+		Codec: Codec_CODEC_ZSTD, RawBytes: uint64(len(raw)), Data: c, FrameHash: hashHead(f.Hash),
+		HistoryFromPlusOne: s.HistoryFromPlusOne, HistoryBytes: uint64(beside), WithoutPrevHash: cut,
 	}
 	return nil
 }
@@ -127,7 +133,7 @@ func (p *Packer) Learn(f *event.Sealed) error {
 		return nil
 	}
 	p.spent += len(f.Bytes)
-	p.past.add(f.PrevRevision, f.Last, f.Bytes)
+	p.past.add(f)
 	n := len(p.past.bytes)
 	if n < leastHistory || n < historyGrowth*p.known && n < maxHistory || n == p.known {
 		return nil

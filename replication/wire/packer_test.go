@@ -161,7 +161,7 @@ func TestHistoryOfAnother(t *testing.T) {
 	}
 	u.past.bytes, u.known = bytes.ReplaceAll(u.past.bytes, []byte("generation"), []byte("noitareneg")), 0
 	for i := 20; i < len(frames); i++ {
-		if got, err := u.Unpack(wholes[i]); !errors.Is(err, ErrMessage) {
+		if got, err := u.Unpack(wholes[i]); !errors.Is(err, ErrHistory) {
 			t.Fatalf("frame %d: %v, came out with the right bytes: %v", i, err, got.Hash == frames[i].Hash)
 		}
 	}

@@ -72,7 +72,14 @@ func (u *Unpacker) expand(s *Shipment) ([]byte, error) {
 		if err := u.recall(s); err != nil {
 			return nil, err
 		}
-		return expand(u.dec, s.Data, s.RawBytes)
+		raw, err := expand(u.dec, s.Data, s.RawBytes)
+		if err != nil || !s.WithoutPrevHash {
+			return raw, err
+		}
+		if raw = event.WithPrevHash(raw, u.past.hash); raw == nil {
+			return nil, fmt.Errorf("%w: what has no prev_hash is no frame", ErrMessage)
+		}
+		return raw, nil
 	default:
 		return nil, fmt.Errorf("%w: unknown codec %d", ErrMessage, s.Codec)
 	}
@@ -85,17 +92,14 @@ func (u *Unpacker) recall(s *Shipment) (err error) {
 			return fmt.Errorf("zstd: %w", err)
 		}
 	}
-	if s.HistoryBytes == 0 {
-		return nil
-	}
 	if s.HistoryBytes > maxHistory {
 		return fmt.Errorf("%w: compressed beside %d bytes, the limit is %d", ErrMessage, s.HistoryBytes, maxHistory)
 	}
 	n := int(s.HistoryBytes)
-	if !u.past.open || s.HistoryFromPlusOne != uint64(u.past.from)+1 || n > len(u.past.bytes) {
+	if (n > 0 || s.WithoutPrevHash) && !u.past.has(s.HistoryFromPlusOne, n) {
 		return fmt.Errorf("%w: %d bytes behind %d, here are %d behind %d", ErrHistory, n, int64(s.HistoryFromPlusOne)-1, len(u.past.bytes), u.past.from)
 	}
-	if n == u.known {
+	if n == 0 || n == u.known {
 		return nil
 	}
 	u.known = 0
@@ -112,6 +116,9 @@ func (u *Unpacker) judge(s *Shipment, f *event.Sealed) error {
 	matches := s.Origin == u.origin && f.Incarnation == s.Incarnation && f.PrevRevision == s.PrevRevision && f.Last == s.LastRevision
 	if s.Codec == Codec_CODEC_ZSTD {
 		matches = s.FrameHash == hashHead(f.Hash)
+	}
+	if !matches && s.WithoutPrevHash { // most likely one is missing between
+		return fmt.Errorf("%w: read behind %d, it is another frame than was packed", ErrHistory, u.past.end)
 	}
 	if !matches || f.Origin != u.origin {
 		return fmt.Errorf("%w: frame %s/%016x %d..%d#%s does not match its shipment for %s",
@@ -130,5 +137,5 @@ func (u *Unpacker) learn(s *Shipment, f *event.Sealed) {
 	} else if from != u.past.from {
 		return
 	}
-	u.past.add(f.PrevRevision, f.Last, f.Bytes)
+	u.past.add(f)
 }

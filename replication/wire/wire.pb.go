@@ -623,13 +623,14 @@ type Shipment struct {
 	PrevRevision int64                  `protobuf:"varint,3,opt,name=prev_revision,json=prevRevision,proto3" json:"prev_revision,omitempty"`
 	LastRevision int64                  `protobuf:"varint,4,opt,name=last_revision,json=lastRevision,proto3" json:"last_revision,omitempty"`
 	Codec        Codec                  `protobuf:"varint,5,opt,name=codec,proto3,enum=geogate.replication.wire.Codec" json:"codec,omitempty"`
-	RawBytes     uint64                 `protobuf:"varint,6,opt,name=raw_bytes,json=rawBytes,proto3" json:"raw_bytes,omitempty"` // length of the frame
+	RawBytes     uint64                 `protobuf:"varint,6,opt,name=raw_bytes,json=rawBytes,proto3" json:"raw_bytes,omitempty"` // length of what the codec gives
 	Data         []byte                 `protobuf:"bytes,7,opt,name=data,proto3" json:"data,omitempty"`                          // the frame under the codec
 	// The history is the bytes of the frames of this chain from one on, one after the other: prev_revision of that frame, plus 1.
 	// 0 for none: the frame is read without any other.
 	HistoryFromPlusOne uint64 `protobuf:"varint,8,opt,name=history_from_plus_one,json=historyFromPlusOne,proto3" json:"history_from_plus_one,omitempty"`
-	HistoryBytes       uint64 `protobuf:"varint,9,opt,name=history_bytes,json=historyBytes,proto3" json:"history_bytes,omitempty"` // how many of its first bytes are the codec's dictionary; at most 16 KiB
-	FrameHash          uint64 `protobuf:"fixed64,10,opt,name=frame_hash,json=frameHash,proto3" json:"frame_hash,omitempty"`        // the first 8 bytes of the frame's hash, big-endian
+	HistoryBytes       uint64 `protobuf:"varint,9,opt,name=history_bytes,json=historyBytes,proto3" json:"history_bytes,omitempty"`             // how many of its first bytes are the codec's dictionary; at most 16 KiB
+	FrameHash          uint64 `protobuf:"fixed64,10,opt,name=frame_hash,json=frameHash,proto3" json:"frame_hash,omitempty"`                    // the first 8 bytes of the frame's hash, big-endian
+	WithoutPrevHash    bool   `protobuf:"varint,11,opt,name=without_prev_hash,json=withoutPrevHash,proto3" json:"without_prev_hash,omitempty"` // the frame's prev_hash is left out: it is the hash of the frame before, in the same run
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -732,6 +733,13 @@ func (x *Shipment) GetFrameHash() uint64 {
 		return x.FrameHash
 	}
 	return 0
+}
+
+func (x *Shipment) GetWithoutPrevHash() bool {
+	if x != nil {
+		return x.WithoutPrevHash
+	}
+	return false
 }
 
 // Part is one message of the stream: a slice of a Signed that holds a Shipment.
@@ -3329,7 +3337,7 @@ const file_wire_proto_rawDesc = "" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x122\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1e.geogate.replication.wire.KindR\x04kind\x12\x12\n" +
 	"\x04body\x18\x03 \x01(\fR\x04body\x12\x1c\n" +
-	"\tsignature\x18\x04 \x01(\fR\tsignature\"\xed\x02\n" +
+	"\tsignature\x18\x04 \x01(\fR\tsignature\"\x99\x03\n" +
 	"\bShipment\x12\x16\n" +
 	"\x06origin\x18\x01 \x01(\tR\x06origin\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12#\n" +
@@ -3342,7 +3350,8 @@ const file_wire_proto_rawDesc = "" +
 	"\rhistory_bytes\x18\t \x01(\x04R\fhistoryBytes\x12\x1d\n" +
 	"\n" +
 	"frame_hash\x18\n" +
-	" \x01(\x06R\tframeHash\"\xed\x01\n" +
+	" \x01(\x06R\tframeHash\x12*\n" +
+	"\x11without_prev_hash\x18\v \x01(\bR\x0fwithoutPrevHash\"\xed\x01\n" +
 	"\x04Part\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12#\n" +
