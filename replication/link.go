@@ -28,6 +28,7 @@ type link struct {
 	cancel context.CancelCauseFunc
 
 	verifies atomic.Bool // the other side answers questions of verification
+	brief    atomic.Bool // it takes brief acks
 
 	wanted chan struct{} // wakes the relay
 

@@ -986,17 +986,18 @@ type Ack struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	From         string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	To           string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	Incarnation  uint64                 `protobuf:"fixed64,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of the sender
-	Term         uint64                 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`                // of the sender's leader
-	Seq          uint64                 `protobuf:"varint,5,opt,name=seq,proto3" json:"seq,omitempty"`                  // grows within a term
-	SentUnixNano int64                  `protobuf:"varint,6,opt,name=sent_unix_nano,json=sentUnixNano,proto3" json:"sent_unix_nano,omitempty"`
-	Position     *Position              `protobuf:"bytes,7,opt,name=position,proto3" json:"position,omitempty"` // where the sender stands in the chain of `to`
+	Incarnation  uint64                 `protobuf:"fixed64,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`                        // of the sender
+	Term         uint64                 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`                                       // of the sender's leader
+	Seq          uint64                 `protobuf:"varint,5,opt,name=seq,proto3" json:"seq,omitempty"`                                         // grows within a term
+	SentUnixNano int64                  `protobuf:"varint,6,opt,name=sent_unix_nano,json=sentUnixNano,proto3" json:"sent_unix_nano,omitempty"` // of older builds; nobody reads it
+	Position     *Position              `protobuf:"bytes,7,opt,name=position,proto3" json:"position,omitempty"`                                // where the sender stands in the chain of `to`
 	Vector       []*Watermark           `protobuf:"bytes,8,rep,name=vector,proto3" json:"vector,omitempty"`
 	Opinions     []*Opinion             `protobuf:"bytes,9,rep,name=opinions,proto3" json:"opinions,omitempty"` // on all other datacenters, the receiver included
 	Epochs       []*KeyspaceEpoch       `protobuf:"bytes,10,rep,name=epochs,proto3" json:"epochs,omitempty"`    // as the sender has learnt them
 	// The position is lower than what is applied, because a move of a home is open: it is no place in the chain, and
 	// has no hash.
 	Limited       bool `protobuf:"varint,11,opt,name=limited,proto3" json:"limited,omitempty"`
+	Brief         bool `protobuf:"varint,12,opt,name=brief,proto3" json:"brief,omitempty"` // vector and opinions are left out: those of the ack before count on
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1104,6 +1105,13 @@ func (x *Ack) GetEpochs() []*KeyspaceEpoch {
 func (x *Ack) GetLimited() bool {
 	if x != nil {
 		return x.Limited
+	}
+	return false
+}
+
+func (x *Ack) GetBrief() bool {
+	if x != nil {
+		return x.Brief
 	}
 	return false
 }
@@ -1596,22 +1604,23 @@ func (x *Ping) GetNonce() uint64 {
 }
 
 type Pong struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	Nonce         uint64                 `protobuf:"fixed64,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
-	ClockUnixNano int64                  `protobuf:"varint,4,opt,name=clock_unix_nano,json=clockUnixNano,proto3" json:"clock_unix_nano,omitempty"` // the origin's clock
-	Incarnation   uint64                 `protobuf:"fixed64,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Revision      int64                  `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`  // the head of its chain
-	Leading       bool                   `protobuf:"varint,7,opt,name=leading,proto3" json:"leading,omitempty"`    // whether the answering node leads the origin
-	Leader        string                 `protobuf:"bytes,8,opt,name=leader,proto3" json:"leader,omitempty"`       // else the node that does, if it is known
-	Vector        []*Watermark           `protobuf:"bytes,9,rep,name=vector,proto3" json:"vector,omitempty"`       // of the answering node
-	Verifies      bool                   `protobuf:"varint,10,opt,name=verifies,proto3" json:"verifies,omitempty"` // it answers VerifyRequest, and a KeyCursor
-	Opinions      []*Opinion             `protobuf:"bytes,11,rep,name=opinions,proto3" json:"opinions,omitempty"`  // of the answering node, if it leads
-	Nodes         []*Endpoint            `protobuf:"bytes,12,rep,name=nodes,proto3" json:"nodes,omitempty"`        // of the origin, as the answering node knows them
-	Epochs        []*KeyspaceEpoch       `protobuf:"bytes,13,rep,name=epochs,proto3" json:"epochs,omitempty"`      // as the answering node knows them
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	From           string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To             string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Nonce          uint64                 `protobuf:"fixed64,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	ClockUnixNano  int64                  `protobuf:"varint,4,opt,name=clock_unix_nano,json=clockUnixNano,proto3" json:"clock_unix_nano,omitempty"` // the origin's clock
+	Incarnation    uint64                 `protobuf:"fixed64,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Revision       int64                  `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`  // the head of its chain
+	Leading        bool                   `protobuf:"varint,7,opt,name=leading,proto3" json:"leading,omitempty"`    // whether the answering node leads the origin
+	Leader         string                 `protobuf:"bytes,8,opt,name=leader,proto3" json:"leader,omitempty"`       // else the node that does, if it is known
+	Vector         []*Watermark           `protobuf:"bytes,9,rep,name=vector,proto3" json:"vector,omitempty"`       // of the answering node
+	Verifies       bool                   `protobuf:"varint,10,opt,name=verifies,proto3" json:"verifies,omitempty"` // it answers VerifyRequest, and a KeyCursor
+	Opinions       []*Opinion             `protobuf:"bytes,11,rep,name=opinions,proto3" json:"opinions,omitempty"`  // of the answering node, if it leads
+	Nodes          []*Endpoint            `protobuf:"bytes,12,rep,name=nodes,proto3" json:"nodes,omitempty"`        // of the origin, as the answering node knows them
+	Epochs         []*KeyspaceEpoch       `protobuf:"bytes,13,rep,name=epochs,proto3" json:"epochs,omitempty"`      // as the answering node knows them
+	TakesBriefAcks bool                   `protobuf:"varint,14,opt,name=takes_brief_acks,json=takesBriefAcks,proto3" json:"takes_brief_acks,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Pong) Reset() {
@@ -1733,6 +1742,13 @@ func (x *Pong) GetEpochs() []*KeyspaceEpoch {
 		return x.Epochs
 	}
 	return nil
+}
+
+func (x *Pong) GetTakesBriefAcks() bool {
+	if x != nil {
+		return x.TakesBriefAcks
+	}
+	return false
 }
 
 // FetchRequest asks for a window of data that no stream carries: of a full-state snapshot, or of the frames
@@ -3371,7 +3387,7 @@ const file_wire_proto_rawDesc = "" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x12\n" +
 	"\x04past\x18\x04 \x01(\bR\x04past\x12\x12\n" +
-	"\x04hash\x18\x05 \x01(\fR\x04hash\"\xae\x03\n" +
+	"\x04hash\x18\x05 \x01(\fR\x04hash\"\xc4\x03\n" +
 	"\x03Ack\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12 \n" +
@@ -3384,7 +3400,8 @@ const file_wire_proto_rawDesc = "" +
 	"\bopinions\x18\t \x03(\v2!.geogate.replication.wire.OpinionR\bopinions\x12?\n" +
 	"\x06epochs\x18\n" +
 	" \x03(\v2'.geogate.replication.wire.KeyspaceEpochR\x06epochs\x12\x18\n" +
-	"\alimited\x18\v \x01(\bR\alimited\"A\n" +
+	"\alimited\x18\v \x01(\bR\alimited\x12\x14\n" +
+	"\x05brief\x18\f \x01(\bR\x05brief\"A\n" +
 	"\rKeyspaceEpoch\x12\x1a\n" +
 	"\bkeyspace\x18\x01 \x01(\tR\bkeyspace\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xbd\x01\n" +
@@ -3425,7 +3442,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x04Ping\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\xeb\x03\n" +
+	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\x95\x04\n" +
 	"\x04Pong\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -3440,7 +3457,8 @@ const file_wire_proto_rawDesc = "" +
 	" \x01(\bR\bverifies\x12=\n" +
 	"\bopinions\x18\v \x03(\v2!.geogate.replication.wire.OpinionR\bopinions\x128\n" +
 	"\x05nodes\x18\f \x03(\v2\".geogate.replication.wire.EndpointR\x05nodes\x12?\n" +
-	"\x06epochs\x18\r \x03(\v2'.geogate.replication.wire.KeyspaceEpochR\x06epochs\"\xef\x02\n" +
+	"\x06epochs\x18\r \x03(\v2'.geogate.replication.wire.KeyspaceEpochR\x06epochs\x12(\n" +
+	"\x10takes_brief_acks\x18\x0e \x01(\bR\x0etakesBriefAcks\"\xef\x02\n" +
 	"\fFetchRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
