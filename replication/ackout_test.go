@@ -62,6 +62,8 @@ func TestAcksBetweenHeartbeatsAreBrief(t *testing.T) {
 	c := newCluster(t, nil, "a", "b", "c")
 	c.healthy(10 * time.Second)
 	eventually(t, 5*time.Second, "b has heard that a takes brief acks", func() bool { return c.briefly("b", "a") })
+	c.oneByOne("a", 1)
+	eventually(t, 5*time.Second, "a knows what b has", func() bool { return c.engine("a").Matrix()["b"]["a"] > 0 })
 	stop := c.acksOf("b", "a")
 	for range 300 {
 		c.oneByOne("a", 1)
@@ -93,9 +95,10 @@ func TestAcksBetweenHeartbeatsAreBrief(t *testing.T) {
 
 // TestAcksToAnOlderBuildAreWhole: who has not said that it takes brief ones gets none.
 func TestAcksToAnOlderBuildAreWhole(t *testing.T) {
-	// The pings that say so come after all this.
+	// One ping, and the next one comes after all this.
 	c := newCluster(t, func(cfg *Config) { cfg.PingInterval = time.Hour }, "a", "b")
 	c.oneByOne("a", 1)
+	eventually(t, 5*time.Second, "b has heard that a takes brief acks", func() bool { return c.briefly("b", "a") })
 	c.engine("b").current.Load().peers["a"].receiver.link.Load().brief.Store(false)
 	stop := c.acksOf("b", "a")
 	c.oneByOne("a", 50)
