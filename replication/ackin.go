@@ -126,7 +126,9 @@ func (l *lead) takeAck(p *peer, ack *wire.Ack) error {
 	p.noteEpochs(epochs)
 	l.settle()
 	p.mu.Lock()
-	p.marks, p.warned, p.counted = ack.Vector, "", true
+	if p.warned = ""; !ack.Brief {
+		p.marks, p.counted = ack.Vector, true
+	}
 	p.mu.Unlock()
 	l.tracker.Ack(p.name, at.Revision)
 	l.hear(p.name, ack.Opinions)

@@ -10,20 +10,26 @@ import (
 )
 
 // acknowledge tells the origin what is committed here: at once when its watermark advances, and each
-// heartbeat interval. Advances that come while an ack is sent, or has to wait for AckMinInterval, share the next.
+// heartbeat interval. Advances that come while an ack is sent, or has to wait for AckMinInterval, share the next. Those
+// between heartbeats are brief, if the origin takes that.
 func (k *link) acknowledge(ctx context.Context) {
 	r := k.r
 	heartbeat := time.NewTicker(r.cfg.HeartbeatInterval)
 	defer heartbeat.Stop()
 	spaced := rate.NewLimiter(rate.Every(r.cfg.AckMinInterval), r.cfg.AckBurst)
 	var sent int64 = -1
+	var full time.Time // when the last one was sent that is not brief
 	for ctx.Err() == nil {
 		changed := r.cfg.Chain.Changed()
 		if at := r.cfg.Chain.Position(r.peer.Name).Revision; at != sent {
-			if err := k.sendAck(); err != nil {
+			now := r.cfg.Clock()
+			brief := sent >= 0 && k.brief.Load() && now.Sub(full) < r.cfg.HeartbeatInterval
+			if err := k.sendAck(brief); err != nil {
 				return // the connection has gone; its loss is reported elsewhere
 			}
-			sent = at
+			if sent = at; !brief {
+				full = now
+			}
 			if err := spaced.Wait(ctx); err != nil {
 				return
 			}
@@ -38,19 +44,24 @@ func (k *link) acknowledge(ctx context.Context) {
 	}
 }
 
-func (k *link) sendAck() error {
+// sendAck says what is applied here of the origin, and unless it is brief of all others. Where homes may move, all of it
+// is lowered together or not at all, so it is never brief.
+func (k *link) sendAck(brief bool) error {
 	r := k.r
 	chain := r.cfg.Chain
 	ack := &wire.Ack{
 		From: r.cfg.Local, To: r.peer.Name, Incarnation: r.cfg.Incarnation(), Term: r.term,
-		Seq: r.ackSeq.Add(1), SentUnixNano: r.cfg.Wall().UnixNano(),
+		Seq:      r.ackSeq.Add(1),
 		Position: wire.FromPosition(chain.Position(r.peer.Name)),
 	}
 	marks := r.rawWatermarks()
 	limits := r.ackLimits() // after the marks were read
 	limits.lowerMarks(r.cfg.Local, marks)
 	ack.Limited = limits.position(r.cfg.Local, r.peer.Name, ack.Position)
-	ack.Vector, ack.Opinions, ack.Epochs = marks, r.told(), limits.epochs()
+	ack.Epochs = limits.epochs()
+	if ack.Brief = brief && len(limits.registers) == 0; !ack.Brief {
+		ack.Vector, ack.Opinions = marks, r.told()
+	}
 	b, err := r.signer.Seal(wire.Kind_KIND_ACK, ack)
 	if err != nil {
 		return err

@@ -159,7 +159,7 @@ func TestLagWhenClockIsSet(t *testing.T) {
 	}
 }
 
-func counterOf(t *testing.T, m prometheus.Metric) float64 {
+func counterOf(t testing.TB, m prometheus.Metric) float64 {
 	t.Helper()
 	var out dto.Metric
 	if err := m.Write(&out); err != nil {

@@ -133,6 +133,12 @@ type Config struct {
 	// PartBytes is the size of a stream message; larger frames are split. 0 means 512 KiB. It must stay 64 KiB
 	// below the server's max_payload.
 	PartBytes int
+	// RunBytes is how many bytes of frames are compressed beside the same history, under zstd. A pull begins with the run that
+	// its first frame is in. 0 means 256 KiB.
+	RunBytes int
+	// WithoutZstd makes this DC take and send s2 only, as builds without zstd do; then its peers send it, and whoever shares
+	// their streams with it, s2 as well. It trades bytes on the WAN for CPU time.
+	WithoutZstd bool
 	// MaxFrameBytes bounds a received frame, decompressed. 0 means 16 MiB.
 	MaxFrameBytes int
 	// PullBytes is how much an origin may have in flight to this DC: at least bandwidth x round trip. 0 means 8 MiB.
@@ -269,6 +275,7 @@ func (c *Config) validate() error {
 	c.HealthEvents = cmp.Or(c.HealthEvents, 64)
 	c.HalfOpenWrites = cmp.Or(c.HalfOpenWrites, 16)
 	c.PartBytes = cmp.Or(c.PartBytes, 512<<10)
+	c.RunBytes = cmp.Or(c.RunBytes, 256<<10)
 	c.MaxFrameBytes = cmp.Or(c.MaxFrameBytes, 16<<20)
 	c.PullBytes = cmp.Or(c.PullBytes, 8<<20)
 	c.ProposeBytes = cmp.Or(c.ProposeBytes, 16<<20)
@@ -332,7 +339,7 @@ func (c *Config) validate() error {
 			return bad("a duration is %s; all must be positive", d)
 		}
 	}
-	for _, n := range []int{c.MaxFrameBytes, c.ProposeBytes, c.PublishBytes, c.ReadBytes, c.DifferenceBytes,
+	for _, n := range []int{c.RunBytes, c.MaxFrameBytes, c.ProposeBytes, c.PublishBytes, c.ReadBytes, c.DifferenceBytes,
 		c.FetchWindowBytes, c.ChunkBytes, c.SnapshotRate, c.MaxCallBytes} {
 		if n <= 0 {
 			return bad("a size is %d bytes; all must be positive", n)

@@ -47,6 +47,9 @@ func startDifference(l *lead, peer string, from, until int64) *difference {
 
 func shipDifference(ctx context.Context, l *lead, peer string, cur, until int64) error {
 	unconfirmed := ahead{limit: int64(l.cfg.DifferenceBytes)}
+	zstd := l.takesZstd(l.peers[peer])
+	// No window: what is read at once bounds what is in flight.
+	diff := newShipper(l, "difference", diffSubject(l.cfg.Local, peer), nil, func() bool { return zstd })
 	for cur < until {
 		frames, err := l.cfg.Chain.Frames(l.cfg.Local, cur, l.cfg.ReadBytes)
 		if err != nil {
@@ -63,8 +66,7 @@ func shipDifference(ctx context.Context, l *lead, peer string, cur, until int64)
 			if frames[i].PrevRevision != cur {
 				return fmt.Errorf("%w: chain continues at %d, asked behind %d", ErrTrimmed, frames[i].PrevRevision, cur)
 			}
-			// No window: what is read at once bounds what is in flight.
-			p, err := publish(ctx, l, nil, diffSubject(l.cfg.Local, peer), &frames[i])
+			p, err := diff.publish(ctx, &frames[i])
 			if err != nil {
 				return err
 			}

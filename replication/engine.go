@@ -25,6 +25,7 @@ type Engine struct {
 	verifiers map[string]*wire.Verifier // by peer's name
 	byToken   map[string]string         // peer's name by its token
 	metrics   *metrics
+	pieces    *wire.Pieces
 	embedded  *embedded // nil with external NATS
 	nc        *nats.Conn
 	js        jetstream.JetStream
@@ -70,6 +71,9 @@ func Open(cfg Config) (*Engine, error) {
 			return nil, fmt.Errorf("%w: peer %s: %w", ErrConfig, p.Name, err)
 		}
 		e.byToken[token(p.Name)] = p.Name
+	}
+	if e.pieces, err = wire.NewPieces(cfg.MaxFrameBytes); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	if e.metrics, err = newMetrics(cfg.Registerer, e); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrConfig, err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 
-	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats.go"
 
 	"geogate/replication/wire"
@@ -23,6 +22,7 @@ type fetched struct {
 func (k *link) fetch(ctx context.Context, req *wire.FetchRequest, take func(first *wire.FetchReply, piece []byte) error) (*fetched, error) {
 	r := k.r
 	req.From, req.To, req.Nonce, req.WindowBytes = r.cfg.Local, r.peer.Name, rand.Uint64(), uint64(r.cfg.FetchWindowBytes)
+	req.Codecs = r.codecs()
 	b, err := r.signer.Seal(wire.Kind_KIND_FETCH_REQUEST, req)
 	if err != nil {
 		return nil, err
@@ -58,7 +58,7 @@ func (k *link) fetch(ctx context.Context, req *wire.FetchRequest, take func(firs
 		if reply.Part+1 < reply.Parts {
 			continue
 		}
-		raw, err := inflate(piece, reply.RawBytes)
+		raw, err := r.pieces.Decompress(reply.Codec, piece, reply.RawBytes)
 		if err != nil {
 			return nil, err
 		}
@@ -102,16 +102,4 @@ func (k *link) nextReply(ctx context.Context, sub *nats.Subscription, nonce uint
 		return nil, fmt.Errorf("%w: %s", errNotKept, reply.Detail)
 	}
 	return nil, errors.New(reply.Detail)
-}
-
-func inflate(piece []byte, want uint64) ([]byte, error) {
-	n, err := s2.DecodedLen(piece)
-	if err != nil || uint64(n) != want {
-		return nil, fmt.Errorf("%w: compressed piece claims %d bytes, its message %d", wire.ErrMessage, n, want)
-	}
-	raw, err := s2.Decode(nil, piece)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", wire.ErrMessage, err)
-	}
-	return raw, nil
 }

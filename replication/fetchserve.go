@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/klauspost/compress/s2"
 	"github.com/nats-io/nats.go"
 
 	"geogate/replication/wire"
@@ -164,7 +163,7 @@ func (w *window) send(ctx context.Context, pace *pace, piece, key []byte, last, 
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	data := s2.Encode(nil, piece)
+	codec, data := w.e.pieces.Compress(piece, wire.Takes(w.req.Codecs) && !w.e.cfg.WithoutZstd)
 	size := w.e.cfg.PartBytes
 	parts := max(1, (len(data)+size-1)/size)
 	for i := range parts {
@@ -173,7 +172,7 @@ func (w *window) send(ctx context.Context, pace *pace, piece, key []byte, last, 
 			reply, w.first = w.first, nil
 		}
 		reply.Status = wire.FetchStatus_FETCH_OK
-		reply.Part, reply.Parts, reply.RawBytes = uint32(i), uint32(parts), uint64(len(piece))
+		reply.Part, reply.Parts, reply.RawBytes, reply.Codec = uint32(i), uint32(parts), uint64(len(piece)), codec
 		reply.Data = data[i*size : min((i+1)*size, len(data))]
 		if i == parts-1 {
 			reply.Key, reply.Last, reply.Done = key, last, done

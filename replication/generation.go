@@ -26,6 +26,10 @@ type generation struct {
 	floor int64 // where the live frames begin, once begun
 	index index // of live frames that JetStream has acknowledged
 	tail  uint64
+	run   uint64 // where the run begins that the newest of them is in
+	fresh bool   // a reader waits for a run to begin
+	zstd  bool   // some frame was packed under zstd
+	said  string // the codec that was last logged
 }
 
 func newGeneration(o *outbox, created time.Time) *generation {
@@ -46,6 +50,7 @@ func (g *generation) again() {
 // published is a frame on its way into the stream.
 type published struct {
 	frame   indexEntry
+	begins  bool  // it can be read without those before it
 	bytes   int64 // of all its messages
 	taken   int64 // from the window
 	futures []jetstream.PubAckFuture
@@ -137,6 +142,7 @@ func (g *generation) shipFrom(ctx context.Context, cur int64) error {
 }
 
 func (g *generation) publishAll(ctx context.Context, cur int64, pipeline chan<- published) error {
+	live := newShipper(g.lead, "live", liveSubject(g.cfg.Local), g.window, g.packsZstd)
 	for {
 		changed := g.cfg.Chain.Changed()
 		frames, err := g.cfg.Chain.Frames(g.cfg.Local, cur, g.cfg.ReadBytes)
@@ -147,7 +153,7 @@ func (g *generation) publishAll(ctx context.Context, cur int64, pipeline chan<- 
 			if frames[i].PrevRevision != cur {
 				return fmt.Errorf("%w: chain continues at %d, asked behind %d", ErrTrimmed, frames[i].PrevRevision, cur)
 			}
-			p, err := g.publish(ctx, &frames[i])
+			p, err := g.publish(ctx, live, &frames[i])
 			if err != nil {
 				return err
 			}
@@ -173,13 +179,25 @@ func (g *generation) publishAll(ctx context.Context, cur int64, pipeline chan<- 
 }
 
 // publish sends the parts of a frame, once there is room in the window.
-func (g *generation) publish(ctx context.Context, f *event.Sealed) (published, error) {
+func (g *generation) publish(ctx context.Context, live *shipper, f *event.Sealed) (published, error) {
 	select {
 	case <-g.over:
 		return published{}, errRebuild
 	default:
 	}
-	return publish(ctx, g.lead, g.window, liveSubject(g.cfg.Local), f)
+	if g.endsRun() {
+		live.packer.EndRun()
+	}
+	return live.publish(ctx, f)
+}
+
+// endsRun says, once, that the next frame must begin a run.
+func (g *generation) endsRun() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	was := g.fresh
+	g.fresh = false
+	return was
 }
 
 // collect awaits JetStream's answer for a frame and enters it into the index.
@@ -194,7 +212,10 @@ func (g *generation) collect(ctx context.Context, p published) error {
 		return fmt.Errorf("%w: %d after %d", errOutOfOrder, first, g.tail)
 	}
 	g.tail = last
-	p.frame.seq, p.frame.end = first, last
+	if p.begins {
+		g.run = first
+	}
+	p.frame.seq, p.frame.end = g.run, last
 	g.index.add(p.frame)
 	g.metrics.framesShipped.WithLabelValues("live").Inc()
 	g.metrics.bytesShipped.WithLabelValues("live").Add(float64(p.bytes))
@@ -230,7 +251,9 @@ func (g *generation) plan(revision int64, firstSeq uint64) (seq uint64, until in
 		until = g.floor
 	case !known:
 		return 1, 0, true // nothing acknowledged yet, so all live frames will come
-	case revision >= newest.last:
+	case revision >= newest.last && (!newest.run || newest.seq < firstSeq):
+		// Where nobody writes much, a run may have begun before what the stream still has.
+		g.fresh = g.fresh || newest.run
 		return newest.end + 1, 0, true
 	}
 	if e, ok := g.index.startOf(revision); ok && revision >= g.floor && e.seq >= firstSeq {

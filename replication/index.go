@@ -10,15 +10,16 @@ import (
 // other entry, after which a reader may start a few frames early and skip what it has.
 type index struct {
 	max     int
-	entries []indexEntry // ascending in all fields
+	entries []indexEntry // ascending by revision, and no sequence is below the one before
 }
 
 // indexEntry is a frame in the stream.
 type indexEntry struct {
 	prev, last int64
 	hash       event.Hash // of the frame
-	seq        uint64     // of its first message
+	seq        uint64     // of the first message that is needed to read it: its own, or that of the run that it is in
 	end        uint64     // of its last message
+	run        bool       // those behind it may be in the run, too
 }
 
 func (x *index) add(e indexEntry) {

@@ -97,6 +97,37 @@ func TestPlan(t *testing.T) {
 	check("nothing discarded: the floor stays", 5, 1, plan{0, 10, false})
 }
 
+// TestPlanOfRuns: a reader begins where a run does; where the stream has lost that, with the next one.
+func TestPlanOfRuns(t *testing.T) {
+	g := &generation{index: index{max: 100}, begun: true, floor: 10}
+	for i := range uint64(4) { // two runs of two frames
+		e := entry(10+2*int64(i), 12+2*int64(i), i+1)
+		e.run, e.seq = true, 1+i/2*2
+		g.index.add(e)
+	}
+	for _, c := range []struct {
+		what     string
+		revision int64
+		firstSeq uint64
+		seq      uint64
+		until    int64
+		live     bool
+		fresh    bool
+	}{
+		{"a beginning", 14, 1, 3, 0, true, false},
+		{"the middle", 12, 1, 1, 0, true, false},
+		{"the middle of a run whose beginning is gone", 12, 2, 0, 16, false, false},
+		{"the end", 18, 1, 3, 0, true, false},
+		{"the end of a run whose beginning is gone", 18, 4, 5, 0, true, true},
+		{"the middle of the last run, whose beginning is gone", 16, 4, 0, 18, false, false},
+	} {
+		seq, until, live := g.plan(c.revision, c.firstSeq)
+		if fresh := g.endsRun(); seq != c.seq || until != c.until || live != c.live || fresh != c.fresh || g.endsRun() {
+			t.Errorf("%s: sequence %d, until %d, live %v, a new run %v", c.what, seq, until, live, fresh)
+		}
+	}
+}
+
 // TestReaderBehindTheRingCatchesUp: the ring discards as fast as frames come. A reader that comes back from
 // behind it gets to the live frames although more frames are discarded while it reads each difference.
 func TestReaderBehindTheRingCatchesUp(t *testing.T) {

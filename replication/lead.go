@@ -90,6 +90,7 @@ type peer struct {
 	lost    string            // why it needs a snapshot; empty while it does not
 	said    map[string]said   // what others think of it, by DC; under its own name what it thinks of this DC
 	verdict health.Verdict    // why it is not heard from
+	takes   codecs            // as it last said
 }
 
 // ackOrder orders the acks of one incarnation of a peer.

@@ -28,6 +28,7 @@ type link struct {
 	cancel context.CancelCauseFunc
 
 	verifies atomic.Bool // the other side answers questions of verification
+	brief    atomic.Bool // it takes brief acks
 
 	wanted chan struct{} // wakes the relay
 
@@ -220,7 +221,7 @@ func (k *link) sync(ctx context.Context, gap bool) (*wire.SyncReply, error) {
 	r := k.r
 	at := r.cfg.Chain.Position(r.peer.Name)
 	req := &wire.SyncRequest{
-		From: r.cfg.Local, To: r.peer.Name, Nonce: rand.Uint64(), Position: wire.FromPosition(at), Gap: gap,
+		From: r.cfg.Local, To: r.peer.Name, Nonce: rand.Uint64(), Position: wire.FromPosition(at), Gap: gap, Codecs: r.codecs(),
 	}
 	var reply wire.SyncReply
 	err := k.request(ctx, syncSubject(r.peer.Name, r.cfg.Local), wire.Kind_KIND_SYNC_REQUEST, req, wire.Kind_KIND_SYNC_REPLY, &reply)

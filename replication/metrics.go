@@ -7,6 +7,7 @@ import (
 
 	"geogate/replication/health"
 	"geogate/replication/registrar"
+	"geogate/replication/wire"
 )
 
 const (
@@ -22,6 +23,8 @@ type metrics struct {
 
 	framesShipped  *prometheus.CounterVec
 	bytesShipped   *prometheus.CounterVec
+	framesPacked   *prometheus.CounterVec
+	bytesPacked    *prometheus.CounterVec
 	framesReceived *prometheus.CounterVec
 	bytesReceived  *prometheus.CounterVec
 	publishErrors  prometheus.Counter
@@ -60,6 +63,8 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 	}
 	m.framesShipped = vec("frames_shipped_total", "Frames that JetStream has taken, live or for a difference.", "source")
 	m.bytesShipped = vec("bytes_shipped_total", "The same in compressed bytes.", "source")
+	m.framesPacked = vec("frames_packed_total", "Frames that were compressed to be shipped, by codec: zstd, s2, none.", "source", "codec")
+	m.bytesPacked = vec("bytes_packed_total", "The same in bytes before compression.", "source", "codec")
 	m.framesReceived = vec("frames_received_total", "Frames of an origin that were proposed here.", "origin")
 	m.bytesReceived = vec("bytes_received_total", "Compressed bytes of whole frames received from an origin.", "origin")
 	m.publishErrors = counter("publish_errors_total", "Failures to publish into the outbox stream or to make it.")
@@ -182,6 +187,10 @@ func descCause() *prometheus.Desc {
 	return desc("peer_cause", "1 for the cause for which the peer is not heard from, 0 for the others: dc down, link broken, one-way, unknown.", "peer", "cause")
 }
 
+func descTakesZstd() *prometheus.Desc {
+	return desc("peer_takes_zstd", "1 when the peer takes frames under zstd, 0 when it keeps the frames for all peers under s2; no sample when unknown.", "peer")
+}
+
 func descWaiting() *prometheus.Desc {
 	return desc("waiting_writes", "Writes that wait for a policy.")
 }
@@ -189,7 +198,7 @@ func descWaiting() *prometheus.Desc {
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		descLagSeconds(), descLagTxns(), descLagBytes(), descHealth(), descRTT(), descSkew(), descReceiver(), descWaiting(), descNeedsSnapshot(), descFenced(), descCause(), descBreaker(),
+		descLagSeconds(), descLagTxns(), descLagBytes(), descHealth(), descRTT(), descSkew(), descReceiver(), descWaiting(), descNeedsSnapshot(), descFenced(), descCause(), descBreaker(), descTakesZstd(),
 		descVerifyAge(), descVerifyBuckets(), descVerifyKeys(), descVerifySystem(),
 	} {
 		ch <- d
@@ -232,6 +241,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 			send(descCause(), is(s.Cause == string(cause)), name, string(cause))
 		}
 		send(descNeedsSnapshot(), is(s.NeedsSnapshot != ""), name)
+		if s.Codec != "" {
+			send(descTakesZstd(), is(s.Codec == wire.Codec_CODEC_ZSTD.Label()), name)
+		}
 		if v := s.Verify; v.Buckets > 0 {
 			known(descVerifyAge(), v.LastOK, 1, name)
 			send(descVerifyBuckets(), float64(v.Equal), name, "equal")

@@ -50,6 +50,7 @@ func (k *link) ping(ctx context.Context) {
 		return
 	}
 	k.verifies.Store(pong.Verifies)
+	k.brief.Store(pong.TakesBriefAcks)
 	r.status.nodes = pong.Nodes
 	rtt := now.Sub(sent)
 	r.status.rtt, r.status.heard = &rtt, now

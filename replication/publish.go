@@ -13,36 +13,67 @@ import (
 	"geogate/replication/wire"
 )
 
+// shipper publishes frames of this DC's chain, in order.
+type shipper struct {
+	*lead
+	packer  *wire.Packer
+	way     string // of the frames, for the metrics
+	subject string
+	window  *semaphore.Weighted // nil takes none
+	zstd    func() bool         // whether everyone who may read the next frame takes zstd
+}
+
+func newShipper(l *lead, way, subject string, window *semaphore.Weighted, zstd func() bool) *shipper {
+	return &shipper{
+		lead: l, packer: wire.NewPacker(l.signer, l.cfg.PartBytes, l.cfg.RunBytes), way: way, subject: subject, window: window, zstd: zstd,
+	}
+}
+
 // publish packs a frame and sends its parts without waiting for JetStream's answers. The bytes stay taken
-// from the window until the caller releases them; a nil window takes none.
-func publish(ctx context.Context, l *lead, window *semaphore.Weighted, subject string, f *event.Sealed) (published, error) {
-	parts, err := wire.Pack(l.signer, f, l.cfg.PartBytes)
+// from the window until the caller releases them.
+func (s *shipper) publish(ctx context.Context, f *event.Sealed) (published, error) {
+	packed, err := s.packer.Pack(f, s.zstd())
 	if err != nil {
 		return published{}, fmt.Errorf("pack frame %d..%d: %w", f.First, f.Last, err)
 	}
-	p := published{frame: indexEntry{prev: f.PrevRevision, last: f.Last, hash: f.Hash}}
+	p := published{frame: indexEntry{prev: f.PrevRevision, last: f.Last, hash: f.Hash, run: packed.Run}, begins: packed.Begins}
+	if err := s.send(ctx, &p, packed.Parts); err != nil {
+		return published{}, err
+	}
+	s.metrics.framesPacked.WithLabelValues(s.way, packed.Codec.Label()).Inc()
+	s.metrics.bytesPacked.WithLabelValues(s.way, packed.Codec.Label()).Add(float64(len(f.Bytes)))
+	if err := s.packer.Learn(f); err != nil {
+		if s.window != nil {
+			s.window.Release(p.taken)
+		}
+		return published{}, fmt.Errorf("pack frame %d..%d: %w", f.First, f.Last, err)
+	}
+	return p, nil
+}
+
+func (s *shipper) send(ctx context.Context, p *published, parts [][]byte) error {
 	for _, part := range parts {
 		p.bytes += int64(len(part))
 	}
-	if window != nil {
-		p.taken = min(p.bytes, int64(l.cfg.PublishBytes)) // a frame larger than the window goes alone
-		if err := window.Acquire(ctx, p.taken); err != nil {
-			return published{}, context.Cause(ctx)
+	if s.window != nil {
+		p.taken = min(p.bytes, int64(s.cfg.PublishBytes)) // a frame larger than the window goes alone
+		if err := s.window.Acquire(ctx, p.taken); err != nil {
+			return context.Cause(ctx)
 		}
 	}
 	for _, part := range parts {
 		// No retries by the library: they would come after what was published meanwhile, out of order.
-		future, err := l.js.PublishMsgAsync(&nats.Msg{Subject: subject, Data: part},
+		future, err := s.js.PublishMsgAsync(&nats.Msg{Subject: s.subject, Data: part},
 			jetstream.WithStallWait(30*time.Second), jetstream.WithRetryAttempts(0))
 		if err != nil {
-			if window != nil {
-				window.Release(p.taken)
+			if s.window != nil {
+				s.window.Release(p.taken)
 			}
-			return published{}, fmt.Errorf("publish: %w", err)
+			return fmt.Errorf("publish: %w", err)
 		}
 		p.futures = append(p.futures, future)
 	}
-	return p, nil
+	return nil
 }
 
 // await returns the sequences of the first and last message. JetStream's answers have their own timeout.

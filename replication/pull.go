@@ -21,7 +21,8 @@ type pull struct {
 	*receiver
 	reply *wire.SyncReply
 	at    event.Position // of the last frame proposed; what comes next must continue it
-	moved atomic.Bool    // whether a proposed frame has been applied
+	from  *wire.Unpacker
+	moved atomic.Bool // whether a proposed frame has been applied
 
 	began     time.Time
 	lastFrame atomic.Int64 // when the last data came, nanoseconds since began
@@ -40,6 +41,7 @@ type proposal struct {
 // proposals have been answered or ApplyTimeout has passed.
 func (r *receiver) pull(leading context.Context, k *link, reply *wire.SyncReply) (applied bool, err error) {
 	p := &pull{receiver: r, reply: reply, at: r.cfg.Chain.Position(r.peer.Name), began: r.cfg.Clock()}
+	p.from = wire.NewUnpacker(r.verifier, r.peer.Name, r.cfg.MaxFrameBytes, !r.cfg.WithoutZstd)
 	p.touch()
 	p.reached.Store(p.at.Revision)
 
@@ -98,7 +100,7 @@ func (p *pull) receive(ctx context.Context, q *requests, inflight chan<- proposa
 		p.touch()
 		p.heard()
 		whole, part, err := assembler.Add(m.Data)
-		if err != nil && part.LastRevision <= p.at.Revision && part.Incarnation == p.at.Incarnation {
+		if err != nil && p.has(part) {
 			continue // the rest of a frame that is here already
 		}
 		if err != nil {
@@ -109,7 +111,7 @@ func (p *pull) receive(ctx context.Context, q *requests, inflight chan<- proposa
 		}
 		p.metrics.bytesReceived.WithLabelValues(p.peer.Name).Add(float64(len(whole)))
 		p.busy.Store(true)
-		err = p.take(ctx, whole, inflight, room)
+		err = p.take(ctx, whole, part, inflight, room)
 		p.busy.Store(false)
 		if err != nil {
 			return err
@@ -117,9 +119,20 @@ func (p *pull) receive(ctx context.Context, q *requests, inflight chan<- proposa
 	}
 }
 
+// has says whether the frame that a part is of, by its own word, is here already.
+func (p *pull) has(part *wire.Part) bool {
+	return part.LastRevision <= p.at.Revision && part.Incarnation == p.at.Incarnation
+}
+
 // take verifies a whole frame, checks that it is the next one, and proposes it.
-func (p *pull) take(ctx context.Context, whole []byte, inflight chan<- proposal, room *semaphore.Weighted) error {
-	frame, err := wire.Unpack(p.verifier, p.peer.Name, whole, p.cfg.MaxFrameBytes)
+func (p *pull) take(ctx context.Context, whole []byte, part *wire.Part, inflight chan<- proposal, room *semaphore.Weighted) error {
+	frame, err := p.from.Unpack(whole)
+	if errors.Is(err, wire.ErrHistory) {
+		if p.has(part) {
+			return nil // of another run, as two leaders of the origin may write them for a moment
+		}
+		return fmt.Errorf("%w: %w", errGap, err)
+	}
 	if err != nil {
 		p.metrics.refused.WithLabelValues(p.peer.Name, wire.Kind_KIND_SHIPMENT.String()).Inc()
 		p.cfg.Logger.Error("frame refused", "origin", p.peer.Name, "error", err)

@@ -241,11 +241,11 @@ func TestForgedFrame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts, err := wire.Pack(stranger, &forged, 1<<20)
+	packed, err := wire.NewPacker(stranger, 1<<20, 1).Pack(&forged, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	garbage := [][]byte{parts[0], []byte("garbage"), {}, []byte(strings.Repeat("\xff", 100))}
+	garbage := [][]byte{packed.Parts[0], []byte("garbage"), {}, []byte(strings.Repeat("\xff", 100))}
 	for _, message := range garbage {
 		if _, err := c.engine("a").js.Publish(context.Background(), liveSubject("a"), message); err != nil {
 			t.Fatal(err)

@@ -82,6 +82,7 @@ func (s *source) answer(ctx context.Context, req *wire.SyncRequest) *wire.SyncRe
 	s.diff.stop()
 	s.diff = nil
 	reply := s.replyTo(s.peer, req.Nonce)
+	s.noteCodecs(s.peers[s.peer], req.Codecs)
 	at, err := req.Position.In(s.cfg.Local)
 	if err == nil {
 		err = s.judgePosition(at, reply)
@@ -137,6 +138,12 @@ func (s *source) prepare(ctx context.Context, at event.Position, gap bool, reply
 	}
 	if s.gapAgain(at.Revision, gap) && s.outbox.againFor(g) {
 		return fmt.Errorf("gaps again and again behind %d: %w", at.Revision, errRebuild)
+	}
+	if g.unreadableFor(s.peers[s.peer]) {
+		if s.outbox.againFor(g) {
+			s.cfg.Logger.Warn("a peer takes s2 only, and the outbox stream has frames under zstd", "peer", s.peer)
+		}
+		return fmt.Errorf("frames of the stream are under zstd, which %s does not take: %w", s.peer, errRebuild)
 	}
 	// Half of what the peer waits, so that it hears that this DC is alive even when its JetStream is not.
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout/2)

@@ -27,6 +27,9 @@ type PeerStatus struct {
 	StampsAhead *float64 `json:"stamps_ahead_ms,omitempty"`
 	// NeedsSnapshot says why frames no longer lead from this DC to the peer: it stands behind what is retained.
 	NeedsSnapshot string `json:"needs_snapshot"` // empty when they do, or where that is unknown
+	// Codec is the best one that the peer takes, as it said at its last handshake with this node: zstd, or s2 when its build or
+	// configuration knows no better, which makes this DC's frames for all peers s2. Empty while it has said nothing.
+	Codec string `json:"codec,omitempty"`
 	// Cause says why the peer is not heard from: dc down, link broken, one-way, or unknown when nobody can be asked;
 	// empty while both directions work.
 	Cause        string          `json:"cause"`
@@ -91,7 +94,7 @@ func (l *lead) status(p *peer) PeerStatus {
 	since := p.machine.Since
 	s := PeerStatus{
 		DC: p.name, Witness: p.witness, Health: p.machine.State.String(), Since: &since, Reason: p.machine.Reason, Breaker: string(p.breaker.State),
-		HealthEvents: p.events.Events(), NeedsSnapshot: p.lost,
+		HealthEvents: p.events.Events(), NeedsSnapshot: p.lost, Codec: p.takes.label(),
 	}
 	if !p.contact.IsZero() {
 		s.LastContact = seconds(now.Sub(p.contact))

@@ -4,25 +4,75 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/s2"
+	"github.com/klauspost/compress/zstd"
 )
 
 // FuzzUnpack: a shipment that is signed and lies about everything else gives a frame within the bound, or an error.
 func FuzzUnpack(f *testing.F) {
 	signer, verifier := keyOf(f, 1)
 	frame := frameOf(f, noise(300))
+	enc, err := zstd.NewWriter(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	zstdOf := func(b []byte) []byte { return enc.EncodeAll(b, nil) }
 	f.Add(frame.Bytes, uint64(len(frame.Bytes)), int32(Codec_CODEC_NONE))
 	f.Add(s2.Encode(nil, frame.Bytes), uint64(len(frame.Bytes)), int32(Codec_CODEC_S2))
 	f.Add(s2.Encode(nil, make([]byte, 64<<20)), uint64(64<<20), int32(Codec_CODEC_S2)) // a bomb
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0x0f}, uint64(1<<32-1), int32(Codec_CODEC_S2))
+	f.Add(zstdOf(frame.Bytes), uint64(len(frame.Bytes)), int32(Codec_CODEC_ZSTD))
+	f.Add(zstdOf(make([]byte, 64<<20)), uint64(64<<20), int32(Codec_CODEC_ZSTD))
+	f.Add(append(zstdOf(frame.Bytes), zstdOf(make([]byte, 64<<20))...), uint64(len(frame.Bytes)), int32(Codec_CODEC_ZSTD))
 	f.Fuzz(func(t *testing.T, data []byte, raw uint64, codec int32) {
 		whole, err := signer.Seal(Kind_KIND_SHIPMENT, &Shipment{
 			Origin: "fra", Incarnation: 5, PrevRevision: 7, LastRevision: 9, RawBytes: raw, Codec: Codec(codec), Data: data,
+			FrameHash: hashHead(frame.Hash),
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s, err := Unpack(verifier, "fra", whole, maxFrame); err == nil && (len(s.Bytes) > maxFrame || uint64(len(s.Bytes)) != raw) {
+		s, err := NewUnpacker(verifier, "fra", maxFrame, true).Unpack(whole)
+		if err == nil && (len(s.Bytes) > maxFrame || uint64(len(s.Bytes)) != raw || codec == int32(Codec_CODEC_ZSTD) && hashHead(s.Hash) != hashHead(frame.Hash)) {
 			t.Fatalf("a frame of %d bytes, %d said", len(s.Bytes), raw)
+		}
+	})
+}
+
+// FuzzHistory: whatever a signed shipment says that it is compressed beside, only the frame that it names comes out, and the
+// frames behind it are still read.
+func FuzzHistory(f *testing.F) {
+	signer, verifier := keyOf(f, 1)
+	frames := chainOf(f, 12, 4, record)
+	wholes, _ := packAll(f, signer, frames, 1<<20, always)
+	var last Shipment
+	if err := verifier.Open(Kind_KIND_SHIPMENT, wholes[10], &last); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(last.Data, last.RawBytes, last.HistoryFromPlusOne, last.HistoryBytes)
+	f.Add(last.Data, last.RawBytes, last.HistoryFromPlusOne, last.HistoryBytes-1)
+	f.Add(last.Data, last.RawBytes, last.HistoryFromPlusOne+1, last.HistoryBytes)
+	f.Add(last.Data, last.RawBytes, uint64(0), uint64(0))
+	f.Add(last.Data, last.RawBytes, uint64(1<<63), uint64(1<<63))
+	f.Fuzz(func(t *testing.T, data []byte, raw, from, beside uint64) {
+		u := NewUnpacker(verifier, "fra", maxFrame, true)
+		for i := range 10 {
+			if _, err := u.Unpack(wholes[i]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		whole, err := signer.Seal(Kind_KIND_SHIPMENT, &Shipment{
+			Codec: Codec_CODEC_ZSTD, RawBytes: raw, Data: data, FrameHash: last.FrameHash, HistoryFromPlusOne: from, HistoryBytes: beside,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err := u.Unpack(whole); err == nil && hashHead(s.Hash) != last.FrameHash {
+			t.Fatal("another frame came out")
+		}
+		for i := 10; i < len(wholes); i++ {
+			if s, err := u.Unpack(wholes[i]); err != nil || s.Hash != frames[i].Hash {
+				t.Fatalf("frame %d afterwards: %v", i, err)
+			}
 		}
 	})
 }

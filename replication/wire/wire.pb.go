@@ -115,6 +115,7 @@ type Codec int32
 const (
 	Codec_CODEC_NONE Codec = 0
 	Codec_CODEC_S2   Codec = 1 // github.com/klauspost/compress/s2, block format
+	Codec_CODEC_ZSTD Codec = 2 // RFC 8878, one frame with its content size; only for those who said that they take it
 )
 
 // Enum value maps for Codec.
@@ -122,10 +123,12 @@ var (
 	Codec_name = map[int32]string{
 		0: "CODEC_NONE",
 		1: "CODEC_S2",
+		2: "CODEC_ZSTD",
 	}
 	Codec_value = map[string]int32{
 		"CODEC_NONE": 0,
 		"CODEC_S2":   1,
+		"CODEC_ZSTD": 2,
 	}
 )
 
@@ -611,18 +614,25 @@ func (x *Signed) GetSignature() []byte {
 	return nil
 }
 
-// Shipment is one frame on its way.
+// Shipment is one frame on its way. Under CODEC_ZSTD the fields 1 to 4 are left out: the frame itself says them, and
+// frame_hash says which frame it is.
 type Shipment struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Origin        string                 `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
-	Incarnation   uint64                 `protobuf:"fixed64,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	PrevRevision  int64                  `protobuf:"varint,3,opt,name=prev_revision,json=prevRevision,proto3" json:"prev_revision,omitempty"`
-	LastRevision  int64                  `protobuf:"varint,4,opt,name=last_revision,json=lastRevision,proto3" json:"last_revision,omitempty"`
-	Codec         Codec                  `protobuf:"varint,5,opt,name=codec,proto3,enum=geogate.replication.wire.Codec" json:"codec,omitempty"`
-	RawBytes      uint64                 `protobuf:"varint,6,opt,name=raw_bytes,json=rawBytes,proto3" json:"raw_bytes,omitempty"` // length of the frame
-	Data          []byte                 `protobuf:"bytes,7,opt,name=data,proto3" json:"data,omitempty"`                          // the frame under the codec
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Origin       string                 `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
+	Incarnation  uint64                 `protobuf:"fixed64,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	PrevRevision int64                  `protobuf:"varint,3,opt,name=prev_revision,json=prevRevision,proto3" json:"prev_revision,omitempty"`
+	LastRevision int64                  `protobuf:"varint,4,opt,name=last_revision,json=lastRevision,proto3" json:"last_revision,omitempty"`
+	Codec        Codec                  `protobuf:"varint,5,opt,name=codec,proto3,enum=geogate.replication.wire.Codec" json:"codec,omitempty"`
+	RawBytes     uint64                 `protobuf:"varint,6,opt,name=raw_bytes,json=rawBytes,proto3" json:"raw_bytes,omitempty"` // length of what the codec gives
+	Data         []byte                 `protobuf:"bytes,7,opt,name=data,proto3" json:"data,omitempty"`                          // the frame under the codec
+	// The history is the bytes of the frames of this chain from one on, one after the other: prev_revision of that frame, plus 1.
+	// 0 for none: the frame is read without any other.
+	HistoryFromPlusOne uint64 `protobuf:"varint,8,opt,name=history_from_plus_one,json=historyFromPlusOne,proto3" json:"history_from_plus_one,omitempty"`
+	HistoryBytes       uint64 `protobuf:"varint,9,opt,name=history_bytes,json=historyBytes,proto3" json:"history_bytes,omitempty"`             // how many of its first bytes are the codec's dictionary; at most 16 KiB
+	FrameHash          uint64 `protobuf:"fixed64,10,opt,name=frame_hash,json=frameHash,proto3" json:"frame_hash,omitempty"`                    // the first 8 bytes of the frame's hash, big-endian
+	WithoutPrevHash    bool   `protobuf:"varint,11,opt,name=without_prev_hash,json=withoutPrevHash,proto3" json:"without_prev_hash,omitempty"` // the frame's prev_hash is left out: it is the hash of the frame before, in the same run
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Shipment) Reset() {
@@ -702,6 +712,34 @@ func (x *Shipment) GetData() []byte {
 		return x.Data
 	}
 	return nil
+}
+
+func (x *Shipment) GetHistoryFromPlusOne() uint64 {
+	if x != nil {
+		return x.HistoryFromPlusOne
+	}
+	return 0
+}
+
+func (x *Shipment) GetHistoryBytes() uint64 {
+	if x != nil {
+		return x.HistoryBytes
+	}
+	return 0
+}
+
+func (x *Shipment) GetFrameHash() uint64 {
+	if x != nil {
+		return x.FrameHash
+	}
+	return 0
+}
+
+func (x *Shipment) GetWithoutPrevHash() bool {
+	if x != nil {
+		return x.WithoutPrevHash
+	}
+	return false
 }
 
 // Part is one message of the stream: a slice of a Signed that holds a Shipment.
@@ -948,17 +986,18 @@ type Ack struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	From         string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	To           string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	Incarnation  uint64                 `protobuf:"fixed64,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of the sender
-	Term         uint64                 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`                // of the sender's leader
-	Seq          uint64                 `protobuf:"varint,5,opt,name=seq,proto3" json:"seq,omitempty"`                  // grows within a term
-	SentUnixNano int64                  `protobuf:"varint,6,opt,name=sent_unix_nano,json=sentUnixNano,proto3" json:"sent_unix_nano,omitempty"`
-	Position     *Position              `protobuf:"bytes,7,opt,name=position,proto3" json:"position,omitempty"` // where the sender stands in the chain of `to`
+	Incarnation  uint64                 `protobuf:"fixed64,3,opt,name=incarnation,proto3" json:"incarnation,omitempty"`                        // of the sender
+	Term         uint64                 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`                                       // of the sender's leader
+	Seq          uint64                 `protobuf:"varint,5,opt,name=seq,proto3" json:"seq,omitempty"`                                         // grows within a term
+	SentUnixNano int64                  `protobuf:"varint,6,opt,name=sent_unix_nano,json=sentUnixNano,proto3" json:"sent_unix_nano,omitempty"` // of older builds; nobody reads it
+	Position     *Position              `protobuf:"bytes,7,opt,name=position,proto3" json:"position,omitempty"`                                // where the sender stands in the chain of `to`
 	Vector       []*Watermark           `protobuf:"bytes,8,rep,name=vector,proto3" json:"vector,omitempty"`
 	Opinions     []*Opinion             `protobuf:"bytes,9,rep,name=opinions,proto3" json:"opinions,omitempty"` // on all other datacenters, the receiver included
 	Epochs       []*KeyspaceEpoch       `protobuf:"bytes,10,rep,name=epochs,proto3" json:"epochs,omitempty"`    // as the sender has learnt them
 	// The position is lower than what is applied, because a move of a home is open: it is no place in the chain, and
 	// has no hash.
 	Limited       bool `protobuf:"varint,11,opt,name=limited,proto3" json:"limited,omitempty"`
+	Brief         bool `protobuf:"varint,12,opt,name=brief,proto3" json:"brief,omitempty"` // vector and opinions are left out: those of the ack before count on
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1066,6 +1105,13 @@ func (x *Ack) GetEpochs() []*KeyspaceEpoch {
 func (x *Ack) GetLimited() bool {
 	if x != nil {
 		return x.Limited
+	}
+	return false
+}
+
+func (x *Ack) GetBrief() bool {
+	if x != nil {
+		return x.Brief
 	}
 	return false
 }
@@ -1199,8 +1245,9 @@ type SyncRequest struct {
 	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
 	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
 	Nonce         uint64                 `protobuf:"fixed64,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
-	Position      *Position              `protobuf:"bytes,4,opt,name=position,proto3" json:"position,omitempty"` // where the sender stands in the chain of `to`
-	Gap           bool                   `protobuf:"varint,5,opt,name=gap,proto3" json:"gap,omitempty"`          // the pull before this one ended with a gap or a frame that did not verify
+	Position      *Position              `protobuf:"bytes,4,opt,name=position,proto3" json:"position,omitempty"`                                         // where the sender stands in the chain of `to`
+	Gap           bool                   `protobuf:"varint,5,opt,name=gap,proto3" json:"gap,omitempty"`                                                  // the pull before this one ended with a gap or a frame that did not verify
+	Codecs        []Codec                `protobuf:"varint,6,rep,packed,name=codecs,proto3,enum=geogate.replication.wire.Codec" json:"codecs,omitempty"` // what the sender takes beside none and s2; an older build says nothing
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1268,6 +1315,13 @@ func (x *SyncRequest) GetGap() bool {
 		return x.Gap
 	}
 	return false
+}
+
+func (x *SyncRequest) GetCodecs() []Codec {
+	if x != nil {
+		return x.Codecs
+	}
+	return nil
 }
 
 // Endpoint is where a node listens for peers.
@@ -1550,22 +1604,23 @@ func (x *Ping) GetNonce() uint64 {
 }
 
 type Pong struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	Nonce         uint64                 `protobuf:"fixed64,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
-	ClockUnixNano int64                  `protobuf:"varint,4,opt,name=clock_unix_nano,json=clockUnixNano,proto3" json:"clock_unix_nano,omitempty"` // the origin's clock
-	Incarnation   uint64                 `protobuf:"fixed64,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Revision      int64                  `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`  // the head of its chain
-	Leading       bool                   `protobuf:"varint,7,opt,name=leading,proto3" json:"leading,omitempty"`    // whether the answering node leads the origin
-	Leader        string                 `protobuf:"bytes,8,opt,name=leader,proto3" json:"leader,omitempty"`       // else the node that does, if it is known
-	Vector        []*Watermark           `protobuf:"bytes,9,rep,name=vector,proto3" json:"vector,omitempty"`       // of the answering node
-	Verifies      bool                   `protobuf:"varint,10,opt,name=verifies,proto3" json:"verifies,omitempty"` // it answers VerifyRequest, and a KeyCursor
-	Opinions      []*Opinion             `protobuf:"bytes,11,rep,name=opinions,proto3" json:"opinions,omitempty"`  // of the answering node, if it leads
-	Nodes         []*Endpoint            `protobuf:"bytes,12,rep,name=nodes,proto3" json:"nodes,omitempty"`        // of the origin, as the answering node knows them
-	Epochs        []*KeyspaceEpoch       `protobuf:"bytes,13,rep,name=epochs,proto3" json:"epochs,omitempty"`      // as the answering node knows them
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	From           string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To             string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Nonce          uint64                 `protobuf:"fixed64,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	ClockUnixNano  int64                  `protobuf:"varint,4,opt,name=clock_unix_nano,json=clockUnixNano,proto3" json:"clock_unix_nano,omitempty"` // the origin's clock
+	Incarnation    uint64                 `protobuf:"fixed64,5,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
+	Revision       int64                  `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`  // the head of its chain
+	Leading        bool                   `protobuf:"varint,7,opt,name=leading,proto3" json:"leading,omitempty"`    // whether the answering node leads the origin
+	Leader         string                 `protobuf:"bytes,8,opt,name=leader,proto3" json:"leader,omitempty"`       // else the node that does, if it is known
+	Vector         []*Watermark           `protobuf:"bytes,9,rep,name=vector,proto3" json:"vector,omitempty"`       // of the answering node
+	Verifies       bool                   `protobuf:"varint,10,opt,name=verifies,proto3" json:"verifies,omitempty"` // it answers VerifyRequest, and a KeyCursor
+	Opinions       []*Opinion             `protobuf:"bytes,11,rep,name=opinions,proto3" json:"opinions,omitempty"`  // of the answering node, if it leads
+	Nodes          []*Endpoint            `protobuf:"bytes,12,rep,name=nodes,proto3" json:"nodes,omitempty"`        // of the origin, as the answering node knows them
+	Epochs         []*KeyspaceEpoch       `protobuf:"bytes,13,rep,name=epochs,proto3" json:"epochs,omitempty"`      // as the answering node knows them
+	TakesBriefAcks bool                   `protobuf:"varint,14,opt,name=takes_brief_acks,json=takesBriefAcks,proto3" json:"takes_brief_acks,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Pong) Reset() {
@@ -1689,6 +1744,13 @@ func (x *Pong) GetEpochs() []*KeyspaceEpoch {
 	return nil
 }
 
+func (x *Pong) GetTakesBriefAcks() bool {
+	if x != nil {
+		return x.TakesBriefAcks
+	}
+	return false
+}
+
 // FetchRequest asks for a window of data that no stream carries: of a full-state snapshot, or of the frames
 // of another origin that the asked datacenter retains.
 type FetchRequest struct {
@@ -1703,6 +1765,7 @@ type FetchRequest struct {
 	//	*FetchRequest_Frames
 	//	*FetchRequest_Key
 	What          isFetchRequest_What `protobuf_oneof:"what"`
+	Codecs        []Codec             `protobuf:"varint,8,rep,packed,name=codecs,proto3,enum=geogate.replication.wire.Codec" json:"codecs,omitempty"` // as in SyncRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1795,6 +1858,13 @@ func (x *FetchRequest) GetKey() *KeyCursor {
 		if x, ok := x.What.(*FetchRequest_Key); ok {
 			return x.Key
 		}
+	}
+	return nil
+}
+
+func (x *FetchRequest) GetCodecs() []Codec {
+	if x != nil {
+		return x.Codecs
 	}
 	return nil
 }
@@ -1993,7 +2063,7 @@ type FetchReply struct {
 	Leader string                 `protobuf:"bytes,7,opt,name=leader,proto3" json:"leader,omitempty"`
 	Last   bool                   `protobuf:"varint,8,opt,name=last,proto3" json:"last,omitempty"` // of this window
 	Done   bool                   `protobuf:"varint,9,opt,name=done,proto3" json:"done,omitempty"` // with last: nothing follows this window
-	// A piece (a chunk of a snapshot, or a frame) is s2-compressed and split into parts.
+	// A piece (a chunk of a snapshot, or a frame) is compressed and split into parts.
 	Part     uint32 `protobuf:"varint,10,opt,name=part,proto3" json:"part,omitempty"`
 	Parts    uint32 `protobuf:"varint,11,opt,name=parts,proto3" json:"parts,omitempty"`
 	RawBytes uint64 `protobuf:"varint,12,opt,name=raw_bytes,json=rawBytes,proto3" json:"raw_bytes,omitempty"` // of the whole piece, decompressed
@@ -2004,6 +2074,7 @@ type FetchReply struct {
 	Revision      int64        `protobuf:"varint,16,opt,name=revision,proto3" json:"revision,omitempty"` // the sender's own
 	High          uint64       `protobuf:"varint,17,opt,name=high,proto3" json:"high,omitempty"`         // the highest stamp that the sender had applied
 	Vector        []*Watermark `protobuf:"bytes,18,rep,name=vector,proto3" json:"vector,omitempty"`
+	Codec         Codec        `protobuf:"varint,19,opt,name=codec,proto3,enum=geogate.replication.wire.Codec" json:"codec,omitempty"` // of the piece; 0, as older builds leave it, is s2
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2162,6 +2233,13 @@ func (x *FetchReply) GetVector() []*Watermark {
 		return x.Vector
 	}
 	return nil
+}
+
+func (x *FetchReply) GetCodec() Codec {
+	if x != nil {
+		return x.Codec
+	}
+	return Codec_CODEC_NONE
 }
 
 // VerifyRequest asks for what it takes to compare two datacenters.
@@ -3275,7 +3353,7 @@ const file_wire_proto_rawDesc = "" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x122\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1e.geogate.replication.wire.KindR\x04kind\x12\x12\n" +
 	"\x04body\x18\x03 \x01(\fR\x04body\x12\x1c\n" +
-	"\tsignature\x18\x04 \x01(\fR\tsignature\"\xf6\x01\n" +
+	"\tsignature\x18\x04 \x01(\fR\tsignature\"\x99\x03\n" +
 	"\bShipment\x12\x16\n" +
 	"\x06origin\x18\x01 \x01(\tR\x06origin\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12#\n" +
@@ -3283,7 +3361,13 @@ const file_wire_proto_rawDesc = "" +
 	"\rlast_revision\x18\x04 \x01(\x03R\flastRevision\x125\n" +
 	"\x05codec\x18\x05 \x01(\x0e2\x1f.geogate.replication.wire.CodecR\x05codec\x12\x1b\n" +
 	"\traw_bytes\x18\x06 \x01(\x04R\brawBytes\x12\x12\n" +
-	"\x04data\x18\a \x01(\fR\x04data\"\xed\x01\n" +
+	"\x04data\x18\a \x01(\fR\x04data\x121\n" +
+	"\x15history_from_plus_one\x18\b \x01(\x04R\x12historyFromPlusOne\x12#\n" +
+	"\rhistory_bytes\x18\t \x01(\x04R\fhistoryBytes\x12\x1d\n" +
+	"\n" +
+	"frame_hash\x18\n" +
+	" \x01(\x06R\tframeHash\x12*\n" +
+	"\x11without_prev_hash\x18\v \x01(\bR\x0fwithoutPrevHash\"\xed\x01\n" +
 	"\x04Part\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12#\n" +
@@ -3303,7 +3387,7 @@ const file_wire_proto_rawDesc = "" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x12\n" +
 	"\x04past\x18\x04 \x01(\bR\x04past\x12\x12\n" +
-	"\x04hash\x18\x05 \x01(\fR\x04hash\"\xae\x03\n" +
+	"\x04hash\x18\x05 \x01(\fR\x04hash\"\xc4\x03\n" +
 	"\x03Ack\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12 \n" +
@@ -3316,7 +3400,8 @@ const file_wire_proto_rawDesc = "" +
 	"\bopinions\x18\t \x03(\v2!.geogate.replication.wire.OpinionR\bopinions\x12?\n" +
 	"\x06epochs\x18\n" +
 	" \x03(\v2'.geogate.replication.wire.KeyspaceEpochR\x06epochs\x12\x18\n" +
-	"\alimited\x18\v \x01(\bR\alimited\"A\n" +
+	"\alimited\x18\v \x01(\bR\alimited\x12\x14\n" +
+	"\x05brief\x18\f \x01(\bR\x05brief\"A\n" +
 	"\rKeyspaceEpoch\x12\x1a\n" +
 	"\bkeyspace\x18\x01 \x01(\tR\bkeyspace\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\"\xbd\x01\n" +
@@ -3324,13 +3409,14 @@ const file_wire_proto_rawDesc = "" +
 	"\x02dc\x18\x01 \x01(\tR\x02dc\x12<\n" +
 	"\x05state\x18\x02 \x01(\x0e2&.geogate.replication.wire.OpinionStateR\x05state\x12-\n" +
 	"\x13ack_millis_plus_one\x18\x03 \x01(\x04R\x10ackMillisPlusOne\x125\n" +
-	"\x17contact_millis_plus_one\x18\x04 \x01(\x04R\x14contactMillisPlusOne\"\x99\x01\n" +
+	"\x17contact_millis_plus_one\x18\x04 \x01(\x04R\x14contactMillisPlusOne\"\xd2\x01\n" +
 	"\vSyncRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
 	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\x12>\n" +
 	"\bposition\x18\x04 \x01(\v2\".geogate.replication.wire.PositionR\bposition\x12\x10\n" +
-	"\x03gap\x18\x05 \x01(\bR\x03gap\"0\n" +
+	"\x03gap\x18\x05 \x01(\bR\x03gap\x127\n" +
+	"\x06codecs\x18\x06 \x03(\x0e2\x1f.geogate.replication.wire.CodecR\x06codecs\"0\n" +
 	"\bEndpoint\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\"\xa7\x04\n" +
@@ -3356,7 +3442,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x04Ping\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\xeb\x03\n" +
+	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\x95\x04\n" +
 	"\x04Pong\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -3371,7 +3457,8 @@ const file_wire_proto_rawDesc = "" +
 	" \x01(\bR\bverifies\x12=\n" +
 	"\bopinions\x18\v \x03(\v2!.geogate.replication.wire.OpinionR\bopinions\x128\n" +
 	"\x05nodes\x18\f \x03(\v2\".geogate.replication.wire.EndpointR\x05nodes\x12?\n" +
-	"\x06epochs\x18\r \x03(\v2'.geogate.replication.wire.KeyspaceEpochR\x06epochs\"\xb6\x02\n" +
+	"\x06epochs\x18\r \x03(\v2'.geogate.replication.wire.KeyspaceEpochR\x06epochs\x12(\n" +
+	"\x10takes_brief_acks\x18\x0e \x01(\bR\x0etakesBriefAcks\"\xef\x02\n" +
 	"\fFetchRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -3379,7 +3466,8 @@ const file_wire_proto_rawDesc = "" +
 	"\fwindow_bytes\x18\x04 \x01(\x04R\vwindowBytes\x12F\n" +
 	"\bsnapshot\x18\x05 \x01(\v2(.geogate.replication.wire.SnapshotCursorH\x00R\bsnapshot\x12@\n" +
 	"\x06frames\x18\x06 \x01(\v2&.geogate.replication.wire.FramesCursorH\x00R\x06frames\x127\n" +
-	"\x03key\x18\a \x01(\v2#.geogate.replication.wire.KeyCursorH\x00R\x03keyB\x06\n" +
+	"\x03key\x18\a \x01(\v2#.geogate.replication.wire.KeyCursorH\x00R\x03key\x127\n" +
+	"\x06codecs\x18\b \x03(\x0e2\x1f.geogate.replication.wire.CodecR\x06codecsB\x06\n" +
 	"\x04what\"^\n" +
 	"\x0eSnapshotCursor\x12\x14\n" +
 	"\x05after\x18\x01 \x01(\fR\x05after\x12 \n" +
@@ -3389,7 +3477,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x06origin\x18\x01 \x01(\tR\x06origin\x12>\n" +
 	"\bposition\x18\x02 \x01(\v2\".geogate.replication.wire.PositionR\bposition\"\x1d\n" +
 	"\tKeyCursor\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\fR\x03key\"\xef\x03\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\"\xa6\x04\n" +
 	"\n" +
 	"FetchReply\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
@@ -3410,7 +3498,8 @@ const file_wire_proto_rawDesc = "" +
 	"\vincarnation\x18\x0f \x01(\x06R\vincarnation\x12\x1a\n" +
 	"\brevision\x18\x10 \x01(\x03R\brevision\x12\x12\n" +
 	"\x04high\x18\x11 \x01(\x04R\x04high\x12;\n" +
-	"\x06vector\x18\x12 \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\"\xd0\x01\n" +
+	"\x06vector\x18\x12 \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\x125\n" +
+	"\x05codec\x18\x13 \x01(\x0e2\x1f.geogate.replication.wire.CodecR\x05codec\"\xd0\x01\n" +
 	"\rVerifyRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -3520,11 +3609,13 @@ const file_wire_proto_rawDesc = "" +
 	"\x15KIND_REGISTER_REQUEST\x10\v\x12\x17\n" +
 	"\x13KIND_REGISTER_REPLY\x10\f\x12\x15\n" +
 	"\x11KIND_CALL_REQUEST\x10\r\x12\x13\n" +
-	"\x0fKIND_CALL_REPLY\x10\x0e*%\n" +
+	"\x0fKIND_CALL_REPLY\x10\x0e*5\n" +
 	"\x05Codec\x12\x0e\n" +
 	"\n" +
 	"CODEC_NONE\x10\x00\x12\f\n" +
-	"\bCODEC_S2\x10\x01*}\n" +
+	"\bCODEC_S2\x10\x01\x12\x0e\n" +
+	"\n" +
+	"CODEC_ZSTD\x10\x02*}\n" +
 	"\fOpinionState\x12\x17\n" +
 	"\x13OPINION_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11OPINION_SUSPECTED\x10\x01\x12\x13\n" +
@@ -3636,37 +3727,40 @@ var file_wire_proto_depIdxs = []int32{
 	15, // 5: geogate.replication.wire.Ack.epochs:type_name -> geogate.replication.wire.KeyspaceEpoch
 	2,  // 6: geogate.replication.wire.Opinion.state:type_name -> geogate.replication.wire.OpinionState
 	12, // 7: geogate.replication.wire.SyncRequest.position:type_name -> geogate.replication.wire.Position
-	3,  // 8: geogate.replication.wire.SyncReply.status:type_name -> geogate.replication.wire.SyncStatus
-	4,  // 9: geogate.replication.wire.SyncReply.source:type_name -> geogate.replication.wire.Source
-	13, // 10: geogate.replication.wire.SyncReply.vector:type_name -> geogate.replication.wire.Watermark
-	18, // 11: geogate.replication.wire.SyncReply.nodes:type_name -> geogate.replication.wire.Endpoint
-	13, // 12: geogate.replication.wire.Pong.vector:type_name -> geogate.replication.wire.Watermark
-	16, // 13: geogate.replication.wire.Pong.opinions:type_name -> geogate.replication.wire.Opinion
-	18, // 14: geogate.replication.wire.Pong.nodes:type_name -> geogate.replication.wire.Endpoint
-	15, // 15: geogate.replication.wire.Pong.epochs:type_name -> geogate.replication.wire.KeyspaceEpoch
-	23, // 16: geogate.replication.wire.FetchRequest.snapshot:type_name -> geogate.replication.wire.SnapshotCursor
-	24, // 17: geogate.replication.wire.FetchRequest.frames:type_name -> geogate.replication.wire.FramesCursor
-	25, // 18: geogate.replication.wire.FetchRequest.key:type_name -> geogate.replication.wire.KeyCursor
-	12, // 19: geogate.replication.wire.FramesCursor.position:type_name -> geogate.replication.wire.Position
-	5,  // 20: geogate.replication.wire.FetchReply.status:type_name -> geogate.replication.wire.FetchStatus
-	13, // 21: geogate.replication.wire.FetchReply.vector:type_name -> geogate.replication.wire.Watermark
-	28, // 22: geogate.replication.wire.VerifyRequest.buckets:type_name -> geogate.replication.wire.BucketsQuery
-	29, // 23: geogate.replication.wire.VerifyRequest.keys:type_name -> geogate.replication.wire.KeysQuery
-	13, // 24: geogate.replication.wire.BucketsQuery.held:type_name -> geogate.replication.wire.Watermark
-	6,  // 25: geogate.replication.wire.VerifyReply.status:type_name -> geogate.replication.wire.VerifyStatus
-	13, // 26: geogate.replication.wire.VerifyReply.held:type_name -> geogate.replication.wire.Watermark
-	13, // 27: geogate.replication.wire.VerifyReply.reach:type_name -> geogate.replication.wire.Watermark
-	31, // 28: geogate.replication.wire.VerifyReply.touches:type_name -> geogate.replication.wire.Touches
-	32, // 29: geogate.replication.wire.VerifyReply.keys:type_name -> geogate.replication.wire.KeyCopy
-	7,  // 30: geogate.replication.wire.RegisterReply.status:type_name -> geogate.replication.wire.RegisterStatus
-	37, // 31: geogate.replication.wire.Call.headers:type_name -> geogate.replication.wire.Header
-	8,  // 32: geogate.replication.wire.CallReply.status:type_name -> geogate.replication.wire.CallStatus
-	37, // 33: geogate.replication.wire.Answer.trailers:type_name -> geogate.replication.wire.Header
-	34, // [34:34] is the sub-list for method output_type
-	34, // [34:34] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	1,  // 8: geogate.replication.wire.SyncRequest.codecs:type_name -> geogate.replication.wire.Codec
+	3,  // 9: geogate.replication.wire.SyncReply.status:type_name -> geogate.replication.wire.SyncStatus
+	4,  // 10: geogate.replication.wire.SyncReply.source:type_name -> geogate.replication.wire.Source
+	13, // 11: geogate.replication.wire.SyncReply.vector:type_name -> geogate.replication.wire.Watermark
+	18, // 12: geogate.replication.wire.SyncReply.nodes:type_name -> geogate.replication.wire.Endpoint
+	13, // 13: geogate.replication.wire.Pong.vector:type_name -> geogate.replication.wire.Watermark
+	16, // 14: geogate.replication.wire.Pong.opinions:type_name -> geogate.replication.wire.Opinion
+	18, // 15: geogate.replication.wire.Pong.nodes:type_name -> geogate.replication.wire.Endpoint
+	15, // 16: geogate.replication.wire.Pong.epochs:type_name -> geogate.replication.wire.KeyspaceEpoch
+	23, // 17: geogate.replication.wire.FetchRequest.snapshot:type_name -> geogate.replication.wire.SnapshotCursor
+	24, // 18: geogate.replication.wire.FetchRequest.frames:type_name -> geogate.replication.wire.FramesCursor
+	25, // 19: geogate.replication.wire.FetchRequest.key:type_name -> geogate.replication.wire.KeyCursor
+	1,  // 20: geogate.replication.wire.FetchRequest.codecs:type_name -> geogate.replication.wire.Codec
+	12, // 21: geogate.replication.wire.FramesCursor.position:type_name -> geogate.replication.wire.Position
+	5,  // 22: geogate.replication.wire.FetchReply.status:type_name -> geogate.replication.wire.FetchStatus
+	13, // 23: geogate.replication.wire.FetchReply.vector:type_name -> geogate.replication.wire.Watermark
+	1,  // 24: geogate.replication.wire.FetchReply.codec:type_name -> geogate.replication.wire.Codec
+	28, // 25: geogate.replication.wire.VerifyRequest.buckets:type_name -> geogate.replication.wire.BucketsQuery
+	29, // 26: geogate.replication.wire.VerifyRequest.keys:type_name -> geogate.replication.wire.KeysQuery
+	13, // 27: geogate.replication.wire.BucketsQuery.held:type_name -> geogate.replication.wire.Watermark
+	6,  // 28: geogate.replication.wire.VerifyReply.status:type_name -> geogate.replication.wire.VerifyStatus
+	13, // 29: geogate.replication.wire.VerifyReply.held:type_name -> geogate.replication.wire.Watermark
+	13, // 30: geogate.replication.wire.VerifyReply.reach:type_name -> geogate.replication.wire.Watermark
+	31, // 31: geogate.replication.wire.VerifyReply.touches:type_name -> geogate.replication.wire.Touches
+	32, // 32: geogate.replication.wire.VerifyReply.keys:type_name -> geogate.replication.wire.KeyCopy
+	7,  // 33: geogate.replication.wire.RegisterReply.status:type_name -> geogate.replication.wire.RegisterStatus
+	37, // 34: geogate.replication.wire.Call.headers:type_name -> geogate.replication.wire.Header
+	8,  // 35: geogate.replication.wire.CallReply.status:type_name -> geogate.replication.wire.CallStatus
+	37, // 36: geogate.replication.wire.Answer.trailers:type_name -> geogate.replication.wire.Header
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_wire_proto_init() }

@@ -63,13 +63,19 @@ func noise(n int) []byte {
 	return b
 }
 
+// pack packs a frame alone, for who takes s2 only.
+func pack(signer *Signer, f *event.Sealed, partBytes int) ([][]byte, error) {
+	p, err := NewPacker(signer, partBytes, 0).Pack(f, false)
+	return p.Parts, err
+}
+
 func TestPackAndUnpack(t *testing.T) {
 	signer, verifier := keyOf(t, 1)
 	for name, value := range map[string][]byte{
 		"tiny": []byte("v"), "text": bytes.Repeat([]byte("text "), 1000), "noise": noise(100 << 10),
 	} {
 		want := frameOf(t, value)
-		parts, err := Pack(signer, &want, 4<<10)
+		parts, err := pack(signer, &want, 4<<10)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +91,7 @@ func TestPackAndUnpack(t *testing.T) {
 			if whole == nil {
 				continue
 			}
-			got, err := Unpack(verifier, "fra", whole, maxFrame)
+			got, err := NewUnpacker(verifier, "fra", maxFrame, true).Unpack(whole)
 			if err != nil || got.Hash != want.Hash || !bytes.Equal(got.Bytes, want.Bytes) {
 				t.Fatalf("%s: %v", name, err)
 			}
@@ -110,7 +116,7 @@ func TestUnpackRefuses(t *testing.T) {
 		return b
 	}
 	nothing := func(*Shipment) {}
-	if _, err := Unpack(verifier, "fra", seal(signer, Kind_KIND_SHIPMENT, nothing), maxFrame); err != nil {
+	if _, err := NewUnpacker(verifier, "fra", maxFrame, true).Unpack(seal(signer, Kind_KIND_SHIPMENT, nothing)); err != nil {
 		t.Fatalf("the honest one: %v", err)
 	}
 	zeros := s2.Encode(nil, make([]byte, 100<<20))
@@ -136,7 +142,7 @@ func TestUnpackRefuses(t *testing.T) {
 			s.Data, s.RawBytes = []byte("no frame"), 8
 		}), event.ErrFrame},
 	} {
-		if _, err := Unpack(verifier, "fra", c.b, maxFrame); !errors.Is(err, c.want) {
+		if _, err := NewUnpacker(verifier, "fra", maxFrame, true).Unpack(c.b); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -144,7 +150,7 @@ func TestUnpackRefuses(t *testing.T) {
 	for i := range whole {
 		flipped := bytes.Clone(whole)
 		flipped[i] ^= 1
-		if got, err := Unpack(verifier, "fra", flipped, maxFrame); err == nil && got.Hash != frame.Hash {
+		if got, err := NewUnpacker(verifier, "fra", maxFrame, true).Unpack(flipped); err == nil && got.Hash != frame.Hash {
 			t.Fatalf("bit %d flipped: another frame came out", i)
 		}
 	}
@@ -153,7 +159,7 @@ func TestUnpackRefuses(t *testing.T) {
 func TestAssembler(t *testing.T) {
 	signer, _ := keyOf(t, 1)
 	f := frameOf(t, noise(10<<10))
-	parts, err := Pack(signer, &f, 4<<10)
+	parts, err := pack(signer, &f, 4<<10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +288,7 @@ func goldens(t *testing.T) map[string][]byte {
 		t.Fatal(err)
 	}
 	f := frameOf(t, bytes.Repeat([]byte("value "), 100))
-	parts, err := Pack(signer, &f, 1<<10)
+	parts, err := pack(signer, &f, 1<<10)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,7 +323,7 @@ func TestGoldenMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := frameOf(t, bytes.Repeat([]byte("value "), 100))
-	if got, err := Unpack(verifier, "fra", whole, maxFrame); err != nil || got.Hash != f.Hash {
+	if got, err := NewUnpacker(verifier, "fra", maxFrame, true).Unpack(whole); err != nil || got.Hash != f.Hash {
 		t.Errorf("part: %v", err)
 	}
 }
@@ -339,7 +345,7 @@ func TestUnknownFieldsAreSkipped(t *testing.T) {
 func FuzzAssembler(f *testing.F) {
 	signer, verifier := keyOf(f, 1)
 	frame := frameOf(f, noise(3000))
-	parts, err := Pack(signer, &frame, 2<<10)
+	parts, err := pack(signer, &frame, 2<<10)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -351,7 +357,7 @@ func FuzzAssembler(f *testing.F) {
 			if err != nil || whole == nil {
 				continue
 			}
-			if got, err := Unpack(verifier, "fra", whole, maxFrame); err == nil && got.Hash != frame.Hash {
+			if got, err := NewUnpacker(verifier, "fra", maxFrame, true).Unpack(whole); err == nil && got.Hash != frame.Hash {
 				t.Fatal("a frame came out that was never signed")
 			}
 		}

@@ -1,0 +1,48 @@
+package event
+
+import (
+	"slices"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// A frame's prev_hash is what no codec makes smaller, and who has read the frame before has it already.
+
+// prevHashBytes is the field with its tag and length.
+const prevHashBytes = 2 + len(Hash{})
+
+// WithoutPrevHash returns a frame's bytes without the field prev_hash; nil when they don't have it in its place.
+func WithoutPrevHash(frame []byte) []byte {
+	at := prevHashAt(frame)
+	if at < 0 || len(frame) < at+prevHashBytes {
+		return nil
+	}
+	if num, typ, n := protowire.ConsumeTag(frame[at:]); n != 1 || num != fieldPrevHash || typ != protowire.BytesType || frame[at+1] != byte(len(Hash{})) {
+		return nil
+	}
+	return slices.Concat(frame[:at], frame[at+prevHashBytes:])
+}
+
+// WithPrevHash is the inverse of WithoutPrevHash; nil when the bytes can't be those of a frame.
+func WithPrevHash(without []byte, h Hash) []byte {
+	at := prevHashAt(without)
+	if at < 0 {
+		return nil
+	}
+	return slices.Concat(without[:at], appendBytes(nil, fieldPrevHash, h[:]), without[at:])
+}
+
+// prevHashAt is where the field stands, or would: behind those with lower numbers.
+func prevHashAt(b []byte) int {
+	for at := 0; at < len(b); {
+		num, _, n := protowire.ConsumeField(b[at:])
+		switch {
+		case n < 0:
+			return -1
+		case num >= fieldPrevHash:
+			return at
+		}
+		at += n
+	}
+	return -1
+}

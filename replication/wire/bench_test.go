@@ -1,0 +1,75 @@
+package wire
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"geogate/replication/event"
+)
+
+// benchmarkPack packs the same chain again and again: the runs are as long as they are there.
+func benchmarkPack(b *testing.B, writes int, value func(*rand.Rand) []byte, zstd bool) {
+	signer, _ := keyOf(b, 1)
+	frames := chainOf(b, 2000/(writes+9)+1, writes, value)
+	payload := 0
+	for range frames {
+		payload += writes * (256 + len("/records/00000000"))
+	}
+	sent, packed := 0, 0
+	p := NewPacker(signer, 1<<20, 256<<10)
+	for b.Loop() {
+		f := &frames[packed%len(frames)]
+		out, err := p.Pack(f, zstd)
+		if err == nil {
+			err = p.Learn(f)
+		}
+		if err != nil {
+			b.Fatal(err)
+		}
+		packed++
+		for _, part := range out.Parts {
+			sent += len(part)
+		}
+	}
+	b.ReportMetric(float64(sent)*float64(len(frames))/float64(packed)/float64(payload), "sent/payload")
+}
+
+// BenchmarkPack compresses, signs and splits frames. It reports the bytes of the messages by those of keys and values.
+func BenchmarkPack(b *testing.B) {
+	for _, kind := range []struct {
+		name  string
+		value func(*rand.Rand) []byte
+	}{{"JSON", record}, {"random", random256}} {
+		for _, writes := range []int{1, 8, 32, 256} {
+			for _, codec := range []string{"s2", "zstd"} {
+				b.Run(fmt.Sprintf("%s/%d/%s", kind.name, writes, codec), func(b *testing.B) {
+					benchmarkPack(b, writes, kind.value, codec == "zstd")
+				})
+			}
+		}
+	}
+}
+
+// BenchmarkUnpack verifies, decompresses and opens frames.
+func BenchmarkUnpack(b *testing.B) {
+	signer, verifier := keyOf(b, 1)
+	for _, writes := range []int{1, 8, 32, 256} {
+		frames := chainOf(b, 2000/(writes+9)+1, writes, record)
+		for _, codec := range []string{"s2", "zstd"} {
+			wholes, _ := packAll(b, signer, frames, 256<<10, func(int) bool { return codec == "zstd" })
+			b.Run(fmt.Sprintf("JSON/%d/%s", writes, codec), func(b *testing.B) {
+				u, i := NewUnpacker(verifier, "fra", maxFrame, true), 0
+				var got event.Sealed
+				for b.Loop() {
+					var err error
+					if got, err = u.Unpack(wholes[i]); err != nil {
+						b.Fatal(err)
+					}
+					i = (i + 1) % len(wholes)
+				}
+				_ = got
+			})
+		}
+	}
+}
