@@ -81,6 +81,9 @@ type Config struct {
 	// SnapshotCatchUpMinBytes of entries stay however small the state machine is, 4 MiB when zero; no more than
 	// SnapshotCatchUpBytes.
 	SnapshotCatchUpMinBytes int
+	// CatchUpGrace is how long a follower that does not answer counts as one that does, 10 s when zero: about what a
+	// restart takes. That long all that it lacks stays, up to SnapshotCatchUpBytes.
+	CatchUpGrace time.Duration
 	// SnapshotHoldBytes of entries stay in memory while a snapshot is being sent, so that the follower can go
 	// on from it; 4 times SnapshotCatchUpBytes when zero.
 	SnapshotHoldBytes int
@@ -141,6 +144,7 @@ func (c *Config) validate() error {
 	positive(&c.SnapshotCatchUpBytes, 64<<20)
 	positive(&c.SnapshotCatchUpShare, 16)
 	positive(&c.SnapshotCatchUpMinBytes, 4<<20)
+	duration(&c.CatchUpGrace, 10*time.Second)
 	positive(&c.SnapshotHoldBytes, 4*c.SnapshotCatchUpBytes)
 	duration(&c.SnapshotTimeout, 30*time.Second)
 	positive(&c.TruncateBytes, 32<<20)
@@ -193,7 +197,7 @@ func (c *Config) problem() string {
 		{"QueueMessages", int64(c.QueueMessages)}, {"QueueBytes", int64(c.QueueBytes)},
 		{"SnapshotCatchUpBytes", int64(c.SnapshotCatchUpBytes)}, {"SnapshotHoldBytes", int64(c.SnapshotHoldBytes)},
 		{"SnapshotCatchUpShare", int64(c.SnapshotCatchUpShare)}, {"SnapshotCatchUpMinBytes", int64(c.SnapshotCatchUpMinBytes)},
-		{"SnapshotTimeout", int64(c.SnapshotTimeout)}, {"TruncateBytes", int64(c.TruncateBytes)},
+		{"CatchUpGrace", int64(c.CatchUpGrace)}, {"SnapshotTimeout", int64(c.SnapshotTimeout)}, {"TruncateBytes", int64(c.TruncateBytes)},
 		{"MaxWaitingChanges", int64(c.MaxWaitingChanges)}, {"MaxLearners", int64(c.MaxLearners)},
 		{"MaxPromoteLag", int64(c.MaxPromoteLag)}, {"RemovalGrace", int64(c.RemovalGrace)},
 		{"ReadRetry", int64(c.ReadRetry)}, {"MaxWaitingReads", int64(c.MaxWaitingReads)},

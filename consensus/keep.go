@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"math"
+	"time"
 
 	"go.etcd.io/etcd/raft/v3"
 	"go.etcd.io/etcd/raft/v3/tracker"
@@ -11,10 +12,10 @@ import (
 // would get instead is a snapshot, which costs as much as the state machine is large. So there are three bounds,
 // and entries that are not durable yet count towards them but are never dropped:
 //
-//	while a follower ...                           at most
-//	is being sent a snapshot and needs what follows SnapshotHoldBytes
-//	answers, and has not confirmed all of it        SnapshotCatchUpBytes
-//	is away, or may be soon                         catchUpBytes
+//	while a follower ...                              at most
+//	is being sent a snapshot and needs what follows   SnapshotHoldBytes
+//	lags, and has answered within CatchUpGrace        SnapshotCatchUpBytes
+//	is away for longer, or may be some day            catchUpBytes
 //
 // Only a leader knows its followers. The others keep what is for one that is away, so that it finds that much
 // with the next leader.
@@ -49,7 +50,7 @@ func (l *loop) shrink(d *position) error {
 func (l *loop) lagging() uint64 {
 	lowest := uint64(math.MaxUint64)
 	l.raft.WithProgress(func(id uint64, _ raft.ProgressType, pr tracker.Progress) {
-		if id != l.cfg.NodeID && l.isActive(id) {
+		if id != l.cfg.NodeID && time.Since(l.heard[id]) < l.cfg.CatchUpGrace {
 			lowest = min(lowest, pr.Match)
 		}
 	})

@@ -1,6 +1,9 @@
 package consensus
 
-import "testing"
+import (
+	"testing"
+	"time"
+)
 
 func TestCatchUpBytes(t *testing.T) {
 	for _, c := range []struct {
@@ -41,27 +44,31 @@ func roomy(t *testing.T, data int64, tune func(*Config)) (*group, *site) {
 	return g, g.follower(leader)
 }
 
-// A follower that was away finds as much of the log as the data is worth, and no more.
+// A follower that was away for long finds as much of the log as the data is worth, and no more; one that was away
+// for a moment finds what it lacks.
 func TestReturningFollower(t *testing.T) {
-	const missed = 40 // writes of 2000 bytes
 	for _, c := range []struct {
 		what     string
+		grace    time.Duration
 		data     int64
-		missed   int
+		missed   int // writes of 2000 bytes
 		snapshot bool
 	}{
-		{"a little, small data", 0, 5, false},
-		{"much, small data", 0, missed, true},
-		{"much, large data", 1 << 20, missed, false},
+		{"a little, small data", time.Millisecond, 0, 5, false},
+		{"much, small data", time.Millisecond, 0, 40, true},
+		{"much, large data", time.Millisecond, 1 << 20, 40, false},
+		{"much in a short while, small data", time.Hour, 0, 40, false},
 	} {
 		t.Run(c.what, func(t *testing.T) {
-			g, s := roomy(t, c.data, nil)
+			g, s := roomy(t, c.data, func(cfg *Config) { cfg.CatchUpGrace = c.grace })
+			for range 5 { // some heartbeats, so that the leader has heard of the follower
+				g.tick(g.leader())
+			}
 			g.kill(s)
 			for i := range c.missed {
 				g.put(text(i, 2000), s)
 			}
 			leader := g.leader(s)
-			eventually(t, "the follower to be missed", func() bool { return !leader.node.transport.connected(s.id) })
 			g.tick(leader, s)
 			if first, err := leader.node.mem.FirstIndex(); err != nil || (first > s.disk.applied.Index+1) != c.snapshot {
 				t.Errorf("the log begins at %d, the follower has %d: %v", first, s.disk.applied.Index, err)
@@ -76,18 +83,18 @@ func TestReturningFollower(t *testing.T) {
 }
 
 // tick writes until the log of the leader has been shrunk to what it is to keep.
-func (g *group) tick(leader, away *site) {
+func (g *group) tick(leader *site, away ...*site) {
 	g.t.Helper()
 	for range 3 { // the durable position is taken over on one tick and acted on with another
 		before := leader.node.mem.durable.Load().index
-		g.put("tick", away)
+		g.put("tick", away...)
 		eventually(g.t, "a tick", func() bool { return leader.node.mem.durable.Load().index > before })
 	}
 }
 
 // A follower that answers but is slow keeps what it needs in memory, however little the data is.
 func TestSlowFollowerNeedsNoSnapshot(t *testing.T) {
-	g, s := roomy(t, 0, func(c *Config) { c.MaxApplyQueueBytes = 8 << 10 })
+	g, s := roomy(t, 0, func(c *Config) { c.MaxApplyQueueBytes, c.CatchUpGrace = 8<<10, time.Minute })
 	g.kill(s)
 	if err := g.open(s); err != nil {
 		t.Fatal(err)
