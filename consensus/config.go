@@ -78,7 +78,7 @@ type Config struct {
 	// followers that are away; 16 when zero. A snapshot costs at most this many times what it spares. 1 keeps as
 	// much log as there is data.
 	SnapshotCatchUpShare int
-	// SnapshotCatchUpMinBytes of entries stay however small the state machine is, 4 MiB when zero; no more than
+	// SnapshotCatchUpMinBytes of entries stay however small the state machine is, 1 MiB when zero; no more than
 	// SnapshotCatchUpBytes.
 	SnapshotCatchUpMinBytes int
 	// CatchUpGrace is how long a follower that does not answer counts as one that does, 10 s when zero: about what a
@@ -143,7 +143,7 @@ func (c *Config) validate() error {
 	positive(&c.QueueBytes, 64<<20)
 	positive(&c.SnapshotCatchUpBytes, 64<<20)
 	positive(&c.SnapshotCatchUpShare, 16)
-	positive(&c.SnapshotCatchUpMinBytes, 4<<20)
+	positive(&c.SnapshotCatchUpMinBytes, 1<<20)
 	duration(&c.CatchUpGrace, 10*time.Second)
 	positive(&c.SnapshotHoldBytes, 4*c.SnapshotCatchUpBytes)
 	duration(&c.SnapshotTimeout, 30*time.Second)

@@ -10,11 +10,11 @@ func TestCatchUpBytes(t *testing.T) {
 		what              string
 		size, bound, want int64
 	}{
-		{"nothing yet", 0, 64 << 20, 4 << 20},
-		{"small", 16 << 20, 64 << 20, 4 << 20},
+		{"nothing yet", 0, 64 << 20, 1 << 20},
+		{"small", 15 << 20, 64 << 20, 1 << 20},
 		{"a sixteenth", 160 << 20, 64 << 20, 10 << 20},
 		{"large", 8 << 30, 64 << 20, 64 << 20},
-		{"a bound below the least", 160 << 20, 1 << 20, 1 << 20},
+		{"a bound below the least", 160 << 20, 1 << 19, 1 << 19},
 	} {
 		cfg := Config{ClusterID: 1, NodeID: 1, Dir: "d", Members: []Member{{ID: 1, Addr: "127.0.0.1:1"}}, SnapshotCatchUpBytes: int(c.bound)}
 		if err := cfg.validate(); err != nil {
