@@ -15,6 +15,8 @@ type disk struct {
 	txid int
 	size int64 // of the file, as of that transaction
 
+	mapped int // bytes read since forgetPages
+
 	format uint64
 
 	index     *index
@@ -196,6 +198,7 @@ func (d *disk) loadVersions(b *bolt.Bucket) error {
 			return fmt.Errorf("record at revision %d, above the current %d", main, d.revision)
 		}
 		last = rev{main: main, sub: sub}
+		d.passed(b.Tx(), len(body))
 		origin, err := decodeRecord(main, sub, body, &v)
 		if err != nil {
 			return err
@@ -208,7 +211,7 @@ func (d *disk) loadVersions(b *bolt.Bucket) error {
 	}
 	items.sorted(func(it *item) {
 		d.index.tree.Load(it)
-		if it.lease != 0 {
+		if it.lease() != 0 {
 			d.index.leased.attach(it)
 		}
 		if it.live {
@@ -218,6 +221,15 @@ func (d *disk) loadVersions(b *bolt.Bucket) error {
 	return nil
 }
 
+// passed counts what was read, and lets go of the pages now and then: a whole file that stays mapped while it is
+// loaded would be the most memory that this process ever takes.
+func (d *disk) passed(tx *bolt.Tx, n int) {
+	if d.mapped += n; d.mapped >= forgetBytes {
+		d.mapped = 0
+		forgetPages(tx.DB(), d.size)
+	}
+}
+
 func (d *disk) replay(it *item, v *Version, origin uint16, h *hasher) {
 	if it.live {
 		d.digest -= it.hash
@@ -225,7 +237,8 @@ func (d *disk) replay(it *item, v *Version, origin uint16, h *hasher) {
 		d.garbage.add(v.Mod, it)
 	}
 	it.push(rev{main: v.Mod, sub: uint32(v.Sub), tomb: v.Deleted})
-	it.create, it.version, it.lease, it.hash = v.Create, v.Version, v.Lease, 0
+	it.setLease(v.Lease)
+	it.create, it.version, it.hash = v.Create, v.Version, 0
 	it.setGeo(&v.Geo, origin)
 	if v.Deleted {
 		d.garbage.addTombstone(v.Mod, it)
@@ -263,7 +276,7 @@ func (d *disk) loadGraves(b *bolt.Bucket) error {
 
 func (d *disk) loadChains(b *bolt.Bucket) error {
 	return b.ForEachBucket(func(name []byte) error {
-		c, err := loadChain(string(name), b.Bucket(name))
+		c, err := d.loadChain(string(name), b.Bucket(name))
 		if err != nil {
 			return fmt.Errorf("%q: %w", name, err)
 		}
@@ -272,7 +285,7 @@ func (d *disk) loadChains(b *bolt.Bucket) error {
 	})
 }
 
-func loadChain(origin string, b *bolt.Bucket) (*chain, error) {
+func (d *disk) loadChain(origin string, b *bolt.Bucket) (*chain, error) {
 	h, err := decodeChainHead(origin, b.Get(chainHeadKey))
 	if err != nil {
 		return nil, err
@@ -286,6 +299,7 @@ func loadChain(origin string, b *bolt.Bucket) (*chain, error) {
 		if len(k) != seqBytes {
 			return fmt.Errorf("frame lies at %x", k)
 		}
+		d.passed(b.Tx(), len(v))
 		last := int64(binary.BigEndian.Uint64(k))
 		s, err := decodeSealed(origin, last, v, last <= c.plain)
 		if err != nil {
