@@ -44,7 +44,8 @@ func newDisk() *disk {
 	}
 }
 
-func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
+// header reads what says whether this build can read the file at all.
+func (d *disk) header(tx *bolt.Tx) error {
 	d.txid, d.size = tx.ID(), tx.Size()
 	m := tx.Bucket(bucketMeta)
 	if m == nil {
@@ -59,6 +60,12 @@ func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
 			ErrFormat, format, oldestFormat, lastFormat)
 	}
 	d.format = format
+	return nil
+}
+
+// load reads everything else, of the same transaction as header.
+func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
+	m := tx.Bucket(bucketMeta)
 	for _, name := range buckets() {
 		if tx.Bucket(name) == nil {
 			return fmt.Errorf("no bucket %q", name)
@@ -84,8 +91,8 @@ func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
 		{"conflicts", func() error { return d.loadConflicts(tx.Bucket(bucketConflicts), cfg) }},
 		{"requests", func() error { return d.loadRequests(tx.Bucket(bucketRequests), m.Get(metaRequests)) }},
 		{"leases", func() error { return d.loadLeases(tx.Bucket(bucketLeases), m.Get(metaLeases)) }},
-		{"system", func() error { return d.loadSystem(tx.Bucket(bucketSystem), format, m.Get(metaSystem)) }},
-		{"records", func() error { return d.loadRecords(tx.Bucket(bucketRecords), format, m.Get(metaRecords)) }},
+		{"system", func() error { return d.loadSystem(tx.Bucket(bucketSystem), d.format, m.Get(metaSystem)) }},
+		{"records", func() error { return d.loadRecords(tx.Bucket(bucketRecords), d.format, m.Get(metaRecords)) }},
 	}
 	for _, s := range steps {
 		if err := s.run(); err != nil {
