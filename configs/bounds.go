@@ -56,7 +56,7 @@ type Limits struct {
 	MaxEntryBytes Bytes `yaml:"max_entry_bytes"`
 	// MaxUncommittedBytes bounds what a leader has proposed and not seen committed.
 	MaxUncommittedBytes Bytes `yaml:"max_uncommitted_bytes"`
-	// CatchUpBytes is how much of the Raft log stays in memory for a slow follower; past it, a snapshot.
+	// CatchUpBytes is how much of the Raft log stays in memory at most for a slow follower; past it, a snapshot.
 	CatchUpBytes Bytes `yaml:"catch_up_bytes"`
 	// FlushInterval is how long applied writes wait in memory (and in the log) for the database.
 	FlushInterval time.Duration `yaml:"flush_interval"`

@@ -71,9 +71,19 @@ type Config struct {
 	QueueMessages int
 	QueueBytes    int
 
-	// SnapshotCatchUpBytes of entries stay in memory for followers that lag, 64 MiB when zero. One that lags
-	// more gets a snapshot.
+	// SnapshotCatchUpBytes of entries at most stay in memory for followers that lag, 64 MiB when zero. One that
+	// lags more gets a snapshot.
 	SnapshotCatchUpBytes int
+	// SnapshotCatchUpShare is the size of a copy of the state machine, divided by the bytes of entries that stay for
+	// followers that are away; 16 when zero. A snapshot costs at most this many times what it spares. 1 keeps as
+	// much log as there is data.
+	SnapshotCatchUpShare int
+	// SnapshotCatchUpMinBytes of entries stay however small the state machine is, 1 MiB when zero; no more than
+	// SnapshotCatchUpBytes.
+	SnapshotCatchUpMinBytes int
+	// CatchUpGrace is how long a follower that does not answer counts as one that does, 10 s when zero: about what a
+	// restart takes. That long all that it lacks stays, up to SnapshotCatchUpBytes.
+	CatchUpGrace time.Duration
 	// SnapshotHoldBytes of entries stay in memory while a snapshot is being sent, so that the follower can go
 	// on from it; 4 times SnapshotCatchUpBytes when zero.
 	SnapshotHoldBytes int
@@ -132,6 +142,9 @@ func (c *Config) validate() error {
 	positive(&c.QueueMessages, 4096)
 	positive(&c.QueueBytes, 64<<20)
 	positive(&c.SnapshotCatchUpBytes, 64<<20)
+	positive(&c.SnapshotCatchUpShare, 16)
+	positive(&c.SnapshotCatchUpMinBytes, 1<<20)
+	duration(&c.CatchUpGrace, 10*time.Second)
 	positive(&c.SnapshotHoldBytes, 4*c.SnapshotCatchUpBytes)
 	duration(&c.SnapshotTimeout, 30*time.Second)
 	positive(&c.TruncateBytes, 32<<20)
@@ -183,7 +196,8 @@ func (c *Config) problem() string {
 		{"MaxUncommittedEntriesSize", int64(c.MaxUncommittedEntriesSize)}, {"MaxApplyQueueBytes", int64(c.MaxApplyQueueBytes)},
 		{"QueueMessages", int64(c.QueueMessages)}, {"QueueBytes", int64(c.QueueBytes)},
 		{"SnapshotCatchUpBytes", int64(c.SnapshotCatchUpBytes)}, {"SnapshotHoldBytes", int64(c.SnapshotHoldBytes)},
-		{"SnapshotTimeout", int64(c.SnapshotTimeout)}, {"TruncateBytes", int64(c.TruncateBytes)},
+		{"SnapshotCatchUpShare", int64(c.SnapshotCatchUpShare)}, {"SnapshotCatchUpMinBytes", int64(c.SnapshotCatchUpMinBytes)},
+		{"CatchUpGrace", int64(c.CatchUpGrace)}, {"SnapshotTimeout", int64(c.SnapshotTimeout)}, {"TruncateBytes", int64(c.TruncateBytes)},
 		{"MaxWaitingChanges", int64(c.MaxWaitingChanges)}, {"MaxLearners", int64(c.MaxLearners)},
 		{"MaxPromoteLag", int64(c.MaxPromoteLag)}, {"RemovalGrace", int64(c.RemovalGrace)},
 		{"ReadRetry", int64(c.ReadRetry)}, {"MaxWaitingReads", int64(c.MaxWaitingReads)},

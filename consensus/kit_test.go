@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -66,7 +67,8 @@ type app struct {
 	packs    []int // writes per entry taken
 	restores int
 	events   []string
-	joints   []string // when a joint membership was entered and left
+	size     atomic.Int64 // that it says of itself
+	joints   []string     // when a joint membership was entered and left
 }
 
 func newApp(t testing.TB, id uint64, d *disk) *app {
@@ -138,6 +140,8 @@ func (a *app) Durable() Applied {
 	defer a.disk.mu.Unlock()
 	return a.disk.applied
 }
+
+func (a *app) Size() int64 { return a.size.Load() }
 
 func (a *app) SetConf(_ uint64, conf []byte) {
 	a.mu.Lock()

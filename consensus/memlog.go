@@ -13,6 +13,7 @@ type position struct {
 	index uint64
 	term  uint64
 	conf  raftpb.ConfState
+	size  int64 // of a copy of it, about
 }
 
 // memoryLog is the part of the log that Raft reads: etcd's MemoryStorage, with its size known and bounded in

@@ -25,7 +25,7 @@ type Snapshot struct {
 }
 
 // StateMachine is what the log drives. Apply, SetConf, Restore and LeaderChanged are called from one
-// goroutine, never at the same time. Durable and Snapshot are called from others, at any time, and must not
+// goroutine, never at the same time. Durable, Size and Snapshot are called from others, at any time, and must not
 // wait for them.
 type StateMachine interface {
 	// Apply applies committed entries in index order, each index once per run of the process. The entries
@@ -42,6 +42,10 @@ type StateMachine interface {
 	// the next Apply or Restore, whose durable position must carry it: an entry that changes the membership
 	// is always the first one of the Apply after its SetConf. It is also called once when a run starts.
 	SetConf(index uint64, conf []byte)
+
+	// Size is about how many bytes a Snapshot would yield now. It is asked often and costs nothing. The larger it
+	// is, the more of the log is kept in its stead.
+	Size() int64
 
 	// Snapshot opens a consistent copy of the durable state, at a position not before the last Durable.
 	Snapshot() (Snapshot, error)

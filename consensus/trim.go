@@ -48,7 +48,7 @@ func (t *trimmer) poll() error {
 	if old := t.mem.durable.Load(); d.Index <= old.index {
 		return nil
 	}
-	p := &position{index: d.Index, term: d.Term}
+	p := &position{index: d.Index, term: d.Term, size: t.cfg.StateMachine.Size()}
 	if len(d.ConfState) == 0 {
 		return fmt.Errorf("%w: the state machine at index %d does not keep the membership it was given by SetConf", ErrBroken, d.Index)
 	}
@@ -116,23 +116,4 @@ func (l *loop) trim() error {
 	}
 	l.trimmer.released <- d.index
 	return nil
-}
-
-// shrink keeps in memory what lagging followers may need, and more while one of them is being sent a snapshot,
-// so that it finds the entries behind it.
-func (l *loop) shrink(d *position) error {
-	keep := int64(l.cfg.SnapshotCatchUpBytes)
-	held := uint64(0)
-	for _, p := range l.transport.peers() {
-		if h := p.hold.Load(); h > 0 && (held == 0 || h < held) {
-			held = h
-		}
-	}
-	if held == 0 || held >= d.index {
-		return l.mem.shrink(d.index, keep)
-	}
-	if err := l.mem.shrink(held, keep); err != nil {
-		return err
-	}
-	return l.mem.shrink(d.index, int64(l.cfg.SnapshotHoldBytes))
 }

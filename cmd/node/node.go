@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -124,6 +125,8 @@ func (n *Node) openDC() error {
 	if n.dc, err = dc.Open(c); err != nil {
 		return errors.Join(n.foreign(err), c.Consensus.Listener.Close())
 	}
+	// Reading the data and the log leaves behind about as much as it keeps, and a node at rest would collect it late.
+	debug.FreeOSMemory()
 	n.id = c.Consensus.NodeID
 	n.roster = &roster{DC: n.dc, peerScheme: scheme(n.cfg.Topology.Security.Raft)}
 	n.compare()

@@ -119,10 +119,10 @@ func (b *Batch) Put(key, value []byte, lease int64, g Geo) int64 {
 		}
 	}
 	it.push(r)
-	if it.lease != 0 {
+	if it.lease() != 0 {
 		s.index.leased.detach(it)
 	}
-	it.lease = lease
+	it.setLease(lease)
 	it.setGeo(&g, origin)
 	if lease != 0 {
 		s.index.leased.attach(it)
@@ -152,11 +152,12 @@ func (b *Batch) Delete(key []byte, g Geo) int64 {
 	s.index.live--
 	s.garbage.add(r.main, it)
 	it.push(r)
-	if it.lease != 0 {
+	if it.lease() != 0 {
 		s.index.leased.detach(it)
 	}
 	s.garbage.addTombstone(r.main, it)
-	it.create, it.version, it.lease, it.hash = 0, 0, 0, 0
+	it.setLease(0)
+	it.create, it.version, it.hash = 0, 0, 0
 	it.setGeo(&g, origin)
 	s.index.bury(it)
 	s.active.add(&record{origin: origin, Version: Version{Key: key, Mod: r.main, Sub: int64(r.sub), Deleted: true, Geo: g}})

@@ -49,12 +49,13 @@ func (s *Store) lookBefore(key []byte, origin string, behind int64, newer func(*
 		return nil, nil, nil
 	}
 	notes, err := s.keptGravesLocked(origin, behind)
-	places := make([]rev, 0, len(it.older)+1)
+	older := it.older()
+	places := make([]rev, 0, len(older)+1)
 	if it.mod != 0 {
 		places = append(places, rev{main: it.mod, sub: it.sub})
 	}
-	for i := len(it.older) - 1; i >= 0; i-- {
-		places = append(places, it.older[i])
+	for i := len(older) - 1; i >= 0; i-- {
+		places = append(places, older[i])
 	}
 	pending := make([]*Version, len(places))
 	for i, p := range places {

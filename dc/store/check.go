@@ -142,7 +142,7 @@ func (c *check) index() error {
 		delete(c.found, r)
 	}
 	c.s.index.tree.Scan(func(it *item) bool {
-		for _, r := range it.older {
+		for _, r := range it.older() {
 			take(it, r)
 		}
 		if it.mod != 0 {
@@ -165,7 +165,7 @@ func (c *check) index() error {
 				c.fail(&errs, "%q: %w", it.key, err)
 				return true
 			}
-			if v.Create != it.create || v.Version != it.version || v.Lease != it.lease || v.Geo.Stamp != it.stamp ||
+			if v.Create != it.create || v.Version != it.version || v.Lease != it.lease() || v.Geo.Stamp != it.stamp ||
 				v.Geo.OriginRevision != it.originRevision || v.Geo.Origin != c.r.origins[it.origin] {
 				c.fail(&errs, "index has %+v, its record %+v", *it, *v)
 			}
@@ -247,7 +247,7 @@ func (c *check) graves(tx *bolt.Tx) error {
 func (c *check) garbage() error {
 	want := 0
 	c.s.index.tree.Scan(func(it *item) bool {
-		want += len(it.older)
+		want += len(it.older())
 		if it.mod != 0 && !it.live {
 			want++
 		}

@@ -77,8 +77,9 @@ func buckets() [][]byte {
 func encodeSeq(n uint64) []byte { return binary.BigEndian.AppendUint64(nil, n) }
 
 // openDisk opens the file, creating it if need be, and reads it. bbolt itself ends the process when it
-// meets a damaged page while it opens for writing, so everything is read through a read-only handle first,
-// in a way that turns damage into an error.
+// meets a damaged page while it opens for writing, so all pages are checked through a read-only handle first,
+// in a way that turns damage into an error. Records are read last: opening for writing looks at all pages for free
+// ones, which maps the whole file, and that must not come on top of the memory that the records take.
 func openDisk(cfg *Config) (*disk, error) {
 	if err := os.MkdirAll(filepath.Dir(cfg.Path), dirMode); err != nil {
 		return nil, err
@@ -92,7 +93,7 @@ func openDisk(cfg *Config) (*disk, error) {
 	}
 	// Another process may write between the two opens; then what was read is stale and is read again.
 	for range 3 {
-		d, err := examine(cfg.Path, cfg)
+		d, err := inspect(cfg.Path, func(*disk, *bolt.Tx) error { return nil })
 		if err != nil {
 			return nil, err
 		}
@@ -102,11 +103,13 @@ func openDisk(cfg *Config) (*disk, error) {
 		}
 		at, size, err := lastTx(db)
 		if err == nil && at == d.txid {
-			d.db = db
+			forgetPages(db, size)
+			if err := d.read(db, cfg); err != nil {
+				return nil, errors.Join(err, db.Close())
+			}
 			if err := removed(cfg.Path + rewriteSuffix); err != nil { // of a defragmentation that a crash ended
 				return nil, errors.Join(err, db.Close())
 			}
-			forgetPages(db, size)
 			return d, nil
 		}
 		if err := errors.Join(err, db.Close()); err != nil {
@@ -147,6 +150,11 @@ func openOptions(path string, o *bolt.Options) (db *bolt.DB, err error) {
 
 // examine reads the whole file without write access.
 func examine(path string, cfg *Config) (*disk, error) {
+	return inspect(path, func(d *disk, tx *bolt.Tx) error { return d.load(tx, cfg) })
+}
+
+// inspect checks all pages without write access, and does more then.
+func inspect(path string, more func(*disk, *bolt.Tx) error) (*disk, error) {
 	db, err := openReadOnly(path)
 	if err != nil {
 		return nil, err
@@ -157,19 +165,39 @@ func examine(path string, cfg *Config) (*disk, error) {
 			if err := checkPages(path, tx); err != nil {
 				return err
 			}
-			return d.load(tx, cfg)
+			if err := d.header(tx); err != nil {
+				return err
+			}
+			return more(d, tx)
 		})
 	})
 	if cerr := db.Close(); err == nil {
 		err = cerr
 	}
-	if errors.Is(err, ErrFormat) {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
 	if err != nil {
-		return nil, damage(path, err)
+		return nil, refusal(path, err)
 	}
 	return d, nil
+}
+
+// read reads all records of a file that was examined.
+func (d *disk) read(db *bolt.DB, cfg *Config) error {
+	d.db = db
+	err := guarded(func() error {
+		return db.View(func(tx *bolt.Tx) error { return d.load(tx, cfg) })
+	})
+	forgetPages(db, d.size)
+	if err != nil {
+		return refusal(cfg.Path, err)
+	}
+	return nil
+}
+
+func refusal(path string, err error) error {
+	if errors.Is(err, ErrFormat) {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	return damage(path, err)
 }
 
 func openError(path string, err error) error {

@@ -109,7 +109,7 @@ func (w *hashWalk) stepLocked(s *Store, n int) {
 			w.from, w.done = it.key, false
 			return false
 		}
-		n -= 1 + len(it.older)
+		n -= 1 + len(it.older())
 		w.take(s, it)
 		return true
 	})
@@ -130,7 +130,7 @@ func (w *hashWalk) take(s *Store, it *item) {
 		w.disk = w.disk || h.pending == nil
 		w.todo = append(w.todo, h)
 	}
-	for _, r := range it.older {
+	for _, r := range it.older() {
 		add(r)
 	}
 	if it.mod != 0 {

@@ -1,35 +1,12 @@
 package store
 
 import (
-	"sort"
 	"strings"
 	"sync"
 	"unsafe"
 
 	"github.com/tidwall/btree"
-
-	"geogate/replication/event"
 )
-
-// item is what the index knows of a key. There is one per key, so its size is most of the store's memory:
-// versions before the newest are a slice of small structs, and Seen stays on disk.
-type item struct {
-	key   string
-	older []rev // versions kept before the newest, ascending
-
-	mod     int64 // newest version kept, put or tombstone; 0 when none is
-	create  int64
-	version int64
-	lease   int64
-
-	hash           uint64 // what the live value adds to the digest
-	stamp          event.Stamp
-	originRevision int64
-	sub            uint32
-	origin         uint16
-	live           bool // the newest version is a put
-	grave          bool // deleted, and the stamp of that is still needed; never together with live
-}
 
 // index finds and orders all keys that have a version or a grave. It has no lock of its own.
 type index struct {
@@ -87,63 +64,6 @@ func (x *index) ascend(from []byte, fn func(*item) bool) {
 	x.probes.Put(p)
 }
 
-// visible is the version of the item that a reader at revision at sees; ok is false when there is none.
-func (it *item) visible(at int64) (r rev, ok bool) {
-	if it.mod != 0 && it.mod <= at {
-		return rev{main: it.mod, sub: it.sub}, it.live
-	}
-	n := sort.Search(len(it.older), func(i int) bool { return it.older[i].main > at })
-	if n == 0 {
-		return rev{}, false
-	}
-	r = it.older[n-1]
-	return r, !r.tomb
-}
-
-// push makes a version the newest. The one before it moves to older.
-func (it *item) push(r rev) {
-	if it.mod != 0 {
-		it.older = append(it.older, rev{main: it.mod, sub: it.sub, tomb: !it.live})
-	}
-	it.mod, it.sub, it.live = r.main, r.sub, !r.tomb
-}
-
-// pop forgets the oldest version and returns it.
-func (it *item) pop() (r rev, ok bool) {
-	if len(it.older) > 0 {
-		r = it.older[0]
-		if it.older = it.older[1:]; len(it.older) == 0 {
-			it.older = nil
-		}
-		return r, true
-	}
-	if it.mod == 0 {
-		return rev{}, false
-	}
-	r = rev{main: it.mod, sub: it.sub, tomb: !it.live}
-	it.mod, it.sub = 0, 0
-	return r, true
-}
-
-func (it *item) head(origins []string) (Head, bool) {
-	if !it.live && !it.grave {
-		return Head{}, false
-	}
-	h := Head{
-		Live: it.live, Mod: it.mod, Sub: int64(it.sub),
-		Geo: Geo{Origin: origins[it.origin], OriginRevision: it.originRevision, Stamp: it.stamp},
-	}
-	if it.live {
-		h.Create, h.Version, h.Lease, h.Hash = it.create, it.version, it.lease, it.hash
-	}
-	return h, true
-}
-
-// setGeo replaces stamp and origin; the item must not be in a tree of graves then.
-func (it *item) setGeo(g *Geo, origin uint16) {
-	it.stamp, it.originRevision, it.origin = g.Stamp, g.OriginRevision, origin
-}
-
 // bury adds the item, which has its stamp already, to the graves.
 func (x *index) bury(it *item) {
 	t := x.graves[it.origin]
@@ -173,7 +93,7 @@ func (x *index) unbury(it *item) {
 
 // drop removes the item when nothing is known of its key any more.
 func (x *index) drop(it *item) {
-	if it.mod == 0 && len(it.older) == 0 && !it.grave {
+	if it.mod == 0 && len(it.older()) == 0 && !it.grave {
 		x.tree.Delete(it)
 		delete(x.byKey, it.key)
 	}

@@ -111,8 +111,9 @@ func (b *Batch) History(key []byte, fn func(*Version) bool) error {
 		return nil
 	}
 	v, err := b.version(it.mod, it.sub)
-	for i := len(it.older) - 1; err == nil && fn(v) && i >= 0; i-- {
-		v, err = b.version(it.older[i].main, it.older[i].sub)
+	older := it.older()
+	for i := len(older) - 1; err == nil && fn(v) && i >= 0; i-- {
+		v, err = b.version(older[i].main, older[i].sub)
 	}
 	return err
 }

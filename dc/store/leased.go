@@ -17,7 +17,7 @@ type leased map[leaseRef]map[*item]struct{}
 
 // attach enters an item whose lease and origin are those of its newest version.
 func (l leased) attach(it *item) {
-	ref := leaseRef{it.origin, it.lease}
+	ref := leaseRef{it.origin, it.lease()}
 	keys := l[ref]
 	if keys == nil {
 		keys = map[*item]struct{}{}
@@ -28,7 +28,7 @@ func (l leased) attach(it *item) {
 
 // detach takes an item out; it must have the lease and origin with which it was attached.
 func (l leased) detach(it *item) {
-	ref := leaseRef{it.origin, it.lease}
+	ref := leaseRef{it.origin, it.lease()}
 	keys := l[ref]
 	delete(keys, it)
 	if len(keys) == 0 {
@@ -143,12 +143,12 @@ func (c *check) leased() error {
 	want := 0
 	var err error
 	c.s.index.tree.Scan(func(it *item) bool {
-		if it.lease == 0 {
+		if it.lease() == 0 {
 			return true
 		}
 		want++
-		if _, ok := c.s.index.leased[leaseRef{it.origin, it.lease}][it]; !ok || !it.live {
-			err = fmt.Errorf("%q has lease %d of origin %d, live: %t, attached: %t", it.key, it.lease, it.origin, it.live, ok)
+		if _, ok := c.s.index.leased[leaseRef{it.origin, it.lease()}][it]; !ok || !it.live {
+			err = fmt.Errorf("%q has lease %d of origin %d, live: %t, attached: %t", it.key, it.lease(), it.origin, it.live, ok)
 		}
 		return err == nil
 	})

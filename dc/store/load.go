@@ -15,6 +15,8 @@ type disk struct {
 	txid int
 	size int64 // of the file, as of that transaction
 
+	mapped int // bytes read since forgetPages
+
 	format uint64
 
 	index     *index
@@ -42,7 +44,8 @@ func newDisk() *disk {
 	}
 }
 
-func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
+// header reads what says whether this build can read the file at all.
+func (d *disk) header(tx *bolt.Tx) error {
 	d.txid, d.size = tx.ID(), tx.Size()
 	m := tx.Bucket(bucketMeta)
 	if m == nil {
@@ -57,6 +60,12 @@ func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
 			ErrFormat, format, oldestFormat, lastFormat)
 	}
 	d.format = format
+	return nil
+}
+
+// load reads everything else, of the same transaction as header.
+func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
+	m := tx.Bucket(bucketMeta)
 	for _, name := range buckets() {
 		if tx.Bucket(name) == nil {
 			return fmt.Errorf("no bucket %q", name)
@@ -82,8 +91,8 @@ func (d *disk) load(tx *bolt.Tx, cfg *Config) error {
 		{"conflicts", func() error { return d.loadConflicts(tx.Bucket(bucketConflicts), cfg) }},
 		{"requests", func() error { return d.loadRequests(tx.Bucket(bucketRequests), m.Get(metaRequests)) }},
 		{"leases", func() error { return d.loadLeases(tx.Bucket(bucketLeases), m.Get(metaLeases)) }},
-		{"system", func() error { return d.loadSystem(tx.Bucket(bucketSystem), format, m.Get(metaSystem)) }},
-		{"records", func() error { return d.loadRecords(tx.Bucket(bucketRecords), format, m.Get(metaRecords)) }},
+		{"system", func() error { return d.loadSystem(tx.Bucket(bucketSystem), d.format, m.Get(metaSystem)) }},
+		{"records", func() error { return d.loadRecords(tx.Bucket(bucketRecords), d.format, m.Get(metaRecords)) }},
 	}
 	for _, s := range steps {
 		if err := s.run(); err != nil {
@@ -196,6 +205,7 @@ func (d *disk) loadVersions(b *bolt.Bucket) error {
 			return fmt.Errorf("record at revision %d, above the current %d", main, d.revision)
 		}
 		last = rev{main: main, sub: sub}
+		d.passed(b.Tx(), len(body))
 		origin, err := decodeRecord(main, sub, body, &v)
 		if err != nil {
 			return err
@@ -207,7 +217,7 @@ func (d *disk) loadVersions(b *bolt.Bucket) error {
 		d.replay(items.ensure(v.Key), &v, origin, &h)
 	}
 	d.index.load(&items, func(it *item) {
-		if it.lease != 0 {
+		if it.lease() != 0 {
 			d.index.leased.attach(it)
 		}
 		if it.live {
@@ -217,6 +227,15 @@ func (d *disk) loadVersions(b *bolt.Bucket) error {
 	return nil
 }
 
+// passed counts what was read, and lets go of the pages now and then: a whole file that stays mapped while it is
+// loaded would be the most memory that this process ever takes.
+func (d *disk) passed(tx *bolt.Tx, n int) {
+	if d.mapped += n; d.mapped >= forgetBytes {
+		d.mapped = 0
+		forgetPages(tx.DB(), d.size)
+	}
+}
+
 func (d *disk) replay(it *item, v *Version, origin uint16, h *hasher) {
 	if it.live {
 		d.digest -= it.hash
@@ -224,7 +243,8 @@ func (d *disk) replay(it *item, v *Version, origin uint16, h *hasher) {
 		d.garbage.add(v.Mod, it)
 	}
 	it.push(rev{main: v.Mod, sub: uint32(v.Sub), tomb: v.Deleted})
-	it.create, it.version, it.lease, it.hash = v.Create, v.Version, v.Lease, 0
+	it.setLease(v.Lease)
+	it.create, it.version, it.hash = v.Create, v.Version, 0
 	it.setGeo(&v.Geo, origin)
 	if v.Deleted {
 		d.garbage.addTombstone(v.Mod, it)
@@ -262,7 +282,7 @@ func (d *disk) loadGraves(b *bolt.Bucket) error {
 
 func (d *disk) loadChains(b *bolt.Bucket) error {
 	return b.ForEachBucket(func(name []byte) error {
-		c, err := loadChain(string(name), b.Bucket(name))
+		c, err := d.loadChain(string(name), b.Bucket(name))
 		if err != nil {
 			return fmt.Errorf("%q: %w", name, err)
 		}
@@ -271,7 +291,7 @@ func (d *disk) loadChains(b *bolt.Bucket) error {
 	})
 }
 
-func loadChain(origin string, b *bolt.Bucket) (*chain, error) {
+func (d *disk) loadChain(origin string, b *bolt.Bucket) (*chain, error) {
 	h, err := decodeChainHead(origin, b.Get(chainHeadKey))
 	if err != nil {
 		return nil, err
@@ -285,6 +305,7 @@ func loadChain(origin string, b *bolt.Bucket) (*chain, error) {
 		if len(k) != seqBytes {
 			return fmt.Errorf("frame lies at %x", k)
 		}
+		d.passed(b.Tx(), len(v))
 		last := int64(binary.BigEndian.Uint64(k))
 		s, err := decodeSealed(origin, last, v, last <= c.plain)
 		if err != nil {

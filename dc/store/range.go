@@ -195,7 +195,7 @@ func (w *walk) take(s *Store, it *item) {
 	}
 	if w.o.KeysOnly && r.main == it.mod && r.sub == it.sub {
 		w.kvs = append(w.kvs, &mvccpb.KeyValue{
-			Key: []byte(it.key), CreateRevision: it.create, ModRevision: it.mod, Version: it.version, Lease: it.lease,
+			Key: []byte(it.key), CreateRevision: it.create, ModRevision: it.mod, Version: it.version, Lease: it.lease(),
 		})
 		return
 	}

@@ -19,8 +19,9 @@ const scrubStep = 1 << 20
 // only when the other copies are gone too. It compares checksums; the tree of pages is checked by Open. What the
 // kernel still has in memory is not read from the disk again.
 type scrubber struct {
-	s     *Store
-	bytes int // looked at in the present step
+	s      *Store
+	bytes  int // looked at in the present step
+	mapped int // and since the pages were given back
 }
 
 // scrubs runs a pass every ScrubInterval until ctx ends or damage is found. The first comes after one interval,
@@ -112,6 +113,10 @@ func (c *scrubber) walk(ctx context.Context, bucket func(*bolt.Tx) *bolt.Bucket,
 		var err error
 		if from, err = c.step(from, bucket, check); err != nil {
 			return err
+		}
+		if c.mapped += c.bytes; c.mapped >= forgetBytes {
+			c.mapped = 0
+			c.s.forgetPages()
 		}
 		c.s.metrics.scrubbedBytes.Add(float64(c.bytes))
 		rest := time.NewTimer(time.Duration(float64(c.bytes) / float64(c.s.cfg.ScrubRate) * float64(time.Second)))

@@ -190,6 +190,9 @@ func (s *Store) Run(ctx context.Context) error {
 // again costs a page fault each, without a read from disk.
 const forgetInterval = 10 * time.Second
 
+// forgetBytes is how much of the file may be read in one go before its pages are given back.
+const forgetBytes = 16 << 20
+
 func (s *Store) forgetPages() {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

@@ -14,8 +14,11 @@ import (
 	"geogate/configs"
 )
 
+// plain are the tags with which make build builds. See TestUnusedCodeIsLeftOut for what they are for.
+const plain = "grpcnotrace"
+
 var (
-	build       = sync.OnceValues(func() (string, error) { return buildWith("") })
+	build       = sync.OnceValues(func() (string, error) { return buildWith(plain) })
 	buildClocks = sync.OnceValues(func() (string, error) { return buildWith("faults") })
 )
 
@@ -54,7 +57,7 @@ func binary(t testing.TB, clocks bool) string {
 
 // Main runs the tests of a package that uses [Binary], and cleans up behind it.
 func Main(m *testing.M) int {
-	defer os.Remove(binaryPath(""))
+	defer os.Remove(binaryPath(plain))
 	defer os.Remove(binaryPath("faults"))
 	return m.Run()
 }
