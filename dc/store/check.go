@@ -152,7 +152,7 @@ func (c *check) index() error {
 			buried++
 		}
 		switch {
-		case c.s.index.byKey[it.key] != it:
+		case c.s.index.byKey.get(it.key) != it:
 			c.fail(&errs, "%q is not found by its key", it.key)
 		case it.live && it.grave:
 			c.fail(&errs, "%q is live and has a grave", it.key)
@@ -176,7 +176,7 @@ func (c *check) index() error {
 	for r, key := range c.found {
 		c.fail(&errs, "version %+v of %q is not in the index", r, key)
 	}
-	if found := len(c.s.index.byKey); found != c.s.index.tree.Len() {
+	if found := c.s.index.byKey.count; found != c.s.index.tree.Len() {
 		c.fail(&errs, "%d keys can be found, %d are in order", found, c.s.index.tree.Len())
 	}
 	if live != c.s.index.live || buried != c.s.index.buried {

@@ -11,8 +11,8 @@ import (
 // index finds and orders all keys that have a version or a grave. It has no lock of its own.
 type index struct {
 	tree   *btree.BTreeG[*item]
-	byKey  map[string]*item // the same items: one key is found several times faster than in the tree
-	probes sync.Pool        // of *item, for lookups
+	byKey  finder    // of the same items: one key is found several times faster than in the tree
+	probes sync.Pool // of *item, for lookups
 	live   int
 	graves map[uint16]*btree.BTreeG[*item] // by origin; ordered by origin revision, then key
 	buried int
@@ -23,7 +23,7 @@ func newIndex() *index {
 	x := &index{
 		tree: btree.NewBTreeGOptions(func(a, b *item) bool { return a.key < b.key },
 			btree.Options{NoLocks: true, Degree: 64}),
-		byKey: map[string]*item{}, graves: map[uint16]*btree.BTreeG[*item]{}, leased: leased{},
+		graves: map[uint16]*btree.BTreeG[*item]{}, leased: leased{},
 	}
 	x.probes.New = func() any { return new(item) }
 	return x
@@ -32,7 +32,7 @@ func newIndex() *index {
 // asString views a key as a string for the time of a lookup.
 func asString(key []byte) string { return unsafe.String(unsafe.SliceData(key), len(key)) }
 
-func (x *index) get(key []byte) *item { return x.byKey[asString(key)] }
+func (x *index) get(key []byte) *item { return x.byKey.get(asString(key)) }
 
 // ensure returns the key's item, a new one if need be. The key is copied: it may be a slice of a Raft entry.
 func (x *index) ensure(key []byte) *item {
@@ -41,16 +41,15 @@ func (x *index) ensure(key []byte) *item {
 	}
 	it := &item{key: string(key)}
 	x.tree.Set(it)
-	x.byKey[it.key] = it
+	x.byKey.add(it)
 	return it
 }
 
 // load fills an empty index.
 func (x *index) load(items *itemTable, each func(*item)) {
-	x.byKey = make(map[string]*item, len(items.items))
 	items.sorted(func(it *item) {
 		x.tree.Load(it)
-		x.byKey[it.key] = it
+		x.byKey.add(it)
 		each(it)
 	})
 }
@@ -95,7 +94,7 @@ func (x *index) unbury(it *item) {
 func (x *index) drop(it *item) {
 	if it.mod == 0 && len(it.older()) == 0 && !it.grave {
 		x.tree.Delete(it)
-		delete(x.byKey, it.key)
+		x.byKey.remove(it)
 	}
 }
 
