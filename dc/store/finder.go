@@ -3,8 +3,7 @@ package store
 import "github.com/cespare/xxhash/v2"
 
 // finder finds items by key: a hash table of open addressing, in parts that grow by themselves, so that nobody waits
-// while a large one is laid out anew. An item takes 10 to 21 bytes in it; in a Go map it takes
-// 56.
+// while a large one is laid out anew. An item takes 10 to 21 bytes in it; in a Go map it takes 56.
 type finder struct {
 	parts [finderParts]finderPart
 	count int
