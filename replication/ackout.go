@@ -59,7 +59,7 @@ func (k *link) sendAck(brief bool) error {
 	limits.lowerMarks(r.cfg.Local, marks)
 	ack.Limited = limits.position(r.cfg.Local, r.peer.Name, ack.Position)
 	ack.Epochs = limits.epochs()
-	if ack.Brief = brief && len(limits.registers) == 0; !ack.Brief {
+	if ack.Brief = brief && r.cfg.Homes == nil; !ack.Brief {
 		ack.Vector, ack.Opinions = marks, r.told()
 	}
 	b, err := r.signer.Seal(wire.Kind_KIND_ACK, ack)
