@@ -9,7 +9,7 @@
 //
 //	loop      owns the Raft state, the write-ahead log's writes and the in-memory log; calls the Batcher
 //	apply     calls StateMachine.Apply, SetConf, Restore and LeaderChanged, one at a time, in log order
-//	trim      polls StateMachine.Durable, deletes old log segments
+//	trim      asks StateMachine.Durable when the loop has applied more, deletes old log segments
 //	pave      writes zeros ahead of a busy log, so that its fsyncs are short
 //	pulse     keeps leadership through a short stall of the disk
 //	lanes     two per peer, one for short urgent messages and one for entries
