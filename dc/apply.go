@@ -176,6 +176,6 @@ func (a *applier) init(payload []byte) {
 // answer releases the writers, after their effects are visible.
 func (a *applier) answer() {
 	for i, p := range a.waiting {
-		p.done <- a.results[i]
+		p.answer(a.results[i])
 	}
 }

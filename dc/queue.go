@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"google.golang.org/protobuf/proto"
 
@@ -37,8 +38,20 @@ type result struct {
 type pending struct {
 	item item
 	done chan result // capacity 1: whoever answers never blocks
+	told Outcome     // takes the place of done, for who does not wait
 
-	abandoned bool // guarded by queue.mu: the caller left before it was taken
+	abandoned atomic.Bool // the caller left; what is not taken yet need not be
+}
+
+func (p *pending) abandon() { p.abandoned.Store(true) }
+
+// answer hands the result over. It never blocks.
+func (p *pending) answer(r result) {
+	if p.told != nil {
+		p.told.Done(r.response, r.commit, r.err)
+		return
+	}
+	p.done <- r
 }
 
 // flight is an entry that was handed to consensus and is not applied yet.
@@ -84,17 +97,25 @@ func newQueue(proposer uint64, clock *event.Clock, maxBytes, maxItem int) *queue
 
 // add queues a proposal. The error means that it was not proposed and never will be.
 func (q *queue) add(it item) (*pending, error) {
-	if len(it.payload) > q.maxItem {
-		return nil, fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(it.payload), q.maxItem)
-	}
 	p := &pending{item: it, done: make(chan result, 1)}
+	if err := q.put(p); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (q *queue) put(p *pending) error {
+	it := &p.item
+	if len(it.payload) > q.maxItem {
+		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(it.payload), q.maxItem)
+	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if !q.open {
-		return nil, q.failWith
+		return q.failWith
 	}
 	if q.bytes+len(it.payload) > q.maxBytes && q.bytes > 0 {
-		return nil, ErrBusy
+		return ErrBusy
 	}
 	q.bytes += it.cost()
 	switch it.kind {
@@ -106,7 +127,7 @@ func (q *queue) add(it item) (*pending, error) {
 		q.writes = append(q.writes, p)
 	}
 	q.wake()
-	return p, nil
+	return nil
 }
 
 // addPatiently is add, waiting for room instead of returning ErrBusy.
@@ -145,7 +166,7 @@ func (q *queue) wait(ctx context.Context, p *pending) result {
 		return r
 	default:
 	}
-	p.abandoned = true
+	p.abandon()
 	return result{err: fmt.Errorf("%w: %w", ErrUnknownOutcome, cause)}
 }
 
@@ -176,7 +197,7 @@ func (q *queue) take(term uint64, limit int) []byte {
 			from[0] = nil
 			from = from[1:]
 			q.bytes -= cost
-			if p.abandoned {
+			if p.abandoned.Load() {
 				continue
 			}
 			size += cost
@@ -252,7 +273,7 @@ func (q *queue) setLeading(leading bool, failWith error) {
 		return
 	}
 	for _, p := range append(q.writes, q.others...) {
-		p.done <- result{err: failWith}
+		p.answer(result{err: failWith})
 	}
 	q.writes, q.others, q.bytes = nil, nil, 0
 	q.room.fire()
@@ -271,6 +292,6 @@ func (q *queue) abort() {
 
 func (f *flight) answer(r result) {
 	for _, p := range f.items {
-		p.done <- r
+		p.answer(r)
 	}
 }

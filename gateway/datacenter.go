@@ -26,6 +26,11 @@ type Writer interface {
 	Put(context.Context, *pb.PutRequest) (*pb.PutResponse, dc.Commit, error)
 	DeleteRange(context.Context, *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, dc.Commit, error)
 	Txn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, dc.Commit, error)
+	// SubmitPut and SubmitTxn are Put and Txn for who does not wait: to is told the outcome, once, unless an error is
+	// returned; it must neither block nor use the datacenter. encoded is the request as its client sent it, which stays as it is.
+	// After abandon, to may be told or not.
+	SubmitPut(r *pb.PutRequest, encoded []byte, to dc.Outcome) (abandon func(), err error)
+	SubmitTxn(r *pb.TxnRequest, encoded []byte, to dc.Outcome) (abandon func(), err error)
 	// Compact drops history in this datacenter only.
 	Compact(context.Context, *pb.CompactionRequest) (*pb.CompactionResponse, error)
 }

@@ -411,14 +411,9 @@ func (n fakeNode) Compact(_ context.Context, r *pb.CompactionRequest) (*pb.Compa
 }
 
 func (n fakeNode) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
-	n.mu.Lock()
-	gate := n.gate
-	n.mu.Unlock()
-	if gate != nil && !r.Serializable {
-		select {
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		case <-gate:
+	if !r.Serializable {
+		if err := n.Linearize(ctx); err != nil {
+			return nil, err
 		}
 	}
 	n.mu.Lock()
@@ -453,7 +448,20 @@ func (n fakeNode) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeRespo
 	return resp, nil
 }
 
-func (n fakeNode) Linearize(context.Context) error { return nil }
+func (n fakeNode) Linearize(ctx context.Context) error {
+	n.mu.Lock()
+	gate := n.gate
+	n.mu.Unlock()
+	if gate == nil {
+		return nil
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-gate:
+		return nil
+	}
+}
 
 func (n fakeNode) Hash(_ context.Context, revision int64) (store.Hash, error) {
 	n.mu.Lock()

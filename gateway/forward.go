@@ -26,7 +26,8 @@ import (
 
 // forwarder holds the connections to the other nodes' gateways, one for each, opened when first needed.
 type forwarder struct {
-	self    string // this member's id, the loop guard's value
+	self    string   // this member's id, the loop guard's value
+	mark    []string // the loop guard, key and value
 	options []grpc.DialOption
 	passOn  func(context.Context, metadata.MD) // adds who the client is, where only its connection says so
 
@@ -50,6 +51,7 @@ func newForwarder(c *Config) *forwarder {
 		creds = credentials.NewTLS(c.ForwardTLS)
 	}
 	f := &forwarder{self: strconv.FormatUint(c.MemberID, 16), conns: map[string]*neighbor{}}
+	f.mark = []string{metaForwarded, f.self}
 	f.options = []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32), grpc.MaxCallSendMsgSize(math.MaxInt32)),

@@ -46,17 +46,25 @@ func (e *notMetError) Unwrap() error        { return e.cause }
 
 // setReceipt sends the receipt along with the answer, whether that is a response or an error.
 func setReceipt(ctx context.Context, r policy.Receipt, changed bool) {
-	md := make(metadata.MD, 5)
-	values := [...]string{
-		r.Token.String(), r.Policy.String(), joinNames(r.AckedBy), formatMillis(r.Elapsed),
-	}
-	md[trailerToken], md[metaPolicy] = values[0:1:1], values[1:2:2]
-	md[trailerAckedBy], md[trailerAckMS] = values[2:3:3], values[3:4:4]
-	if !changed {
-		md[trailerChanged] = []string{"false"}
+	pairs := receiptTrailer(r, changed)
+	md := make(metadata.MD, len(pairs)/2)
+	for i := 0; i < len(pairs); i += 2 {
+		md[pairs[i]] = pairs[i+1 : i+2 : i+2]
 	}
 	// The only error is a context without a stream, as in a call that did not come through grpc.
 	_ = grpc.SetTrailer(ctx, md)
+}
+
+// receiptTrailer is a receipt as key, value, key, value.
+func receiptTrailer(r policy.Receipt, changed bool) []string {
+	pairs := []string{
+		trailerToken, r.Token.String(), metaPolicy, r.Policy.String(),
+		trailerAckedBy, joinNames(r.AckedBy), trailerAckMS, formatMillis(r.Elapsed),
+	}
+	if !changed {
+		pairs = append(pairs, trailerChanged, "false")
+	}
+	return pairs
 }
 
 // acked puts the local datacenter, which always has the write, in front and names nobody twice.

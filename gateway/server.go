@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/reflection"
 
 	"geogate/gateway/electionpb"
+	"geogate/gateway/express"
 	"geogate/gateway/geopb"
 	"geogate/gateway/lockpb"
 	"geogate/gateway/recipe"
@@ -56,7 +57,12 @@ type Server struct {
 
 	inflightTxns, inflightBytes atomic.Int64 // admitted by the RPO budget and not committed yet
 
+	overdue  overdue
+	outcomes outcomes
+	looks    looks
+
 	split *split.Splitter
+	lanes *express.Lanes
 	grpc  *grpc.Server
 	web   *web
 
@@ -111,8 +117,11 @@ func New(config Config) (*Server, error) {
 		s.log.Info("leadership", "known", known, "leader", s.dc.Leader())
 	})
 	s.split = split.New(split.Config{Listener: cfg.Listener, TLS: cfg.TLS, Refused: s.refusedTLS})
+	s.lanes = s.newLanes()
+	s.looks.look = s.look
 	s.grpc = grpc.NewServer(s.serverOptions()...)
 	s.trunks = trunk.NewServer(s.carried(), trunkBytes, s.stopping)
+	s.trunks.Quick(s.quick())
 	if s.watches, err = s.newWatches(); err != nil {
 		return nil, fmt.Errorf("%w: metrics: %w", ErrConfig, err)
 	}
@@ -137,17 +146,19 @@ const (
 	connWindow   = 4 << 20
 )
 
+const pingMinTime = 5 * time.Second // as in etcd
+
 func (s *Server) serverOptions() []grpc.ServerOption {
 	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(s.cfg.MaxRequestBytes + grpcOverheadBytes),
 		grpc.MaxSendMsgSize(math.MaxInt32),
 		grpc.MaxConcurrentStreams(s.cfg.MaxConcurrentStreams),
 		// As in etcd: clients are set up for these.
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingMinTime}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * time.Hour, Timeout: 20 * time.Second}),
 		grpc.InitialWindowSize(streamWindow), grpc.InitialConnWindowSize(connWindow),
 		grpc.NumStreamWorkers(s.cfg.StreamWorkers),
-		grpc.Creds(s.split.Credentials()),
+		grpc.Creds(s.lanes.Credentials(s.split.Credentials())),
 	}
 	if s.cfg.Witness {
 		options = append(options, s.witnessOptions()...)
@@ -198,11 +209,11 @@ func (s *Server) Run(ctx context.Context) error {
 		<-served
 	case <-s.abruptStop:
 		s.beginStop()
-		s.grpc.Stop()
+		s.cutOff()
 		<-served
 	case err = <-served:
 		s.beginStop()
-		s.grpc.Stop()
+		s.cutOff()
 		if s.killed() {
 			err = nil
 		} else {
@@ -265,8 +276,14 @@ func (s *Server) stop() {
 		s.log.Warn("requests were cut off", "after", s.cfg.StopTimeout)
 	case <-s.abruptStop:
 	}
-	s.grpc.Stop()
+	s.cutOff()
 	<-done
+}
+
+// cutOff ends all connections of clients.
+func (s *Server) cutOff() {
+	s.lanes.Abort()
+	s.grpc.Stop()
 }
 
 // Addr is where clients are served.

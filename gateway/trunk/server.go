@@ -22,7 +22,8 @@ type Handler func(ctx context.Context, request []byte) (proto.Message, error)
 type Server struct {
 	trunkpb.UnsafeTrunkServer
 
-	handlers map[string]Handler // by full method name
+	handlers map[string]Handler     // by full method name
+	quick    map[string]func(*Call) // likewise
 	maxBytes int
 	stopping <-chan struct{}
 	running  sync.WaitGroup
@@ -33,6 +34,10 @@ type Server struct {
 func NewServer(handlers map[string]Handler, maxBytes int, stopping <-chan struct{}) *Server {
 	return &Server{handlers: handlers, maxBytes: maxBytes, stopping: stopping}
 }
+
+// Quick adds handlers that answer later, and must not block: they run where a stream is read. Each method has a [Handler] too, for
+// [Call.Pass]. It may not be called once the server serves.
+func (s *Server) Quick(handlers map[string]func(*Call)) { s.quick = handlers }
 
 // Wait returns when the goroutines of streams that have ended are gone.
 func (s *Server) Wait() { s.running.Wait() }
@@ -45,16 +50,16 @@ type served struct {
 	crew    crew
 
 	mu       sync.Mutex
-	open     map[uint64]context.CancelFunc // guarded by mu: calls under way
-	draining bool                          // guarded by mu: no more calls are begun
-	idle     chan struct{}                 // closed when draining and nothing is under way
+	open     map[uint64]func() // guarded by mu: calls under way, and what tells each that nobody waits for it
+	draining bool              // guarded by mu: no more calls are begun
+	idle     chan struct{}     // closed when draining and nothing is under way
 }
 
 // Carry serves one stream.
 func (s *Server) Carry(stream grpc.BidiStreamingServer[trunkpb.Calls, trunkpb.Replies]) error {
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel() // ends what is under way: nobody can be answered any more
-	c := &served{Server: s, ctx: ctx, replies: newOutbox[*trunkpb.Reply](), open: map[uint64]context.CancelFunc{}, idle: make(chan struct{})}
+	c := &served{Server: s, ctx: ctx, replies: newOutbox[*trunkpb.Reply](), open: map[uint64]func(){}, idle: make(chan struct{})}
 	c.crew = crew{running: &s.running, serve: c.serve}
 	defer c.crew.end()
 	gone := make(chan error, 1)
@@ -103,9 +108,7 @@ func (c *served) receive(stream grpc.BidiStreamingServer[trunkpb.Calls, trunkpb.
 			return status.Convert(err).Err()
 		}
 		for _, call := range msg.Calls {
-			if ctx, ok := c.begin(call); ok {
-				c.crew.run(task{ctx, call})
-			}
+			c.take(call)
 		}
 		c.mu.Lock()
 		for _, id := range msg.Canceled {
@@ -117,17 +120,32 @@ func (c *served) receive(stream grpc.BidiStreamingServer[trunkpb.Calls, trunkpb.
 	}
 }
 
-// begin registers a call, unless the stream drains: then it is as if it had not been read.
-func (c *served) begin(call *trunkpb.Call) (context.Context, bool) {
+// take begins a call, with the handler that answers later if its method has one.
+func (c *served) take(call *trunkpb.Call) {
+	if quick := c.quick[call.Method]; quick != nil {
+		q := &Call{on: c, msg: call}
+		if c.begin(call.Id, q.cancel) {
+			quick(q)
+		}
+		return
+	}
 	ctx, cancel := context.WithCancel(c.ctx)
+	if !c.begin(call.Id, cancel) {
+		cancel()
+		return
+	}
+	c.crew.run(task{ctx, call})
+}
+
+// begin registers a call, unless the stream drains: then it is as if it had not been read.
+func (c *served) begin(id uint64, cancel func()) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, repeated := c.open[call.Id]; c.draining || repeated {
-		cancel()
-		return nil, false
+	if _, repeated := c.open[id]; c.draining || repeated {
+		return false
 	}
-	c.open[call.Id] = cancel
-	return ctx, true
+	c.open[id] = cancel
+	return true
 }
 
 // task is a call that was begun, with its context.

@@ -33,7 +33,17 @@ type session struct {
 type waiting struct {
 	msg  *trunkpb.Call
 	done chan answer // capacity 1
+	told Receiver    // takes the place of done, for who does not wait
 	sent bool        // guarded by session.mu
+}
+
+// answer hands an answer over. It never blocks.
+func (w *waiting) answer(a answer) {
+	if w.told != nil {
+		w.told.Answered(a.reply, a.err)
+		return
+	}
+	w.done <- a
 }
 
 type answer struct {
@@ -51,18 +61,26 @@ func (s *session) over() bool {
 	return s.ended
 }
 
-func (s *session) call(ctx context.Context, timeout time.Duration, msg *trunkpb.Call) (*trunkpb.Reply, error) {
-	w := &waiting{msg: msg, done: make(chan answer, 1)}
+// begin queues a call.
+func (s *session) begin(w *waiting) error {
 	s.mu.Lock()
 	if s.ended {
 		s.mu.Unlock()
-		return nil, s.reason
+		return s.reason
 	}
 	s.next++
-	msg.Id = s.next
-	s.open[msg.Id] = w
+	w.msg.Id = s.next
+	s.open[w.msg.Id] = w
 	s.mu.Unlock()
 	s.calls.put(w)
+	return nil
+}
+
+func (s *session) call(ctx context.Context, timeout time.Duration, msg *trunkpb.Call) (*trunkpb.Reply, error) {
+	w := &waiting{msg: msg, done: make(chan answer, 1)}
+	if err := s.begin(w); err != nil {
+		return nil, err
+	}
 	var late <-chan time.Time
 	if timeout > 0 { // a timer costs a fraction of a context with a deadline
 		timer := time.NewTimer(timeout)
@@ -81,6 +99,15 @@ func (s *session) call(ctx context.Context, timeout time.Duration, msg *trunkpb.
 
 // abandon gives up a call, unless its answer has just come.
 func (s *session) abandon(w *waiting, cause error) (*trunkpb.Reply, error) {
+	if err := s.giveUp(w, cause); err != nil {
+		return nil, err
+	}
+	a := <-w.done
+	return a.reply, a.err
+}
+
+// giveUp takes out a call and says what is known of it; nil when it has its answer.
+func (s *session) giveUp(w *waiting, cause error) error {
 	s.mu.Lock()
 	_, unanswered := s.open[w.msg.Id]
 	delete(s.open, w.msg.Id)
@@ -88,13 +115,12 @@ func (s *session) abandon(w *waiting, cause error) (*trunkpb.Reply, error) {
 	s.mu.Unlock()
 	switch {
 	case !unanswered:
-		a := <-w.done
-		return a.reply, a.err
+		return nil
 	case !sent:
-		return nil, fmt.Errorf("%w: %w", ErrNotSent, cause)
+		return fmt.Errorf("%w: %w", ErrNotSent, cause)
 	}
 	s.canceled.put(w.msg.Id)
-	return nil, fmt.Errorf("%w: %w", ErrLost, cause)
+	return fmt.Errorf("%w: %w", ErrLost, cause)
 }
 
 // run opens the stream and works until it ends.
@@ -166,15 +192,24 @@ func (s *session) receive(stream grpc.BidiStreamingClient[trunkpb.Calls, trunkpb
 		if err != nil {
 			return err
 		}
-		s.mu.Lock()
-		for _, r := range msg.Replies {
-			if w := s.open[r.Id]; w != nil { // else it was given up
-				delete(s.open, r.Id)
-				w.done <- answer{reply: r}
+		for i, w := range s.close(msg.Replies) {
+			if w != nil { // else it was given up
+				w.answer(answer{reply: msg.Replies[i]})
 			}
 		}
-		s.mu.Unlock()
 	}
+}
+
+// close takes out the calls that have an answer; they are in the order of their replies.
+func (s *session) close(replies []*trunkpb.Reply) []*waiting {
+	answered := make([]*waiting, len(replies))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, r := range replies {
+		answered[i] = s.open[r.Id]
+		delete(s.open, r.Id)
+	}
+	return answered
 }
 
 // end answers all that wait: a stream that ends well has answered what it began.
@@ -193,9 +228,9 @@ func (s *session) end(cause error) {
 	for id, w := range s.open {
 		delete(s.open, id)
 		if w.sent && !clean {
-			w.done <- answer{err: fmt.Errorf("%w: %w", ErrLost, cause)}
+			w.answer(answer{err: fmt.Errorf("%w: %w", ErrLost, cause)})
 		} else {
-			w.done <- answer{err: s.reason}
+			w.answer(answer{err: s.reason})
 		}
 	}
 }
