@@ -143,7 +143,9 @@ func (s *Server) putNow(c quickCall) {
 		c.spawn()
 		return
 	}
-	s.writeNow(&quickWrite{s: s, call: c, method: methodPut, name: pb.KV_Put_FullMethodName, req: req, rule: r}, checkPut(req))
+	s.writeNow(&quickWrite{
+		s: s, call: c, method: methodPut, name: pb.KV_Put_FullMethodName, req: req, policy: r.policy, patience: s.patience(&r),
+	}, checkPut(req))
 }
 
 // txnNow begins to answer a transaction that may write.
@@ -158,7 +160,9 @@ func (s *Server) txnNow(c quickCall) {
 		c.spawn()
 		return
 	}
-	s.writeNow(&quickWrite{s: s, call: c, method: methodTxn, name: pb.KV_Txn_FullMethodName, req: req, rule: r}, checkTxn(req, s.cfg.MaxTxnOps))
+	s.writeNow(&quickWrite{
+		s: s, call: c, method: methodTxn, name: pb.KV_Txn_FullMethodName, req: req, policy: r.policy, patience: s.patience(&r),
+	}, checkTxn(req, s.cfg.MaxTxnOps))
 }
 
 // immediate says that a write of the rule is answered as soon as it is committed here, and waits for nothing before.

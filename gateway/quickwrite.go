@@ -26,8 +26,10 @@ type quickWrite struct {
 	method method
 	name   string
 	req    proto.Message
-	rule   rule
+	policy policy.Policy
 	start  time.Time
+
+	patience time.Duration // for the leader's gateway
 
 	over atomic.Bool       // whoever sets it answers
 	quit func(cause error) // nobody waits for the outcome any more; set before others know of the write
@@ -126,20 +128,20 @@ func (w *quickWrite) settle() {
 	s.fill(resp.GetHeader())
 	receipt := policy.Receipt{
 		Token:  policy.Token{Origin: s.name, Epoch: w.made.Epoch, Revision: w.made.Revision},
-		Policy: w.rule.policy, AckedBy: s.onlyHere,
+		Policy: w.policy, AckedBy: s.onlyHere,
 	}
 	changed := w.made.Revision != 0
 	if !changed { // the token names the newest write of this datacenter instead
 		receipt.Token.Revision = s.dc.Position(s.name).Revision
 	}
-	s.metrics.observe(w.method, int(w.rule.policy), w.start, nil)
+	s.metrics.observe(w.method, int(w.policy), w.start, nil)
 	w.call.reply(resp, receiptTrailer(receipt, changed))
 }
 
 // fail answers with an error, which may be of the domain.
 func (w *quickWrite) fail(err error) {
 	err = writeStatus(err)
-	w.s.metrics.observe(w.method, int(w.rule.policy), w.start, err)
+	w.s.metrics.observe(w.method, int(w.policy), w.start, err)
 	w.call.Fail(err, nil)
 }
 
@@ -157,7 +159,7 @@ func (w *quickWrite) forward() {
 		return
 	}
 	s.metrics.forwarded.Inc()
-	w.await(s.patience(&w.rule), func(cause error) {
+	w.await(w.patience, func(cause error) {
 		if err := giveUp(cause); err != nil && w.claim() {
 			w.fail(errors.Join(ErrConnectionLost, err))
 		}
@@ -174,7 +176,7 @@ func (w *quickWrite) Answered(reply *trunkpb.Reply, err error) {
 	}
 	switch {
 	case err == nil:
-		w.s.metrics.observe(w.method, int(w.rule.policy), w.start, nil)
+		w.s.metrics.observe(w.method, int(w.policy), w.start, nil)
 		w.call.pass(reply.Response, clientTrailers(reply.Trailer))
 	case errors.Is(err, trunk.ErrNotSent), errors.Is(err, trunk.ErrUnsupported), isNotLeader(err):
 		w.call.spawn() // it was not made
@@ -182,7 +184,7 @@ func (w *quickWrite) Answered(reply *trunkpb.Reply, err error) {
 		w.fail(errors.Join(ErrConnectionLost, err))
 	default:
 		err = writeStatus(err)
-		w.s.metrics.observe(w.method, int(w.rule.policy), w.start, err)
+		w.s.metrics.observe(w.method, int(w.policy), w.start, err)
 		w.call.Fail(err, clientTrailers(reply.Trailer))
 	}
 }

@@ -29,7 +29,7 @@ const (
 // kit is a server with a lane, and a client. Calls of /test.Test/Lane go over the lane, those of /test.Test/Grpc and the stream
 // /test.Test/Stream do not.
 type kit struct {
-	t      *testing.T
+	t      testing.TB
 	addr   string
 	lanes  *Lanes
 	server *grpc.Server
@@ -39,7 +39,7 @@ type kit struct {
 	handle func(*Call)  // nil: echo
 }
 
-func start(t *testing.T, edit func(*Config), handle func(*Call)) *kit {
+func start(t testing.TB, edit func(*Config), handle func(*Call)) *kit {
 	t.Helper()
 	k := &kit{t: t, served: make(chan error, 1), handle: handle}
 	if k.handle == nil {

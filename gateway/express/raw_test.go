@@ -15,7 +15,7 @@ import (
 
 // raw is a client that sends frames as it pleases.
 type raw struct {
-	t    *testing.T
+	t    testing.TB
 	conn net.Conn
 	*http2.Framer
 	encoded bytes.Buffer
