@@ -55,7 +55,7 @@ fuzz-quick: ## the same with a second for each target
 # whose time is over while it works, and the number does not depend on how busy the machine is.
 # FuzzSnapshotFile writes a file for each input.
 FUZZINPUTS ?= 15000x
-FUZZSHORT  := replication/event:FuzzOpen replication/wire:FuzzUnpack replication/wire:FuzzSigned replication/wire:FuzzAssembler replication/wire:FuzzHistory:1000x \
+FUZZSHORT  := gateway/express:FuzzClient gateway/express:FuzzServer replication/event:FuzzOpen replication/wire:FuzzUnpack replication/wire:FuzzSigned replication/wire:FuzzAssembler replication/wire:FuzzHistory:1000x \
 	replication/homes:FuzzRecords consensus:FuzzSegment consensus:FuzzPeerMessage consensus:FuzzSnapshotFile:300x \
 	dc/store:FuzzStored dc/auth:FuzzEntries dc:FuzzDecodeChunk dc:FuzzDecodeNoteAndMatrix
 

@@ -34,13 +34,15 @@ func (k *kit) raw(settings ...http2.Setting) *raw {
 	}
 	r := &raw{t: k.t, conn: conn, Framer: http2.NewFramer(conn, conn)}
 	r.AllowIllegalWrites = true
-	r.encoder = hpack.NewEncoder(&r.encoded)
+	r.init()
 	if _, err := io.WriteString(conn, http2.ClientPreface); err != nil {
 		k.t.Fatal(err)
 	}
 	r.check(r.WriteSettings(settings...))
 	return r
 }
+
+func (r *raw) init() { r.encoder = hpack.NewEncoder(&r.encoded) }
 
 func (r *raw) check(err error) {
 	r.t.Helper()

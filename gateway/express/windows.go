@@ -63,8 +63,10 @@ func (c *conn) frame(f []byte) {
 	h := parseFrameHeader(f)
 	switch h.kind {
 	case http2.FrameGoAway:
-		c.goAway(f)
-		return
+		if h.length >= 8 {
+			c.goAway(f)
+			return
+		}
 	case http2.FrameData, http2.FrameHeaders, http2.FrameRSTStream:
 		if len(c.held) > 0 || h.kind == http2.FrameData && int64(h.length) > c.window {
 			c.held = append(c.held, f...) // in the order in which they came
