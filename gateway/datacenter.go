@@ -15,6 +15,7 @@ import (
 	"geogate/replication"
 	"geogate/replication/event"
 	"geogate/replication/policy"
+	"geogate/replication/progress"
 )
 
 // Writer orders and commits writes. Only the node that leads its datacenter can: elsewhere every method
@@ -132,6 +133,10 @@ type Replication interface {
 	// them, also when an error is returned: ctx's when it ended first, [replication.ErrNotLeading] when this node ceased
 	// to lead.
 	Wait(ctx context.Context, revision int64, p policy.Policy) (ackedBy []string, err error)
+	// Notify is Wait for a revision that is committed here, and for who does not wait: to is told once, and must neither block
+	// nor use what it is told by. After cancel, which returns what is known then, to may have been told or never is. ok is false
+	// where Wait has to be asked.
+	Notify(revision int64, p policy.Policy, to progress.Receiver) (cancel func() (ackedBy []string), ok bool)
 	// Matrix is what each datacenter is known to have applied of each origin; complete on the leader only.
 	Matrix() map[string]event.Vector
 	// Peers is the state of every other datacenter, on the leader; elsewhere nil.

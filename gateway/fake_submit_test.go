@@ -8,11 +8,19 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"geogate/dc"
+	"geogate/replication/policy"
+	"geogate/replication/progress"
 )
+
+// lostKey is of puts that are submitted and have no outcome.
+const lostKey = "lost"
 
 // Submitted writes of the fakes are ordinary ones on a goroutine of their own.
 
 func (n fakeNode) SubmitPut(r *pb.PutRequest, _ []byte, to dc.Outcome) (abandon func(), err error) {
+	if string(r.Key) == lostKey {
+		return func() { n.abandoned.Add(1) }, nil
+	}
 	return submit(to, func(ctx context.Context) (proto.Message, dc.Commit, error) { return n.Put(ctx, r) })
 }
 
@@ -33,4 +41,22 @@ func submit(to dc.Outcome, write func(context.Context) (proto.Message, dc.Commit
 		to.Done(write(ctx))
 	}()
 	return cancel, nil
+}
+
+// Notify of the fakes is a Wait on a goroutine of its own.
+func (r fakeReplication) Notify(revision int64, p policy.Policy, to progress.Receiver) (cancel func() []string, ok bool) {
+	if _, leading := r.node.Leading(); !leading {
+		return nil, false
+	}
+	ctx, end := context.WithCancel(context.Background())
+	go func() { to.Confirmed(r.Wait(ctx, revision, p)) }()
+	return func() []string { end(); return nil }, true
+}
+
+func (p fedPeers) Notify(int64, policy.Policy, progress.Receiver) (cancel func() []string, ok bool) {
+	return nil, false
+}
+
+func (nobody) Notify(int64, policy.Policy, progress.Receiver) (cancel func() []string, ok bool) {
+	return nil, false
 }

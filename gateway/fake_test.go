@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -26,6 +27,8 @@ import (
 // fakeData is the replicated state of one datacenter, in memory: every version of every key, in order of
 // revision. All its nodes see every commit at once.
 type fakeData struct {
+	abandoned atomic.Int64 // submitted puts of lostKey
+
 	name string
 
 	mu        sync.Mutex

@@ -96,17 +96,11 @@ func (c laneCall) spawn() {
 		trailers := &trailerStream{method: c.method}
 		ctx = grpc.NewContextWithServerTransportStream(peer.NewContext(ctx, c.Peer()), trailers)
 		resp, err := c.ordinary(metadata.NewIncomingContext(ctx, metadata.MD{}), c.Request())
-		flat := make([]string, 0, 2*len(trailers.md))
-		for key, values := range trailers.md {
-			for _, v := range values {
-				flat = append(flat, key, v)
-			}
-		}
 		if err != nil {
-			c.Fail(err, flat)
+			c.Fail(err, trailers.pairs())
 			return
 		}
-		c.Reply(resp, flat)
+		c.Reply(resp, trailers.pairs())
 	})
 }
 
@@ -139,12 +133,13 @@ func (s *Server) putNow(c quickCall) {
 		return
 	}
 	r := s.keyspaces.ofKey(req.Key)
-	if !s.immediate(&r) {
+	if !s.plain(&r) {
 		c.spawn()
 		return
 	}
 	s.writeNow(&quickWrite{
-		s: s, call: c, method: methodPut, name: pb.KV_Put_FullMethodName, req: req, policy: r.policy, patience: s.patience(&r),
+		s: s, call: c, method: methodPut, name: pb.KV_Put_FullMethodName, req: req,
+		policy: r.policy, timeout: r.timeout, patience: s.patience(&r),
 	}, checkPut(req))
 }
 
@@ -156,16 +151,18 @@ func (s *Server) txnNow(c quickCall) {
 		return
 	}
 	r := s.ruleOfTxn(req)
-	if s.keyspaces.anySingle || readOnly(req) || !s.immediate(&r) {
+	if s.keyspaces.anySingle || readOnly(req) || !s.plain(&r) {
 		c.spawn()
 		return
 	}
 	s.writeNow(&quickWrite{
-		s: s, call: c, method: methodTxn, name: pb.KV_Txn_FullMethodName, req: req, policy: r.policy, patience: s.patience(&r),
+		s: s, call: c, method: methodTxn, name: pb.KV_Txn_FullMethodName, req: req,
+		policy: r.policy, timeout: r.timeout, patience: s.patience(&r),
 	}, checkTxn(req, s.cfg.MaxTxnOps))
 }
 
-// immediate says that a write of the rule is answered as soon as it is committed here, and waits for nothing before.
-func (s *Server) immediate(r *rule) bool {
-	return r.single == nil && !r.lag.bounded() && !s.waitsForPeers(r.policy)
+// plain says that a write of the rule waits for nothing but its commit and its peers, is made as it is or not at all, and is
+// anybody's to make.
+func (s *Server) plain(r *rule) bool {
+	return s.users() == nil && r.single == nil && !r.lag.bounded() && (r.unreachable == UnreachableFail || !s.waitsForPeers(r.policy))
 }

@@ -80,7 +80,7 @@ func (o *overdue) sweep() {
 	}
 	o.mu.Unlock()
 	for _, w := range late {
-		w.quit(context.DeadlineExceeded)
+		(*w.quit.Load())(context.DeadlineExceeded)
 	}
 }
 

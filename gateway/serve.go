@@ -157,4 +157,15 @@ func (t *trailerStream) SetTrailer(md metadata.MD) error {
 	return nil
 }
 
+// pairs is the trailers as key, value, key, value.
+func (t *trailerStream) pairs() []string {
+	flat := make([]string, 0, 2*len(t.md))
+	for key, values := range t.md {
+		for _, v := range values {
+			flat = append(flat, key, v)
+		}
+	}
+	return flat
+}
+
 var _ grpc.ServerTransportStream = (*trailerStream)(nil)

@@ -13,6 +13,7 @@ import (
 
 	"geogate/replication/event"
 	"geogate/replication/policy"
+	"geogate/replication/progress"
 	"geogate/replication/registrar"
 	"geogate/replication/wire"
 )
@@ -290,6 +291,18 @@ func (e *Engine) Wait(ctx context.Context, revision int64, p policy.Policy) (ack
 		err = fmt.Errorf("%w: %s for revision %d, committed in %v: %w", ErrNotMet, p, revision, ackedBy, err)
 	}
 	return ackedBy, err
+}
+
+// Notify is [Engine.Wait] for a revision that is committed here, and for who does not wait: to is told once, by Notify itself if there
+// is nothing to wait for. It is called with locks held: it must neither block nor call the engine. After cancel, to may have been told or
+// never is; what it returns is known of the revision then. ok is false where this node does not lead or has not applied the
+// revision yet; then to is not told.
+func (e *Engine) Notify(revision int64, p policy.Policy, to progress.Receiver) (cancel func() (ackedBy []string), ok bool) {
+	l := e.current.Load()
+	if l == nil || l.cfg.Chain.Position(l.cfg.Local).Revision < revision {
+		return nil, false
+	}
+	return l.tracker.Notify(revision, p, to), true
 }
 
 // Holders is how many DCs hold the data, this one counted.

@@ -105,7 +105,7 @@ func (t *Tracker) Settle() {
 		for w, err := range settled {
 			heap.Remove(&t.waiting[p], w.index)
 			w.err, w.ackedBy = err, t.ackedByLocked(w.revision)
-			close(w.done)
+			w.release()
 		}
 	}
 }
@@ -119,7 +119,7 @@ func (t *Tracker) Close(err error) {
 		for _, w := range t.waiting[p] {
 			w.err, w.ackedBy = err, t.ackedByLocked(w.revision)
 			w.index = -1
-			close(w.done)
+			w.release()
 		}
 		t.waiting[p] = nil
 	}
@@ -178,7 +178,7 @@ func (t *Tracker) advancedLocked() {
 		for met := t.metLocked(policy.Policy(p)); len(*q) > 0 && (*q)[0].revision <= met; {
 			w := heap.Pop(q).(*wait)
 			w.ackedBy = t.ackedByLocked(w.revision)
-			close(w.done)
+			w.release()
 		}
 	}
 }

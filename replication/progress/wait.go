@@ -1,14 +1,24 @@
 package progress
 
-// wait is one write that waits. done is closed once ackedBy and err are final; all fields but done are
+// wait is one write that waits. It is released once ackedBy and err are final; all fields but done are
 // guarded by the tracker's mutex until then.
 type wait struct {
 	judge    func() error // nil for none
 	revision int64
-	done     chan struct{}
+	done     chan struct{} // closed by release
+	told     Receiver      // takes the place of done, for who does not wait
 	ackedBy  []string
 	err      error
 	index    int // in the queue; -1 once released
+}
+
+// release ends the wait; it is not in the queue any more.
+func (w *wait) release() {
+	if w.told != nil {
+		w.told.Confirmed(w.ackedBy, w.err)
+		return
+	}
+	close(w.done)
 }
 
 // queue is a min-heap by revision (container/heap).
