@@ -182,12 +182,16 @@ func (l *loop) turn(ticked bool) error {
 
 // step gives received messages to Raft.
 func (l *loop) step(messages []raftpb.Message) {
-	for _, m := range messages {
+	for i, m := range messages {
 		switch m.Type {
 		case raftpb.MsgSnap:
 			l.snapshot = true
 		case raftpb.MsgHeartbeatResp:
 			l.heard[m.From] = time.Now()
+		case raftpb.MsgReadIndex:
+			if l.vouched(&messages[i]) {
+				continue
+			}
 		}
 		if err := l.raft.Step(m); err != nil {
 			l.log.Debug("message ignored", "type", m.Type.String(), "from", m.From, "error", err)

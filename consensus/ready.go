@@ -28,7 +28,7 @@ func (l *loop) handle(rd raft.Ready) error {
 		l.metrics.readSeconds.Observe(took.Seconds())
 	}
 	if early {
-		l.send(rd.Messages)
+		l.send(rd.Messages, st.Term)
 	}
 	if !unsaved {
 		if err := l.commit(rd, st); err != nil {
@@ -44,7 +44,7 @@ func (l *loop) handle(rd raft.Ready) error {
 		}
 	}
 	if !early {
-		l.send(rd.Messages)
+		l.send(rd.Messages, st.Term)
 	}
 	l.raft.Advance(rd)
 	return l.publish(st)
@@ -184,10 +184,11 @@ func (l *loop) lead(st raft.BasicStatus) {
 }
 
 // send hands messages to the transport, without those that a later one in the batch includes.
-func (l *loop) send(messages []raftpb.Message) {
+func (l *loop) send(messages []raftpb.Message, term uint64) {
 	dropIncluded(messages)
 	for _, m := range messages {
 		if m.To != raft.None {
+			l.vouch(&m, term)
 			l.transport.send(m)
 		}
 	}
