@@ -31,6 +31,8 @@ type loop struct {
 	stopping bool
 	stopTerm uint64 // term in which the hand-over of a clean stop began
 	changer  changer
+	said     confirmations
+	news     news
 	heard    map[uint64]time.Time // when a follower last answered a heartbeat
 	snapshot bool                 // a received snapshot was stepped since the last Ready
 	tick     *time.Ticker
@@ -89,6 +91,8 @@ func (l *loop) run(ctx context.Context, failed <-chan error) (err error) {
 		case <-l.transport.reports.ready:
 		case <-l.reads.ready:
 		case <-l.queue.eased:
+		case <-l.news.late():
+			l.flush()
 		case <-l.more():
 		}
 		if err := l.turn(ticked); err != nil {
@@ -140,9 +144,9 @@ func (l *loop) bulkReady() <-chan struct{} {
 // turn takes in what has arrived, lets the time pass, and handles one Ready. Messages go before the tick: after
 // a stall there is one tick and a queue of messages, among them those that keep a leader or a follower in place.
 func (l *loop) turn(ticked bool) error {
-	l.step(l.transport.urgent.take(receivedAtOnce))
+	l.step(l.transport.urgent)
 	if !l.queue.full() {
-		l.step(l.transport.bulk.take(receivedAtOnce))
+		l.step(l.transport.bulk)
 	}
 	l.transport.reports.drain(l.raft)
 	if !ticked {
@@ -181,13 +185,20 @@ func (l *loop) turn(ticked bool) error {
 }
 
 // step gives received messages to Raft.
-func (l *loop) step(messages []raftpb.Message) {
-	for _, m := range messages {
+func (l *loop) step(box *mailbox) {
+	messages := box.take(receivedAtOnce)
+	defer box.done(messages)
+	for i, m := range messages {
+		l.said.received(&messages[i])
 		switch m.Type {
 		case raftpb.MsgSnap:
 			l.snapshot = true
 		case raftpb.MsgHeartbeatResp:
 			l.heard[m.From] = time.Now()
+		case raftpb.MsgReadIndex:
+			if l.vouched(&messages[i]) {
+				continue
+			}
 		}
 		if err := l.raft.Step(m); err != nil {
 			l.log.Debug("message ignored", "type", m.Type.String(), "from", m.From, "error", err)
@@ -218,6 +229,7 @@ func (l *loop) propose() {
 	}
 	l.inflight += int64(len(data))
 	l.pipeline++
+	l.news.proposed(time.Now())
 	l.metrics.proposed.Inc()
 	l.metrics.entryBytes.Observe(float64(len(data)))
 }

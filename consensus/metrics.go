@@ -20,6 +20,7 @@ type metrics struct {
 	dropped           prometheus.Counter
 	readRequests      prometheus.Counter
 	readRetries       prometheus.Counter
+	readsVouched      prometheus.Counter
 	stallBeats        prometheus.Counter
 	restored          prometheus.Counter
 	changes           *prometheus.CounterVec
@@ -52,6 +53,7 @@ func newMetrics() *metrics {
 		dropped:       counter("messages_dropped_total", "Messages dropped because a peer's queue was full or not connected."),
 		readRequests:  counter("read_index_requests_total", "Requests for a read index; one serves all readers of a round."),
 		readRetries:   counter("read_index_retries_total", "Requests for a read index repeated because no answer came."),
+		readsVouched:  counter("read_index_vouched_total", "Followers' requests for a read index that a leader answered without asking anybody."),
 		stallBeats:    counter("stall_messages_total", "Heartbeats sent or answered while the disk was stalled."),
 		restored:      counter("snapshots_restored_total", "Snapshots restored by the state machine."),
 		changes: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "geogate_raft_membership_changes_total",
@@ -78,7 +80,7 @@ func (m *metrics) register(r prometheus.Registerer, n *Node) error {
 	var err error
 	for _, c := range []prometheus.Collector{
 		m.saveSeconds, m.applySeconds, m.readSeconds, m.entryBytes, m.proposed, m.refused, m.applied, m.leaderChanges,
-		m.sent, m.dropped, m.readRequests, m.readRetries, m.stallBeats, m.restored, m.changes, m.snapshotsSent, m.snapshotsReceived,
+		m.sent, m.dropped, m.readRequests, m.readRetries, m.readsVouched, m.stallBeats, m.restored, m.changes, m.snapshotsSent, m.snapshotsReceived,
 		gauge("members", "Members of the group known to this node, learners included.", func() float64 { return float64(len(n.book.get().Members)) }),
 		gauge("learners", "Members of the group that follow and do not vote.", func() float64 { return float64(n.book.get().learners()) }),
 		gauge("term", "Current term.", func() float64 { return float64(n.Status().Term) }),

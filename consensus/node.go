@@ -125,7 +125,7 @@ func (n *Node) build(r *recovered) (err error) {
 	n.paver = newPaver(filepath.Join(n.cfg.Dir, "wal"), n.log)
 	n.loop = &loop{
 		Node: n, wal: pavedLog{r.wal, n.paver}, hard: r.hard, conf: r.conf, recorded: r.start.Index, written: payload(r.entries),
-		heard: make(map[uint64]time.Time),
+		heard: make(map[uint64]time.Time), said: confirmations{interval: n.cfg.heartbeatInterval()}, news: newNews(n.cfg.MaxNewsDelay),
 	}
 	if n.loop.raft, err = n.newRaft(r); err != nil {
 		return err
@@ -150,7 +150,7 @@ func (n *Node) build(r *recovered) (err error) {
 	n.transport = newTransport(n, listener)
 	n.transport.arrived.busy = r.restore != nil
 	n.pulse = newPulse(&n.cfg)
-	n.pulse.send, n.pulse.count = n.transport.send, n.metrics.stallBeats.Inc
+	n.pulse.send, n.pulse.count, n.pulse.peers = n.transport.send, n.metrics.stallBeats.Inc, n.transport.others
 	if err := n.metrics.register(n.cfg.Registerer, n); err != nil {
 		n.transport.close()
 		return fmt.Errorf("%w: register metrics: %w", ErrConfig, err)

@@ -28,7 +28,7 @@ func (l *loop) handle(rd raft.Ready) error {
 		l.metrics.readSeconds.Observe(took.Seconds())
 	}
 	if early {
-		l.send(rd.Messages)
+		l.send(rd.Messages, st.Term)
 	}
 	if !unsaved {
 		if err := l.commit(rd, st); err != nil {
@@ -44,7 +44,7 @@ func (l *loop) handle(rd raft.Ready) error {
 		}
 	}
 	if !early {
-		l.send(rd.Messages)
+		l.send(rd.Messages, st.Term)
 	}
 	l.raft.Advance(rd)
 	return l.publish(st)
@@ -112,10 +112,10 @@ func (l *loop) save(rd raft.Ready, voted bool) error {
 func (l *loop) pulseBegin(hard raftpb.HardState) {
 	st := l.raft.BasicStatus()
 	if hard.Term != st.Term || st.Lead == raft.None {
-		l.pulse.begin(0, 0, nil)
+		l.pulse.begin(0, 0)
 		return
 	}
-	l.pulse.begin(st.Term, st.Lead, l.transport.others())
+	l.pulse.begin(st.Term, st.Lead)
 }
 
 // commit hands on what the group has committed: a received snapshot, then entries, with each new membership
@@ -180,17 +180,8 @@ func (l *loop) lead(st raft.BasicStatus) {
 	l.changer.index = 0 // what an earlier leader proposed is behind the entry that opens this term
 	l.hungry = true     // ask once when this node leads; nothing is known of earlier signals
 	l.reads.leaderChanged()
-	l.queue.add(task{leader: &now})
-}
-
-// send hands messages to the transport, without those that a later one in the batch includes.
-func (l *loop) send(messages []raftpb.Message) {
-	dropIncluded(messages)
-	for _, m := range messages {
-		if m.To != raft.None {
-			l.transport.send(m)
-		}
-	}
+	l.news.forget()
+	l.queue.add(task{leader: &leadership{term: st.Term, leader: st.Lead}}) // not &now, which would be allocated each time
 }
 
 // dropIncluded takes away the receiver of the messages that say nothing which a later one does not say: a confirmation before
