@@ -56,7 +56,7 @@ func BenchmarkQueue(b *testing.B) {
 					}
 					waiting = append(waiting, p)
 				}
-				e, err := unmarshalEntry(r.queue.take(1, 1<<20))
+				e, err := readEntry(r.queue.take(1, 1<<20))
 				if err != nil {
 					b.Fatal(err)
 				}

@@ -46,14 +46,14 @@ func (m *mutation) geo() store.Geo {
 }
 
 // checkPut refuses what depends on the state, before anything of the write is applied.
-func (m *mutation) checkPut(r *pb.PutRequest) error {
-	if r.Lease != 0 {
-		if _, ok := m.leases.Get(r.Lease); !ok {
+func (m *mutation) checkPut(r *put) error {
+	if r.lease != 0 {
+		if _, ok := m.leases.Get(r.lease); !ok {
 			return ErrLeaseNotFound
 		}
 	}
-	if r.IgnoreValue || r.IgnoreLease {
-		if h, ok := m.batch.Head(r.Key); !ok || !h.Live {
+	if r.ignoreValue || r.ignoreLease {
+		if h, ok := m.batch.Head(r.key); !ok || !h.Live {
 			return ErrKeyNotFound
 		}
 	}
@@ -61,28 +61,28 @@ func (m *mutation) checkPut(r *pb.PutRequest) error {
 }
 
 // put returns nil when nobody waits for the response.
-func (m *mutation) put(r *pb.PutRequest) (*pb.PutResponse, error) {
-	value, leaseID := r.Value, r.Lease
+func (m *mutation) put(r *put) (*pb.PutResponse, error) {
+	value, leaseID := r.value, r.lease
 	var previous *mvccpb.KeyValue
-	if r.PrevKv && !m.unwatched || r.IgnoreValue || r.IgnoreLease {
-		prev, err := m.batch.Get(r.Key)
+	if r.prevKv && !m.unwatched || r.ignoreValue || r.ignoreLease {
+		prev, err := m.batch.Get(r.key)
 		if err != nil {
 			return nil, err
 		}
 		if prev != nil {
-			if r.IgnoreValue {
+			if r.ignoreValue {
 				value = prev.Value
 			}
-			if r.IgnoreLease {
+			if r.ignoreLease {
 				leaseID = m.kept(prev)
 			}
-			if r.PrevKv {
+			if r.prevKv {
 				previous = prev.KeyValue()
 			}
 		}
 	}
-	m.revision = m.batch.Put(r.Key, value, leaseID, m.geo())
-	m.effect(event.Op{Kind: event.OpPut, Key: r.Key, Value: value, Lease: leaseID})
+	m.revision = m.batch.Put(r.key, value, leaseID, m.geo())
+	m.effect(event.Op{Kind: event.OpPut, Key: r.key, Value: value, Lease: leaseID})
 	if m.unwatched {
 		return nil, nil //nolint:nilnil // as said
 	}
@@ -195,7 +195,8 @@ func (m *mutation) checkPlan(p *plan) error {
 				return err
 			}
 		case op.GetRequestPut() != nil:
-			if err := m.checkPut(op.GetRequestPut()); err != nil {
+			r := putOf(op.GetRequestPut())
+			if err := m.checkPut(&r); err != nil {
 				return err
 			}
 		case op.GetRequestRange() != nil:
@@ -219,7 +220,8 @@ func (m *mutation) run(p *plan) (*pb.TxnResponse, error) {
 			}
 			out = &pb.ResponseOp{Response: &pb.ResponseOp_ResponseTxn{ResponseTxn: inner}}
 		case op.GetRequestPut() != nil:
-			r, err := m.put(op.GetRequestPut())
+			p := putOf(op.GetRequestPut())
+			r, err := m.put(&p)
 			if err != nil {
 				return nil, fmt.Errorf("operation %d: %w", i, err)
 			}

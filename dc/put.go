@@ -8,14 +8,27 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
+// put is etcd's PutRequest as it is applied.
+type put struct {
+	key, value               []byte
+	lease                    int64
+	prevKv                   bool
+	ignoreValue, ignoreLease bool
+}
+
+func putOf(r *pb.PutRequest) put {
+	return put{
+		key: r.Key, value: r.Value, lease: r.Lease, prevKv: r.PrevKv, ignoreValue: r.IgnoreValue, ignoreLease: r.IgnoreLease,
+	}
+}
+
 // decodePut reads an encoded PutRequest without copying: key and value are slices of b. Puts are most of
 // what a log holds, and proto.Unmarshal would copy each of them on every replica.
-func decodePut(b []byte) (*pb.PutRequest, error) {
-	r := &pb.PutRequest{}
+func decodePut(b []byte) (r put, err error) {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
-			return nil, fmt.Errorf("%w: put: %w", ErrMalformed, protowire.ParseError(n))
+			return r, fmt.Errorf("%w: put: %w", ErrMalformed, protowire.ParseError(n))
 		}
 		b = b[n:]
 		switch typ {
@@ -24,9 +37,9 @@ func decodePut(b []byte) (*pb.PutRequest, error) {
 			if v, n = protowire.ConsumeBytes(b); n >= 0 {
 				switch num {
 				case 1:
-					r.Key = v
+					r.key = v
 				case 2:
-					r.Value = v
+					r.value = v
 				}
 			}
 		case protowire.VarintType:
@@ -34,20 +47,20 @@ func decodePut(b []byte) (*pb.PutRequest, error) {
 			if v, n = protowire.ConsumeVarint(b); n >= 0 {
 				switch num {
 				case 3:
-					r.Lease = int64(v)
+					r.lease = int64(v)
 				case 4:
-					r.PrevKv = v != 0
+					r.prevKv = v != 0
 				case 5:
-					r.IgnoreValue = v != 0
+					r.ignoreValue = v != 0
 				case 6:
-					r.IgnoreLease = v != 0
+					r.ignoreLease = v != 0
 				}
 			}
 		default:
 			n = protowire.ConsumeFieldValue(num, typ, b)
 		}
 		if n < 0 {
-			return nil, fmt.Errorf("%w: put field %d: %w", ErrMalformed, num, protowire.ParseError(n))
+			return r, fmt.Errorf("%w: put field %d: %w", ErrMalformed, num, protowire.ParseError(n))
 		}
 		b = b[n:]
 	}

@@ -78,7 +78,7 @@ func (it *item) cost() int { return len(it.payload) + len(it.note) + len(it.keys
 func newQueue(proposer uint64, clock *event.Clock, maxBytes, maxItem int) *queue {
 	return &queue{
 		proposer: proposer, clock: clock, maxBytes: maxBytes, maxItem: maxItem,
-		waiting: make(chan struct{}, 1), room: newSignal(), failWith: ErrNotLeader, next: 1, flights: map[uint64]*flight{},
+		waiting: make(chan struct{}, 1), failWith: ErrNotLeader, next: 1, flights: map[uint64]*flight{},
 	}
 }
 

@@ -30,13 +30,18 @@ func add(t *testing.T, q *queue, k kind, payload string) *pending {
 	return p
 }
 
+func readEntry(b []byte) (*entry, error) {
+	e := &entry{}
+	return e, e.unmarshal(b)
+}
+
 func TestWhatWaitsBecomesOneEntryWritesFirst(t *testing.T) {
 	q := testQueue(1 << 20)
 	add(t, q, kindFrame, "frame")
 	add(t, q, kindPut, "one")
 	add(t, q, kindPut, "two")
 	add(t, q, kindInit, "init")
-	e, err := unmarshalEntry(q.take(1, 1<<20))
+	e, err := readEntry(q.take(1, 1<<20))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +68,7 @@ func TestEntryIsBoundedAndFramesAreNotStarved(t *testing.T) {
 		if len(data) > 12_000 {
 			t.Fatalf("entry of %d bytes, the limit is 10,000", len(data))
 		}
-		e, err := unmarshalEntry(data)
+		e, err := readEntry(data)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,14 +143,14 @@ func FuzzEntry(f *testing.F) {
 	f.Add(q.take(1, 1<<20))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		e, err := unmarshalEntry(b)
+		e, err := readEntry(b)
 		if err != nil {
 			if !errors.Is(err, ErrMalformed) {
 				t.Fatalf("%v does not wrap ErrMalformed", err)
 			}
 			return
 		}
-		again, err := unmarshalEntry(e.marshal(len(b)))
+		again, err := readEntry(e.marshal(len(b)))
 		if err != nil || len(again.items) != len(e.items) {
 			t.Fatalf("does not survive a round trip: %v", err)
 		}

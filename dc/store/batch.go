@@ -82,6 +82,9 @@ func (b *Batch) TakeRevision() int64 {
 	return b.s.revision
 }
 
+// Graves is how many deleted keys, and entries of the system table, are remembered.
+func (b *Batch) Graves() int { return b.s.index.buried + b.s.system.buried }
+
 // NextTxn starts a transaction: its first change takes the next revision, and all of it shares that.
 func (b *Batch) NextTxn() { b.open, b.sub = false, 0 }
 
