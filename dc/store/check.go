@@ -152,7 +152,7 @@ func (c *check) index() error {
 			buried++
 		}
 		switch {
-		case c.s.index.byKey.get(it.key) != it:
+		case c.s.index.byKey.get(it.key, hashKey(it.key)) != it:
 			c.fail(&errs, "%q is not found by its key", it.key)
 		case it.live && it.grave:
 			c.fail(&errs, "%q is live and has a grave", it.key)
