@@ -47,6 +47,11 @@ func TestAllocationsOfAnEntry(t *testing.T) {
 	}
 }
 
+func TestAllocationsOfTheQueue(t *testing.T) {
+	r := newReplica(t, "a")
+	allocs.AtMost(t, "16 puts through the queue", 6, queueOp(t, r, 16))
+}
+
 func TestAllocationsOfARange(t *testing.T) {
 	r := newReplica(t, "a", "b")
 	r.put("key", "value")

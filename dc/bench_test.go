@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
@@ -39,35 +40,49 @@ func BenchmarkApplyHomePuts(b *testing.B) {
 	benchmarkEntries(b, r, entryShape{puts: 64, keyspace: []byte("key")})
 }
 
-// BenchmarkQueue packs entries and answers those who wait; an operation is one put.
+// BenchmarkQueue encodes puts, packs entries of them and answers those who wait; an operation is one put.
 func BenchmarkQueue(b *testing.B) {
 	for _, puts := range []int{1, 16, 64} {
 		b.Run(fmt.Sprintf("puts=%d", puts), func(b *testing.B) {
 			r := newBenchReplica(b, false)
-			payload := benchPayloads(b, entryShape{})[0]
-			waiting := make([]*pending, 0, puts)
+			op := queueOp(b, r, puts)
 			b.ReportAllocs()
+			b.ResetTimer()
 			for n := 0; n < b.N; n += puts {
-				waiting = waiting[:0]
-				for range puts {
-					p, err := r.queue.add(item{kind: kindPut, payload: payload})
-					if err != nil {
-						b.Fatal(err)
-					}
-					waiting = append(waiting, p)
-				}
-				e, err := readEntry(r.queue.take(1, 1<<20))
-				if err != nil {
-					b.Fatal(err)
-				}
-				for _, p := range r.queue.applied(e.first) {
-					p.done <- result{}
-				}
-				for _, p := range waiting {
-					<-p.done
-				}
+				op()
 			}
 		})
+	}
+}
+
+// queueOp has some writers put, their puts taken as one entry, and then answered.
+func queueOp(tb testing.TB, r *replica, puts int) func() {
+	req := putRequest("key-000000", string(make([]byte, 256)))
+	ctx := WithPatience(tb.Context(), time.Minute)
+	waiting := make([]*pending, 0, puts)
+	return func() {
+		waiting = waiting[:0]
+		for range puts {
+			p := r.queue.pending()
+			if err := r.fill(ctx, p, kindPut, req); err != nil {
+				tb.Fatal(err)
+			}
+			p, err := r.queue.submit(p)
+			if err != nil {
+				tb.Fatal(err)
+			}
+			waiting = append(waiting, p)
+		}
+		first := r.queue.next
+		r.queue.take(1, 1<<20)
+		for _, p := range r.queue.applied(first) {
+			p.done <- result{}
+		}
+		for _, p := range waiting {
+			if got := r.queue.wait(ctx, p); got.err != nil {
+				tb.Fatal(got.err)
+			}
+		}
 	}
 }
 

@@ -74,11 +74,12 @@ const (
 	itemFieldAuth    = 4
 	itemFieldHome    = 5
 
-	itemOverhead = 36 // bytes of tags and lengths around a payload, at most
+	itemOverhead   = 36 // bytes of tags and lengths around a payload, at most
+	entryHeadBytes = 64 // of what comes before the items, at most
 )
 
-func (e *entry) marshal(size int) []byte {
-	b := make([]byte, 0, size+64)
+// appendHead writes what comes before the items.
+func (e *entry) appendHead(b []byte) []byte {
 	b = protowire.AppendTag(b, entryFieldVersion, protowire.VarintType)
 	b = protowire.AppendVarint(b, entryVersion)
 	b = protowire.AppendTag(b, entryFieldProposer, protowire.Fixed64Type)
@@ -91,35 +92,38 @@ func (e *entry) marshal(size int) []byte {
 		b = protowire.AppendTag(b, entryFieldAlone, protowire.VarintType)
 		b = protowire.AppendVarint(b, 1)
 	}
-	for _, it := range e.items {
-		b = protowire.AppendTag(b, entryFieldItem, protowire.BytesType)
-		size := 2 + 1 + protowire.SizeBytes(len(it.payload))
-		if it.note != nil {
-			size += 1 + protowire.SizeBytes(len(it.note))
-		}
-		if it.auth != 0 {
-			size += 1 + protowire.SizeVarint(it.auth)
-		}
-		if it.keyspace != nil {
-			size += 1 + protowire.SizeBytes(len(it.keyspace))
-		}
-		b = protowire.AppendVarint(b, uint64(size))
-		b = protowire.AppendTag(b, itemFieldKind, protowire.VarintType)
-		b = protowire.AppendVarint(b, uint64(it.kind))
-		b = protowire.AppendTag(b, itemFieldPayload, protowire.BytesType)
-		b = protowire.AppendBytes(b, it.payload)
-		if it.note != nil {
-			b = protowire.AppendTag(b, itemFieldNote, protowire.BytesType)
-			b = protowire.AppendBytes(b, it.note)
-		}
-		if it.auth != 0 {
-			b = protowire.AppendTag(b, itemFieldAuth, protowire.VarintType)
-			b = protowire.AppendVarint(b, it.auth)
-		}
-		if it.keyspace != nil {
-			b = protowire.AppendTag(b, itemFieldHome, protowire.BytesType)
-			b = protowire.AppendBytes(b, it.keyspace)
-		}
+	return b
+}
+
+// append writes an item as a field of an entry.
+func (it *item) append(b []byte) []byte {
+	b = protowire.AppendTag(b, entryFieldItem, protowire.BytesType)
+	size := 2 + 1 + protowire.SizeBytes(len(it.payload))
+	if it.note != nil {
+		size += 1 + protowire.SizeBytes(len(it.note))
+	}
+	if it.auth != 0 {
+		size += 1 + protowire.SizeVarint(it.auth)
+	}
+	if it.keyspace != nil {
+		size += 1 + protowire.SizeBytes(len(it.keyspace))
+	}
+	b = protowire.AppendVarint(b, uint64(size))
+	b = protowire.AppendTag(b, itemFieldKind, protowire.VarintType)
+	b = protowire.AppendVarint(b, uint64(it.kind))
+	b = protowire.AppendTag(b, itemFieldPayload, protowire.BytesType)
+	b = protowire.AppendBytes(b, it.payload)
+	if it.note != nil {
+		b = protowire.AppendTag(b, itemFieldNote, protowire.BytesType)
+		b = protowire.AppendBytes(b, it.note)
+	}
+	if it.auth != 0 {
+		b = protowire.AppendTag(b, itemFieldAuth, protowire.VarintType)
+		b = protowire.AppendVarint(b, it.auth)
+	}
+	if it.keyspace != nil {
+		b = protowire.AppendTag(b, itemFieldHome, protowire.BytesType)
+		b = protowire.AppendBytes(b, it.keyspace)
 	}
 	return b
 }

@@ -2,6 +2,7 @@ package dc
 
 import (
 	"fmt"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -21,6 +22,25 @@ func putOf(r *pb.PutRequest) put {
 		key: r.Key, value: r.Value, lease: r.Lease, prevKv: r.PrevKv, ignoreValue: r.IgnoreValue, ignoreLease: r.IgnoreLease,
 	}
 }
+
+// appendPut encodes a put as proto.Marshal does: of a repetition the bytes must be the same, whichever build has
+// encoded it.
+func appendPut(b []byte, r *pb.PutRequest) []byte {
+	b = slices.Grow(b, len(r.Key)+len(r.Value)+putOverhead)
+	if len(r.Key) > 0 {
+		b = appendField(b, 1, r.Key)
+	}
+	if len(r.Value) > 0 {
+		b = appendField(b, 2, r.Value)
+	}
+	b = appendVarint(b, 3, uint64(r.Lease))
+	b = appendVarint(b, 4, protowire.EncodeBool(r.PrevKv))
+	b = appendVarint(b, 5, protowire.EncodeBool(r.IgnoreValue))
+	return appendVarint(b, 6, protowire.EncodeBool(r.IgnoreLease))
+}
+
+// putOverhead is what a put takes beside its key and value, at most.
+const putOverhead = 2*(1+5) + 11 + 3*2
 
 // decodePut reads an encoded PutRequest without copying: key and value are slices of b. Puts are most of
 // what a log holds, and proto.Unmarshal would copy each of them on every replica.
