@@ -107,14 +107,14 @@ func (m *mutation) evaluate(it *item) (proto.Message, error) {
 		}
 		return m.deleteRange(&r)
 	default:
-		var r pb.TxnRequest
-		if err := proto.Unmarshal(it.payload, &r); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
-		}
-		if err := m.alarms.refusal(kindTxn, func() bool { return canPut(&r) }); err != nil {
+		r, err := decodeTxn(it.payload)
+		if err != nil {
 			return nil, err
 		}
-		return m.txn(&r)
+		if err := m.alarms.refusal(kindTxn, func() bool { return canPut(r) }); err != nil {
+			return nil, err
+		}
+		return m.txn(r)
 	}
 }
 

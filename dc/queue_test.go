@@ -310,3 +310,53 @@ func TestFramesWaitForRoom(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// FuzzDecodeTxn: replicas of all builds must see in a transaction what protobuf sees in it.
+func FuzzDecodeTxn(f *testing.F) {
+	for _, r := range []*pb.TxnRequest{
+		{},
+		{Compare: []*pb.Compare{versionIs("k", 1), valueIs("l", "v")}, Success: []*pb.RequestOp{opPut("k", "v"), opGet("k")}},
+		{Success: []*pb.RequestOp{opTxn(&pb.TxnRequest{Failure: []*pb.RequestOp{opDelete("a", "b")}})}, Failure: []*pb.RequestOp{opPut("", ""), opDelete("k", "")}},
+		{Compare: []*pb.Compare{{Key: []byte("a"), RangeEnd: []byte("b"), Target: pb.Compare_LEASE, TargetUnion: &pb.Compare_Lease{Lease: -1}}}},
+		{Compare: []*pb.Compare{{TargetUnion: &pb.Compare_CreateRevision{}}, {TargetUnion: &pb.Compare_ModRevision{ModRevision: 1 << 40}}}},
+	} {
+		b, err := proto.Marshal(r)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+		f.Add(append(b, b...))
+		f.Add(append(b, 0x12, 0)) // an operation of nothing
+		f.Add(append(b, 0xf8, 0x01, 0x01))
+	}
+	f.Add([]byte("\x12\x08\x12\x03\x0a\x01a\x12\x01b")) // two puts in one operation: protobuf merges them
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, err := decodeTxn(b)
+		want := &pb.TxnRequest{}
+		if bad := proto.Unmarshal(b, want); bad != nil {
+			if !errors.Is(err, ErrMalformed) {
+				t.Fatalf("%v, protobuf says %v", err, bad)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		dropUnknown(want)
+		if dropUnknown(got); !proto.Equal(got, want) {
+			t.Fatalf("%v, want %v", got, want)
+		}
+	})
+}
+
+// dropUnknown takes out what no replica looks at.
+func dropUnknown(r *pb.TxnRequest) {
+	r.ProtoReflect().SetUnknown(nil)
+	for _, ops := range [][]*pb.RequestOp{r.Success, r.Failure} {
+		for _, op := range ops {
+			if put := op.GetRequestPut(); put != nil {
+				put.ProtoReflect().SetUnknown(nil)
+			}
+		}
+	}
+}
