@@ -147,7 +147,7 @@ func benchPayloads(tb testing.TB, s entryShape) [][]byte {
 
 func benchmarkEntries(b *testing.B, r *replica, s entryShape) {
 	payloads := benchPayloads(b, s)
-	const prepared = 256
+	const prepared = 16 // as many as may be in flight
 	b.ReportAllocs()
 	b.ResetTimer()
 	for n := 0; n < b.N; {
