@@ -8,27 +8,54 @@ import (
 	"geogate/test/allocs"
 )
 
-// TestAllocationsOfAnEntry applies entries of 100 puts of keys that exist.
+// TestAllocationsOfAnEntry applies entries whose puts are of keys that exist.
 func TestAllocationsOfAnEntry(t *testing.T) {
-	r := newReplica(t, "a", "b")
-	warm := r.entryOfPuts(0, nil)
-	warm.apply()
-	entries := make([]putsEntry, 0, allocs.Times)
-	for i := range allocs.Times {
-		entries = append(entries, r.entryOfPuts(i, nil))
+	for _, c := range []struct {
+		name  string
+		peers []string
+		shape entryShape
+		most  float64
+	}{
+		{"applying 100 puts", []string{"b"}, entryShape{puts: 100}, 735},
+		{"applying 100 puts of others", []string{"b"}, entryShape{puts: 100, unwatched: true}, 735},
+		{"applying 16 puts alone", nil, entryShape{puts: 16}, 735},
+		{"applying 16 puts of others alone", nil, entryShape{puts: 16, unwatched: true}, 735},
+		{"applying 16 transactions", []string{"b"}, entryShape{puts: 16, txns: true}, 735},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newReplica(t, "a", c.peers...)
+			r.queue.alone = len(c.peers) == 0
+			payloads := benchPayloads(t, c.shape)[:100]
+			all := make([][]byte, benchKeys)
+			for i := range all {
+				all[i] = payloads[i%len(payloads)]
+			}
+			for i := range 7 {
+				warm := r.entryOf(i, c.shape, all)
+				warm.apply()
+			}
+			entries := make([]putsEntry, 0, allocs.Times)
+			for i := range allocs.Times {
+				entries = append(entries, r.entryOf(i, c.shape, all))
+			}
+			next := 0
+			allocs.AtMost(t, c.name, c.most, func() {
+				entries[next].apply()
+				next++
+			})
+		})
 	}
-	next := 0
-	allocs.AtMost(t, "applying 100 puts", 735, func() {
-		entries[next].apply()
-		next++
-	})
+}
+
+func TestAllocationsOfTheQueue(t *testing.T) {
+	r := newReplica(t, "a")
+	allocs.AtMost(t, "16 puts through the queue", 6, queueOp(t, r, 16))
 }
 
 func TestAllocationsOfARange(t *testing.T) {
 	r := newReplica(t, "a", "b")
-	e := r.entryOfPuts(0, nil)
-	e.apply()
-	req := &pb.RangeRequest{Key: e.key, Serializable: true}
+	r.put("key", "value")
+	req := &pb.RangeRequest{Key: []byte("key"), Serializable: true}
 	allocs.AtMost(t, "a range of one key", 7, func() {
 		if resp, err := r.Range(t.Context(), req); err != nil || resp.Count != 1 {
 			t.Fatalf("range: %v, %v", resp, err)

@@ -19,25 +19,27 @@ type applier struct {
 	index   uint64     // of the entry in the log
 	waiting []*pending // the proposals of this process, in the entry's order; nil elsewhere
 
-	results []result
+	results []result // only with waiting; nobody asks for them elsewhere
 	frame   event.Frame
 	seen    []byte
+	ops     []event.Op // of the frame's transactions, see roomForOps
 }
 
 func (a *applier) apply() error {
 	s := &a.dc.state
-	vector := s.vector()
-	a.seen = encodeSeen(vector)
-	delete(vector, a.dc.cfg.Name)
+	a.seen = s.seen()
 	own := s.positions[a.dc.cfg.Name]
 	a.frame = event.Frame{
 		Origin: a.dc.cfg.Name, Incarnation: s.incarnation,
-		PrevRevision: own.Revision, PrevHash: own.Hash, Seen: vector,
+		PrevRevision: own.Revision, PrevHash: own.Hash, Txns: a.dc.scratch.txns,
 	}
-	a.results = make([]result, len(a.entry.items))
+	if a.waiting != nil {
+		a.results = a.dc.scratch.resultsOf(len(a.entry.items))
+	}
 	high := s.high
 	sealed := false
-	for i, it := range a.entry.items {
+	for i := range a.entry.items {
+		it := &a.entry.items[i]
 		if it.kind.afterWrites() && !sealed {
 			// Frames and bookkeeping come last: the frame of the local writes is complete.
 			if err := a.seal(); err != nil {
@@ -45,49 +47,12 @@ func (a *applier) apply() error {
 			}
 			sealed = true
 		}
-		if a.outdated(&it) {
-			a.results[i].err = auth.ErrOldRevision
-			continue
-		}
-		var err error
-		switch it.kind {
-		case kindInit:
-			a.init(it.payload)
-		case kindPut, kindDelete, kindTxn:
-			if a.results[i], err = a.write(it, a.entry.stamp+event.Stamp(i), a.waiting != nil); err == nil {
-				err = a.countDegraded(it.note, a.results[i].commit)
-			}
-		case kindRequest:
-			if a.results[i], err = a.request(&it, a.entry.stamp+event.Stamp(i)); err == nil {
-				err = a.countDegraded(it.note, a.results[i].commit)
-			}
-		case kindLease:
-			a.results[i], err = a.lease(&it, a.entry.stamp+event.Stamp(i))
-		case kindCompact:
-			a.results[i], err = a.compact(it.payload)
-		case kindAlarm:
-			a.results[i], err = a.alarm(it.payload)
-		case kindAuth:
-			a.results[i], err = a.auth(&it, a.entry.stamp+event.Stamp(i))
-		case kindFrame:
-			a.results[i].err, err = a.receive(it.payload)
-		case kindHome:
-			a.results[i], err = a.home(&it)
-		case kindConfirm:
-			err = a.confirm(it.payload, it.note)
-		case kindMerge:
-			err = a.merge(it.payload)
-		case kindAdopt:
-			err = a.adopt(it.payload)
-		case kindRepair:
-			a.results[i], err = a.repair(it.payload)
-		default:
-			// A kind that this build does not know was proposed by a newer one; skipping it would make this
-			// replica differ from the others.
-			err = fmt.Errorf("%w: kind %d, this build knows up to %d: upgrade this node", ErrMalformed, it.kind, lastKind)
-		}
+		r, err := a.item(it, a.entry.stamp+event.Stamp(i))
 		if err != nil {
 			return fmt.Errorf("item %d of kind %d: %w", i, it.kind, err)
+		}
+		if a.results != nil {
+			a.results[i] = r
 		}
 	}
 	if !sealed {
@@ -105,6 +70,50 @@ func (a *applier) apply() error {
 	return nil
 }
 
+// item applies one item. An error is a failure of this replica; what the client is told is in the result.
+func (a *applier) item(it *item, stamp event.Stamp) (r result, err error) {
+	if a.outdated(it) {
+		return result{err: auth.ErrOldRevision}, nil
+	}
+	switch it.kind {
+	case kindInit:
+		a.init(it.payload)
+	case kindPut, kindDelete, kindTxn:
+		if r, err = a.write(it, stamp, a.waiting != nil); err == nil {
+			err = a.countDegraded(it.note, r.commit)
+		}
+	case kindRequest:
+		if r, err = a.request(it, stamp); err == nil {
+			err = a.countDegraded(it.note, r.commit)
+		}
+	case kindLease:
+		r, err = a.lease(it, stamp)
+	case kindCompact:
+		r, err = a.compact(it.payload)
+	case kindAlarm:
+		r, err = a.alarm(it.payload)
+	case kindAuth:
+		r, err = a.auth(it, stamp)
+	case kindFrame:
+		r.err, err = a.receive(it.payload)
+	case kindHome:
+		r, err = a.home(it)
+	case kindConfirm:
+		err = a.confirm(it.payload, it.note)
+	case kindMerge:
+		err = a.merge(it.payload)
+	case kindAdopt:
+		err = a.adopt(it.payload)
+	case kindRepair:
+		r, err = a.repair(it.payload)
+	default:
+		// A kind that this build does not know was proposed by a newer one; skipping it would make this
+		// replica differ from the others.
+		err = fmt.Errorf("%w: kind %d, this build knows up to %d: upgrade this node", ErrMalformed, it.kind, lastKind)
+	}
+	return r, err
+}
+
 // seal closes the frame of the entry's local writes and appends it to the chain.
 func (a *applier) seal() error {
 	if len(a.frame.Txns) == 0 {
@@ -114,6 +123,8 @@ func (a *applier) seal() error {
 		a.skipFrame()
 		return nil
 	}
+	a.frame.Seen = a.dc.state.vector() // nothing but local writes has been applied since the entry began
+	delete(a.frame.Seen, a.frame.Origin)
 	sealed, err := event.Seal(&a.frame)
 	if err != nil {
 		return fmt.Errorf("seal frame: %w", err)
@@ -133,7 +144,9 @@ func (a *applier) skipFrame() {
 	a.setPosition(event.Position{Origin: own, Incarnation: a.frame.Incarnation, Revision: last})
 	a.batch.TrimFrames(own, last)
 	a.dropsUnconfirmed(own, last)
-	a.batch.DropGraves(event.Vector{own: last}, maxGravesPerEntry)
+	if a.batch.Graves() > 0 {
+		a.batch.DropGraves(event.Vector{own: last}, maxGravesPerEntry)
+	}
 	a.dc.metrics.writes.Add(float64(len(a.frame.Txns)))
 }
 

@@ -436,7 +436,7 @@ func TestUnknownAuthRequestStopsTheReplica(t *testing.T) {
 	r := newReplica(t, "a", "b")
 	payload := encodeAuth(mustProto(t, &pb.InternalRaftRequest{Header: &pb.RequestHeader{ID: 1}}), nil)
 	e := entry{proposer: 1, first: 1, items: []item{{kind: kindAuth, payload: payload}}}
-	err := r.Apply([]consensus.Entry{{Index: r.index + 1, Term: 1, Data: e.marshal(100)}})
+	err := r.Apply([]consensus.Entry{{Index: r.index + 1, Term: 1, Data: e.marshal()}})
 	if !errors.Is(err, auth.ErrMalformed) {
 		t.Errorf("applied with %v", err)
 	}

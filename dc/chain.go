@@ -17,13 +17,11 @@ func (d *DC) Incarnation() uint64 { return d.published.Load().incarnation }
 
 // Position is where this DC stands in the chain of an origin.
 func (d *DC) Position(origin string) event.Position {
-	p := d.published.Load().positions[origin]
-	p.Origin = origin
-	return p
+	return d.published.Load().position(origin)
 }
 
 // Vector is the watermark of every origin. It must not be changed.
-func (d *DC) Vector() event.Vector { return d.published.Load().vector }
+func (d *DC) Vector() event.Vector { return d.published.Load().vector() }
 
 // Digest is a sum over the live data, and what that holds: DCs that hold the same have equal digests. Beside
 // the vector it names lives of origins that have ended, and what a snapshot brought ahead of the vector.

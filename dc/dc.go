@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"path/filepath"
 	"sync/atomic"
 	"time"
@@ -20,7 +19,6 @@ import (
 	"geogate/dc/auth"
 	"geogate/dc/store"
 	"geogate/replication/event"
-	"geogate/replication/homes"
 )
 
 // Defaults of [Config].
@@ -198,35 +196,15 @@ type DC struct {
 	replica    replicaCheck
 
 	// Owned by the apply goroutine of consensus.
-	state state
-	conf  []byte // marshaled membership, stored with the applied index
+	state   state
+	conf    []byte // marshaled membership, stored with the applied index
+	scratch scratch
 
 	published atomic.Pointer[published]
 	asideFull atomic.Bool                     // the last step of taking back found no room
 	heldAt    atomic.Pointer[map[string]held] // by origin; replaced by the apply goroutine, never changed
 	users     atomic.Pointer[auth.State]      // never nil once open
 	signal    signal
-}
-
-// published is what readers see of the small state; it is replaced after each entry and never changed.
-type published struct {
-	incarnation uint64
-	positions   map[string]event.Position
-	vector      event.Vector
-	digest      uint64
-	revision    int64
-	index       uint64 // of the log
-	high        event.Stamp
-	marks       []event.Mark
-	reach       map[life]int64
-	degraded    map[string]Degradation
-	alarms      alarms
-	restored    *restored
-	registers   []homes.Register // by keyspace
-	keyspaces   []*register      // the same registers; only latest of them may be looked at
-	homeMarks   []event.Mark     // of their decisions, for comparisons
-	overruns    []string         // keyspaces of which something is being taken back
-	multi       []string         // see multiwriter.go
 }
 
 // Open opens or creates the replica's data and reads the log. It starts nothing.
@@ -258,7 +236,7 @@ func openData(cfg Config) (*DC, error) {
 		origins: append([]string{cfg.Name}, cfg.Peers...),
 		metrics: newMetrics(cfg.Registerer),
 		queue:   newQueue(newID(), clock, cfg.MaxQueueBytes, cfg.MaxRequestBytes+requestSlackBytes),
-		signal:  newSignal(), opened: moment{wall: cfg.Now(), steady: time.Now()},
+		opened:  moment{wall: cfg.Now(), steady: time.Now()},
 	}
 	d.leases = newLeases(&d.cfg, d.metrics)
 	d.queue.alone = len(cfg.Peers) == 0
@@ -319,37 +297,6 @@ func (d *DC) Close() error { return errors.Join(d.node.Close(), d.store.Close())
 func (d *DC) Kill() {
 	d.store.Kill()
 	d.node.Kill()
-}
-
-func (d *DC) publish(index uint64) {
-	p := &published{
-		index: index, high: d.state.high, degraded: d.state.degraded,
-		incarnation: d.state.incarnation,
-		positions:   make(map[string]event.Position, len(d.origins)),
-		vector:      event.Vector{},
-		digest:      d.store.Digest(),
-		revision:    d.store.Revision(),
-		alarms:      d.state.alarms,
-		restored:    d.state.restored,
-		registers:   d.state.homes.list,
-		keyspaces:   d.state.homes.order,
-		homeMarks:   d.state.homes.marks,
-		overruns:    d.state.homes.overruns,
-		multi:       d.state.homes.multi,
-	}
-	for _, o := range d.origins {
-		p.positions[o] = event.Position{Origin: o}
-		p.vector[o] = 0
-	}
-	for o, pos := range d.state.positions {
-		p.positions[o] = pos
-		p.vector[o] = pos.Revision
-	}
-	d.publishAuth()
-	d.provideSecret()
-	p.marks, p.reach = d.state.marks(), maps.Clone(d.state.reach)
-	d.published.Store(p)
-	d.signal.fire()
 }
 
 // batcher gives consensus the queue without showing its methods on DC.

@@ -74,11 +74,12 @@ const (
 	itemFieldAuth    = 4
 	itemFieldHome    = 5
 
-	itemOverhead = 36 // bytes of tags and lengths around a payload, at most
+	itemOverhead   = 36 // bytes of tags and lengths around a payload, at most
+	entryHeadBytes = 64 // of what comes before the items, at most
 )
 
-func (e *entry) marshal(size int) []byte {
-	b := make([]byte, 0, size+64)
+// appendHead writes what comes before the items.
+func (e *entry) appendHead(b []byte) []byte {
 	b = protowire.AppendTag(b, entryFieldVersion, protowire.VarintType)
 	b = protowire.AppendVarint(b, entryVersion)
 	b = protowire.AppendTag(b, entryFieldProposer, protowire.Fixed64Type)
@@ -91,47 +92,52 @@ func (e *entry) marshal(size int) []byte {
 		b = protowire.AppendTag(b, entryFieldAlone, protowire.VarintType)
 		b = protowire.AppendVarint(b, 1)
 	}
-	for _, it := range e.items {
-		b = protowire.AppendTag(b, entryFieldItem, protowire.BytesType)
-		size := 2 + 1 + protowire.SizeBytes(len(it.payload))
-		if it.note != nil {
-			size += 1 + protowire.SizeBytes(len(it.note))
-		}
-		if it.auth != 0 {
-			size += 1 + protowire.SizeVarint(it.auth)
-		}
-		if it.keyspace != nil {
-			size += 1 + protowire.SizeBytes(len(it.keyspace))
-		}
-		b = protowire.AppendVarint(b, uint64(size))
-		b = protowire.AppendTag(b, itemFieldKind, protowire.VarintType)
-		b = protowire.AppendVarint(b, uint64(it.kind))
-		b = protowire.AppendTag(b, itemFieldPayload, protowire.BytesType)
-		b = protowire.AppendBytes(b, it.payload)
-		if it.note != nil {
-			b = protowire.AppendTag(b, itemFieldNote, protowire.BytesType)
-			b = protowire.AppendBytes(b, it.note)
-		}
-		if it.auth != 0 {
-			b = protowire.AppendTag(b, itemFieldAuth, protowire.VarintType)
-			b = protowire.AppendVarint(b, it.auth)
-		}
-		if it.keyspace != nil {
-			b = protowire.AppendTag(b, itemFieldHome, protowire.BytesType)
-			b = protowire.AppendBytes(b, it.keyspace)
-		}
+	return b
+}
+
+// append writes an item as a field of an entry.
+func (it *item) append(b []byte) []byte {
+	b = protowire.AppendTag(b, entryFieldItem, protowire.BytesType)
+	size := 2 + 1 + protowire.SizeBytes(len(it.payload))
+	if it.note != nil {
+		size += 1 + protowire.SizeBytes(len(it.note))
+	}
+	if it.auth != 0 {
+		size += 1 + protowire.SizeVarint(it.auth)
+	}
+	if it.keyspace != nil {
+		size += 1 + protowire.SizeBytes(len(it.keyspace))
+	}
+	b = protowire.AppendVarint(b, uint64(size))
+	b = protowire.AppendTag(b, itemFieldKind, protowire.VarintType)
+	b = protowire.AppendVarint(b, uint64(it.kind))
+	b = protowire.AppendTag(b, itemFieldPayload, protowire.BytesType)
+	b = protowire.AppendBytes(b, it.payload)
+	if it.note != nil {
+		b = protowire.AppendTag(b, itemFieldNote, protowire.BytesType)
+		b = protowire.AppendBytes(b, it.note)
+	}
+	if it.auth != 0 {
+		b = protowire.AppendTag(b, itemFieldAuth, protowire.VarintType)
+		b = protowire.AppendVarint(b, it.auth)
+	}
+	if it.keyspace != nil {
+		b = protowire.AppendTag(b, itemFieldHome, protowire.BytesType)
+		b = protowire.AppendBytes(b, it.keyspace)
 	}
 	return b
 }
 
-// unmarshalEntry reads an entry; payloads are slices of b.
-func unmarshalEntry(b []byte) (*entry, error) {
-	e := &entry{}
+// reset makes it an entry without anything, with the room for items that it has.
+func (e *entry) reset() { *e = entry{items: e.items[:0]} }
+
+// unmarshal reads an entry into one without anything; payloads are slices of b.
+func (e *entry) unmarshal(b []byte) error {
 	version := uint64(0)
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
-			return nil, fmt.Errorf("%w: %w", ErrMalformed, protowire.ParseError(n))
+			return fmt.Errorf("%w: %w", ErrMalformed, protowire.ParseError(n))
 		}
 		b = b[n:]
 		var v uint64
@@ -141,14 +147,10 @@ func unmarshalEntry(b []byte) (*entry, error) {
 		case num == entryFieldItem && typ == protowire.BytesType:
 			var raw []byte
 			if raw, n = protowire.ConsumeBytes(b); n >= 0 {
-				if e.items == nil {
-					e.items = make([]item, 0, countItems(b[n:])+1)
+				e.items = append(e.items, item{})
+				if err := e.items[len(e.items)-1].unmarshal(raw); err != nil {
+					return err
 				}
-				it, err := unmarshalItem(raw)
-				if err != nil {
-					return nil, err
-				}
-				e.items = append(e.items, it)
 			}
 		case typ == protowire.VarintType:
 			v, n = protowire.ConsumeVarint(b)
@@ -166,45 +168,28 @@ func unmarshalEntry(b []byte) (*entry, error) {
 			n = protowire.ConsumeFieldValue(num, typ, b)
 		}
 		if n < 0 {
-			return nil, fmt.Errorf("%w: field %d: %w", ErrMalformed, num, protowire.ParseError(n))
+			return fmt.Errorf("%w: field %d: %w", ErrMalformed, num, protowire.ParseError(n))
 		}
 		b = b[n:]
 	}
 	if version != entryVersion {
-		return nil, fmt.Errorf("%w: entry has version %d, this build reads %d", ErrMalformed, version, entryVersion)
+		return fmt.Errorf("%w: entry has version %d, this build reads %d", ErrMalformed, version, entryVersion)
 	}
-	return e, nil
+	return nil
 }
 
-// countItems counts the items that follow, up to what is no field.
-func countItems(b []byte) int {
-	items := 0
-	for len(b) > 0 {
-		num, _, n := protowire.ConsumeField(b)
-		if n < 0 {
-			break
-		}
-		if num == entryFieldItem {
-			items++
-		}
-		b = b[n:]
-	}
-	return items
-}
-
-func unmarshalItem(b []byte) (item, error) {
-	var it item
+func (it *item) unmarshal(b []byte) error {
 	for len(b) > 0 {
 		num, typ, n := protowire.ConsumeTag(b)
 		if n < 0 {
-			return it, fmt.Errorf("%w: item: %w", ErrMalformed, protowire.ParseError(n))
+			return fmt.Errorf("%w: item: %w", ErrMalformed, protowire.ParseError(n))
 		}
 		b = b[n:]
 		switch {
 		case num == itemFieldKind && typ == protowire.VarintType:
 			var v uint64
 			if v, n = protowire.ConsumeVarint(b); v > 255 { // cut to a byte it would be another, known kind
-				return it, fmt.Errorf("%w: item of kind %d", ErrMalformed, v)
+				return fmt.Errorf("%w: item of kind %d", ErrMalformed, v)
 			}
 			it.kind = kind(v)
 		case num == itemFieldPayload && typ == protowire.BytesType:
@@ -222,9 +207,9 @@ func unmarshalItem(b []byte) (item, error) {
 			n = protowire.ConsumeFieldValue(num, typ, b)
 		}
 		if n < 0 {
-			return it, fmt.Errorf("%w: item field %d: %w", ErrMalformed, num, protowire.ParseError(n))
+			return fmt.Errorf("%w: item field %d: %w", ErrMalformed, num, protowire.ParseError(n))
 		}
 		b = b[n:]
 	}
-	return it, nil
+	return nil
 }

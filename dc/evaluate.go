@@ -103,9 +103,40 @@ func sortKVs(kvs []*mvccpb.KeyValue, target pb.RangeRequest_SortTarget, order pb
 	})
 }
 
+// keyed is a view of the newest state, of which a single key is found without a range.
+type keyed interface {
+	Head(key []byte) (store.Head, bool)
+	Get(key []byte) (*store.Version, error)
+}
+
+// holdsNow is holds for one key.
+func holdsNow(v keyed, c *pb.Compare) (bool, error) {
+	var kv mvccpb.KeyValue
+	h, known := v.Head(c.Key)
+	known = known && h.Live
+	if known {
+		kv.CreateRevision, kv.ModRevision, kv.Version, kv.Lease = h.Create, h.Mod, h.Version, h.Lease
+	}
+	if c.Target != pb.Compare_VALUE {
+		return holdsFor(&kv, c), nil
+	}
+	if !known {
+		return false, nil
+	}
+	now, err := v.Get(c.Key)
+	if err != nil {
+		return false, err
+	}
+	kv.Value = now.Value
+	return holdsFor(&kv, c), nil
+}
+
 // holds evaluates one comparison of a Txn. A missing key has version, revisions and lease 0 and no value:
 // a comparison of its value is false. A comparison over a range holds when it does for every key in it.
 func holds(v view, c *pb.Compare) (bool, error) {
+	if k, ok := v.(keyed); ok && len(c.RangeEnd) == 0 {
+		return holdsNow(k, c)
+	}
 	res, err := v.Range(store.RangeOptions{Key: c.Key, End: c.RangeEnd, KeysOnly: c.Target != pb.Compare_VALUE})
 	if err != nil {
 		return false, err
@@ -152,7 +183,15 @@ func holdsFor(kv *mvccpb.KeyValue, c *pb.Compare) bool {
 type plan struct {
 	succeeded bool
 	ops       []*pb.RequestOp
-	nested    []*plan // beside ops; nil where the operation is not a Txn
+	nested    []*plan // beside ops, nil where the operation is not a Txn; or nil when none is
+}
+
+// inner is the plan of an operation that is a Txn, else nil.
+func (p *plan) inner(i int) *plan {
+	if p.nested == nil {
+		return nil
+	}
+	return p.nested[i]
 }
 
 // decide evaluates all comparisons, nested ones of the taken branches included, on the state before the Txn.
@@ -172,9 +211,11 @@ func decide(v view, t *pb.TxnRequest) (*plan, error) {
 	if p.succeeded {
 		p.ops = t.Success
 	}
-	p.nested = make([]*plan, len(p.ops))
 	for i, op := range p.ops {
 		if inner := op.GetRequestTxn(); inner != nil {
+			if p.nested == nil {
+				p.nested = make([]*plan, len(p.ops))
+			}
 			var err error
 			if p.nested[i], err = decide(v, inner); err != nil {
 				return nil, err
@@ -214,8 +255,8 @@ func checkRange(r *pb.RangeRequest, revision, compacted int64) error {
 // checkReads is checkRange for all that a plan reads.
 func (p *plan) checkReads(revision, compacted int64) error {
 	for i, op := range p.ops {
-		if p.nested[i] != nil {
-			if err := p.nested[i].checkReads(revision, compacted); err != nil {
+		if inner := p.inner(i); inner != nil {
+			if err := inner.checkReads(revision, compacted); err != nil {
 				return err
 			}
 		} else if r := op.GetRequestRange(); r != nil {
@@ -232,8 +273,8 @@ func readPlan(v view, p *plan) (*pb.TxnResponse, error) {
 	resp := &pb.TxnResponse{Header: &pb.ResponseHeader{}, Succeeded: p.succeeded}
 	for i, op := range p.ops {
 		switch {
-		case p.nested[i] != nil:
-			inner, err := readPlan(v, p.nested[i])
+		case p.inner(i) != nil:
+			inner, err := readPlan(v, p.inner(i))
 			if err != nil {
 				return nil, err
 			}

@@ -95,13 +95,7 @@ func (d *DC) Life() homes.Life { return homes.Life{DC: d.cfg.Name, Incarnation: 
 // is what [homes.Marks] is for the replica. Read it before Registers: a watermark that leaves this DC must not be
 // of a later moment than what limits it.
 func (d *DC) AppliedOf(l homes.Life) int64 {
-	p := d.published.Load()
-	for i := range p.marks {
-		if m := &p.marks[i]; m.Origin == l.DC && m.Incarnation == l.Incarnation {
-			return m.Revision
-		}
-	}
-	return 0
+	return d.published.Load().applied(l)
 }
 
 // LatestOf is a revision of this DC at or behind its last write in a single-writer keyspace: whoever has seen the data

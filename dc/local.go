@@ -13,7 +13,7 @@ import (
 
 // write evaluates a local write. Its stamp is the leader's clock, or just above everything applied so far
 // when a peer's clock runs ahead: the write was ordered after it and must win over it everywhere.
-func (a *applier) write(it item, stamp event.Stamp, watched bool) (result, error) {
+func (a *applier) write(it *item, stamp event.Stamp, watched bool) (result, error) {
 	a.batch.NextTxn()
 	m := a.mutation(stamp)
 	if it.keyspace != nil {
@@ -42,7 +42,27 @@ func (a *applier) write(it item, stamp event.Stamp, watched bool) (result, error
 func (a *applier) mutation(stamp event.Stamp) mutation {
 	return mutation{
 		batch: a.batch, origin: a.dc.cfg.Name, seen: a.seen, leases: a.dc.leases.table, alarms: a.dc.state.alarms,
-		stamp: max(stamp, a.dc.state.high+1), alone: a.entry.alone,
+		stamp: max(stamp, a.dc.state.high+1), alone: a.entry.alone, ops: a.roomForOps(),
+	}
+}
+
+// roomForOps is where the changes of the next write go: behind those of the writes before, in one piece of memory for
+// many of them.
+func (a *applier) roomForOps() []event.Op {
+	if a.entry.alone {
+		return nil
+	}
+	if len(a.ops) == cap(a.ops) {
+		a.ops = make([]event.Op, 0, min(max(16, 2*cap(a.ops)), maxScratch)) // the frame has what was in the old one
+	}
+	return a.ops[len(a.ops):]
+}
+
+// keepOps counts the changes of a write as taken, unless they were more than there was room for: then they are
+// elsewhere.
+func (a *applier) keepOps(ops []event.Op) {
+	if n := len(a.ops) + len(ops); n <= cap(a.ops) {
+		a.ops = a.ops[:n]
 	}
 }
 
@@ -52,10 +72,9 @@ func (a *applier) committed(m *mutation) Commit {
 		return Commit{}
 	}
 	a.dc.state.high = m.stamp
-	if a.frame.Txns == nil {
-		a.frame.Txns = make([]event.Txn, 0, len(a.entry.items))
-	}
-	a.frame.Txns = append(a.frame.Txns, event.Txn{Revision: m.revision, Stamp: m.stamp, Ops: m.effects(), Home: m.leaseTTLs()})
+	ops := m.effects()
+	a.frame.Txns = append(a.frame.Txns, event.Txn{Revision: m.revision, Stamp: m.stamp, Ops: ops, Home: m.leaseTTLs()})
+	a.keepOps(m.ops)
 	c := Commit{Revision: m.revision, Stamp: m.stamp}
 	if m.home != nil {
 		c.Keyspace, c.Epoch = m.home.Keyspace, m.home.Epoch
@@ -64,7 +83,7 @@ func (a *applier) committed(m *mutation) Commit {
 	return c
 }
 
-func (m *mutation) evaluate(it item) (proto.Message, error) {
+func (m *mutation) evaluate(it *item) (proto.Message, error) {
 	switch it.kind {
 	case kindPut:
 		r, err := decodePut(it.payload)
@@ -74,10 +93,10 @@ func (m *mutation) evaluate(it item) (proto.Message, error) {
 		if err := m.alarms.refusal(kindPut, nil); err != nil {
 			return nil, err
 		}
-		if err := m.checkPut(r); err != nil {
+		if err := m.checkPut(&r); err != nil {
 			return nil, err
 		}
-		return m.put(r)
+		return m.put(&r)
 	case kindDelete:
 		var r pb.DeleteRangeRequest
 		if err := proto.Unmarshal(it.payload, &r); err != nil {
@@ -88,14 +107,14 @@ func (m *mutation) evaluate(it item) (proto.Message, error) {
 		}
 		return m.deleteRange(&r)
 	default:
-		var r pb.TxnRequest
-		if err := proto.Unmarshal(it.payload, &r); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
-		}
-		if err := m.alarms.refusal(kindTxn, func() bool { return canPut(&r) }); err != nil {
+		r, err := decodeTxn(it.payload)
+		if err != nil {
 			return nil, err
 		}
-		return m.txn(&r)
+		if err := m.alarms.refusal(kindTxn, func() bool { return canPut(r) }); err != nil {
+			return nil, err
+		}
+		return m.txn(r)
 	}
 }
 

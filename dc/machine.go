@@ -19,10 +19,10 @@ func (d *DC) Apply(entries []consensus.Entry) error {
 }
 
 func (d *DC) applyEntry(raw *consensus.Entry) error {
-	e := &entry{}
+	e := &d.scratch.entry
+	e.reset()
 	if len(raw.Data) > 0 {
-		var err error
-		if e, err = unmarshalEntry(raw.Data); err != nil {
+		if err := e.unmarshal(raw.Data); err != nil {
 			return err // no replica may go on without an entry that it can't read
 		}
 	}
@@ -31,7 +31,7 @@ func (d *DC) applyEntry(raw *consensus.Entry) error {
 		return err
 	}
 	at := store.Applied{Index: raw.Index, Term: raw.Term, Conf: d.conf}
-	run := applier{dc: d, batch: b, entry: e, index: raw.Index}
+	run := applier{dc: d, batch: b, entry: e, index: raw.Index, ops: d.scratch.ops}
 	if e.proposer == d.queue.proposer {
 		run.waiting = d.queue.applied(e.first)
 	}
@@ -44,6 +44,8 @@ func (d *DC) applyEntry(raw *consensus.Entry) error {
 	d.queue.supersede(raw.Term)
 	d.publish(raw.Index)
 	run.answer()
+	d.scratch.txns, d.scratch.ops = run.frame.Txns, run.ops
+	d.scratch.release()
 	return nil
 }
 

@@ -37,25 +37,14 @@ func compareLives(a, b life) int {
 
 // marks lists positions, in a fixed order, without what was never heard of.
 func (s *state) marks() []event.Mark {
-	var out []event.Mark
-	for _, origin := range slices.Sorted(maps.Keys(s.positions)) {
-		p := s.positions[origin]
-		p.Origin = origin
-		if p.Incarnation != 0 {
-			out = append(out, event.Mark{Position: p})
-		}
-	}
-	for _, l := range slices.SortedFunc(maps.Keys(s.past), compareLives) {
-		out = append(out, event.Mark{Position: s.past[l], Past: true})
-	}
-	return out
+	return marksOf(s.positionsWith(nil), s.pastMarks())
 }
 
 // holds is the vector, with an entry "origin~incarnation" for each ended life, "origin~incarnation+" for what a
 // snapshot brought beyond the position, and one for the present decision on each single-writer keyspace.
 func (p *published) holds() event.Vector {
-	v := p.vector.Clone()
-	for _, marks := range [][]event.Mark{p.marks, p.homeMarks} {
+	v := p.vector().Clone()
+	for _, marks := range [][]event.Mark{p.marks(), p.homeMarks} {
 		for i := range marks {
 			if m := &marks[i]; m.Past {
 				v[life{m.Origin, m.Incarnation}.String()] = m.Revision

@@ -46,14 +46,14 @@ func (m *mutation) geo() store.Geo {
 }
 
 // checkPut refuses what depends on the state, before anything of the write is applied.
-func (m *mutation) checkPut(r *pb.PutRequest) error {
-	if r.Lease != 0 {
-		if _, ok := m.leases.Get(r.Lease); !ok {
+func (m *mutation) checkPut(r *put) error {
+	if r.lease != 0 {
+		if _, ok := m.leases.Get(r.lease); !ok {
 			return ErrLeaseNotFound
 		}
 	}
-	if r.IgnoreValue || r.IgnoreLease {
-		if h, ok := m.batch.Head(r.Key); !ok || !h.Live {
+	if r.ignoreValue || r.ignoreLease {
+		if h, ok := m.batch.Head(r.key); !ok || !h.Live {
 			return ErrKeyNotFound
 		}
 	}
@@ -61,28 +61,28 @@ func (m *mutation) checkPut(r *pb.PutRequest) error {
 }
 
 // put returns nil when nobody waits for the response.
-func (m *mutation) put(r *pb.PutRequest) (*pb.PutResponse, error) {
-	value, leaseID := r.Value, r.Lease
+func (m *mutation) put(r *put) (*pb.PutResponse, error) {
+	value, leaseID := r.value, r.lease
 	var previous *mvccpb.KeyValue
-	if r.PrevKv && !m.unwatched || r.IgnoreValue || r.IgnoreLease {
-		prev, err := m.batch.Get(r.Key)
+	if r.prevKv && !m.unwatched || r.ignoreValue || r.ignoreLease {
+		prev, err := m.batch.Get(r.key)
 		if err != nil {
 			return nil, err
 		}
 		if prev != nil {
-			if r.IgnoreValue {
+			if r.ignoreValue {
 				value = prev.Value
 			}
-			if r.IgnoreLease {
+			if r.ignoreLease {
 				leaseID = m.kept(prev)
 			}
-			if r.PrevKv {
+			if r.prevKv {
 				previous = prev.KeyValue()
 			}
 		}
 	}
-	m.revision = m.batch.Put(r.Key, value, leaseID, m.geo())
-	m.effect(event.Op{Kind: event.OpPut, Key: r.Key, Value: value, Lease: leaseID})
+	m.revision = m.batch.Put(r.key, value, leaseID, m.geo())
+	m.effect(event.Op{Kind: event.OpPut, Key: r.key, Value: value, Lease: leaseID})
 	if m.unwatched {
 		return nil, nil //nolint:nilnil // as said
 	}
@@ -114,21 +114,41 @@ func (m *mutation) kept(prev *store.Version) int64 {
 	return prev.Lease
 }
 
+// deleteRange returns nil when nobody waits for the response.
 func (m *mutation) deleteRange(r *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, error) {
-	resp := &pb.DeleteRangeResponse{Header: &pb.ResponseHeader{}}
-	res, err := m.batch.Range(store.RangeOptions{Key: r.Key, End: r.RangeEnd, KeysOnly: !r.PrevKv})
+	shown := r.PrevKv && !m.unwatched
+	if len(r.RangeEnd) == 0 && !shown {
+		return m.deleteKey(r.Key), nil
+	}
+	res, err := m.batch.Range(store.RangeOptions{Key: r.Key, End: r.RangeEnd, KeysOnly: !shown})
 	if err != nil {
 		return nil, err
 	}
 	for _, kv := range res.KVs {
 		m.delete(kv.Key)
 	}
-	resp.Deleted = int64(len(res.KVs))
-	if r.PrevKv {
+	resp := m.deleted(len(res.KVs))
+	if shown {
 		resp.PrevKvs = append([]*mvccpb.KeyValue(nil), res.KVs...)
 	}
-	resp.Header.Revision = m.batch.Revision()
 	return resp, nil
+}
+
+// deleteKey deletes one key, if it is live.
+func (m *mutation) deleteKey(key []byte) *pb.DeleteRangeResponse {
+	h, known := m.batch.Head(key)
+	if !known || !h.Live {
+		return m.deleted(0)
+	}
+	m.delete(key)
+	return m.deleted(1)
+}
+
+func (m *mutation) deleted(keys int) *pb.DeleteRangeResponse {
+	if m.unwatched {
+		return nil
+	}
+	return &pb.DeleteRangeResponse{Header: &pb.ResponseHeader{Revision: m.batch.Revision()}, Deleted: int64(keys)}
 }
 
 // effects are the changes that go into the frame. A transaction may put a key and delete it again (etcd does
@@ -170,7 +190,8 @@ func (m *mutation) delete(key []byte) {
 	m.effect(event.Op{Kind: event.OpDelete, Key: key})
 }
 
-// txn decides every comparison first, refuses what can't run, and only then writes: all or nothing.
+// txn decides every comparison first, refuses what can't run, and only then writes: all or nothing. It returns nil
+// when nobody waits for the response.
 func (m *mutation) txn(r *pb.TxnRequest) (*pb.TxnResponse, error) {
 	p, err := decide(m.batch, r)
 	if err != nil {
@@ -178,6 +199,9 @@ func (m *mutation) txn(r *pb.TxnRequest) (*pb.TxnResponse, error) {
 	}
 	if err := m.checkPlan(p); err != nil {
 		return nil, err
+	}
+	if m.unwatched {
+		return nil, m.runUnwatched(p)
 	}
 	resp, err := m.run(p)
 	if err != nil {
@@ -187,15 +211,47 @@ func (m *mutation) txn(r *pb.TxnRequest) (*pb.TxnResponse, error) {
 	return resp, nil
 }
 
+// runUnwatched makes the changes of a plan. What it reads has been checked, and can be told to nobody.
+func (m *mutation) runUnwatched(p *plan) error {
+	for i, op := range p.ops {
+		var err error
+		switch {
+		case p.inner(i) != nil:
+			err = m.runUnwatched(p.inner(i))
+		case op.GetRequestPut() != nil:
+			r := putOf(op.GetRequestPut())
+			_, err = m.put(&r)
+		case op.GetRequestDeleteRange() != nil:
+			_, err = m.deleteRange(op.GetRequestDeleteRange())
+		}
+		if err != nil {
+			return fmt.Errorf("operation %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// txnAnswer is a response and its header in one piece, putOp that of a put in a Txn.
+type txnAnswer struct {
+	response pb.TxnResponse
+	header   pb.ResponseHeader
+}
+
+type putOp struct {
+	op pb.ResponseOp
+	of pb.ResponseOp_ResponsePut
+}
+
 func (m *mutation) checkPlan(p *plan) error {
 	for i, op := range p.ops {
 		switch {
-		case p.nested[i] != nil:
-			if err := m.checkPlan(p.nested[i]); err != nil {
+		case p.inner(i) != nil:
+			if err := m.checkPlan(p.inner(i)); err != nil {
 				return err
 			}
 		case op.GetRequestPut() != nil:
-			if err := m.checkPut(op.GetRequestPut()); err != nil {
+			r := putOf(op.GetRequestPut())
+			if err := m.checkPut(&r); err != nil {
 				return err
 			}
 		case op.GetRequestRange() != nil:
@@ -208,22 +264,30 @@ func (m *mutation) checkPlan(p *plan) error {
 }
 
 func (m *mutation) run(p *plan) (*pb.TxnResponse, error) {
-	resp := &pb.TxnResponse{Header: &pb.ResponseHeader{}, Succeeded: p.succeeded}
+	answer := new(txnAnswer)
+	resp := &answer.response
+	resp.Header, resp.Succeeded = &answer.header, p.succeeded
+	if len(p.ops) > 0 {
+		resp.Responses = make([]*pb.ResponseOp, 0, len(p.ops))
+	}
 	for i, op := range p.ops {
 		var out *pb.ResponseOp
 		switch {
-		case p.nested[i] != nil:
-			inner, err := m.run(p.nested[i])
+		case p.inner(i) != nil:
+			inner, err := m.run(p.inner(i))
 			if err != nil {
 				return nil, err
 			}
 			out = &pb.ResponseOp{Response: &pb.ResponseOp_ResponseTxn{ResponseTxn: inner}}
 		case op.GetRequestPut() != nil:
-			r, err := m.put(op.GetRequestPut())
+			p := putOf(op.GetRequestPut())
+			r, err := m.put(&p)
 			if err != nil {
 				return nil, fmt.Errorf("operation %d: %w", i, err)
 			}
-			out = &pb.ResponseOp{Response: &pb.ResponseOp_ResponsePut{ResponsePut: r}}
+			o := new(putOp)
+			o.of.ResponsePut, o.op.Response = r, &o.of
+			out = &o.op
 		case op.GetRequestDeleteRange() != nil:
 			r, err := m.deleteRange(op.GetRequestDeleteRange())
 			if err != nil {

@@ -29,12 +29,11 @@ func (p *patient) Value(key any) any {
 	return p.Context.Value(key)
 }
 
-// late receives when the patience of a context is over; never where it has none. The timer is to be stopped.
-func late(ctx context.Context) (over <-chan time.Time, stop func() bool) {
+// patienceOf is the patience of a context; false where it has none.
+func patienceOf(ctx context.Context) (time.Duration, bool) {
 	p, ok := ctx.Value(patienceKey{}).(*patient)
 	if !ok {
-		return nil, func() bool { return false }
+		return 0, false
 	}
-	t := time.NewTimer(p.patience)
-	return t.C, t.Stop
+	return p.patience, true
 }

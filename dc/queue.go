@@ -4,60 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
-	"sync/atomic"
-
-	"google.golang.org/protobuf/proto"
 
 	"geogate/replication/event"
-	"geogate/replication/homes"
 )
-
-// Commit says what became of a write in this DC.
-type Commit struct {
-	Revision int64       // origin revision; 0 when the write changed nothing
-	Stamp    event.Stamp // of the transaction; 0 when nothing changed
-
-	Keyspace string // prefix of the single-writer keyspace of [WithKeyspace]; empty for a multi-writer one, and for ""
-	Epoch    uint64 // in which that keyspace's home made the write; 0 in a multi-writer keyspace
-
-	Repeated bool   // a write with the same request id was applied before; this is what became of that one
-	Origin   string // of a repeated one, where that was another DC; Revision and Stamp are of there
-	Reduced  bool   // of a repeated one: the first response had keys, values or responses that this one lacks
-}
-
-// result is what apply answers a waiting proposal.
-type result struct {
-	response proto.Message
-	commit   Commit
-	err      error
-	reply    *homes.Reply // of a command to a register
-}
-
-// pending is one proposal from the moment it is queued until it is answered.
-type pending struct {
-	item item
-	done chan result // capacity 1: whoever answers never blocks
-	told Outcome     // takes the place of done, for who does not wait
-
-	abandoned atomic.Bool // the caller left; what is not taken yet need not be
-}
-
-func (p *pending) abandon() { p.abandoned.Store(true) }
-
-// answer hands the result over. It never blocks.
-func (p *pending) answer(r result) {
-	if p.told != nil {
-		p.told.Done(r.response, r.commit, r.err)
-		return
-	}
-	p.done <- r
-}
 
 // flight is an entry that was handed to consensus and is not applied yet.
 type flight struct {
 	term  uint64
 	items []*pending
+}
+
+func (f *flight) answer(r result) {
+	for _, p := range f.items {
+		p.answer(r)
+	}
 }
 
 // queue collects proposals until consensus takes them: all that wait become one entry. The fsync of the
@@ -71,6 +33,7 @@ type queue struct {
 
 	waiting chan struct{} // capacity 1
 	room    signal        // fires when an entry was taken or the queue closed
+	idle    sync.Pool     // of *pending that were answered
 
 	mu       sync.Mutex
 	open     bool // guarded by mu, as all below: this node leads
@@ -81,7 +44,7 @@ type queue struct {
 	passedOver bool
 	bytes      int
 	next       uint64 // sequence number of the next item to be taken
-	flights    map[uint64]*flight
+	flights    map[uint64]flight
 	last       uint64 // first sequence number of the entry taken last
 }
 
@@ -91,20 +54,28 @@ func (it *item) cost() int { return len(it.payload) + len(it.note) + len(it.keys
 func newQueue(proposer uint64, clock *event.Clock, maxBytes, maxItem int) *queue {
 	return &queue{
 		proposer: proposer, clock: clock, maxBytes: maxBytes, maxItem: maxItem,
-		waiting: make(chan struct{}, 1), room: newSignal(), failWith: ErrNotLeader, next: 1, flights: map[uint64]*flight{},
+		waiting: make(chan struct{}, 1), failWith: ErrNotLeader, next: 1, flights: map[uint64]flight{},
 	}
 }
 
 // add queues a proposal. The error means that it was not proposed and never will be.
 func (q *queue) add(it item) (*pending, error) {
-	p := &pending{item: it, done: make(chan result, 1)}
-	if err := q.put(p); err != nil {
+	p := q.pending()
+	p.item = it
+	return q.submit(p)
+}
+
+// submit is add of a proposal in the queue's own memory; on an error it is no longer the caller's.
+func (q *queue) submit(p *pending) (*pending, error) {
+	err := q.enter(p)
+	if err != nil {
+		q.recycle(p)
 		return nil, err
 	}
 	return p, nil
 }
 
-func (q *queue) put(p *pending) error {
+func (q *queue) enter(p *pending) error {
 	it := &p.item
 	if len(it.payload) > q.maxItem {
 		return fmt.Errorf("%w: %d bytes, the limit is %d", ErrTooLarge, len(it.payload), q.maxItem)
@@ -122,7 +93,7 @@ func (q *queue) put(p *pending) error {
 	case kindFrame, kindConfirm, kindMerge, kindAdopt, kindRepair, kindHome:
 		q.others = append(q.others, p)
 	case kindInit:
-		q.writes = append([]*pending{p}, q.writes...) // the incarnation goes before any write
+		q.writes = slices.Insert(q.writes, 0, p) // the incarnation goes before any write
 	default:
 		q.writes = append(q.writes, p)
 	}
@@ -147,18 +118,19 @@ func (q *queue) addPatiently(ctx context.Context, it item) (*pending, error) {
 }
 
 // wait returns the proposal's result, or ErrUnknownOutcome (or ErrNotLeader's kind, if it was still queued)
-// when ctx, or its patience, ends first.
+// when ctx, or its patience, ends first. The proposal is no longer the caller's then.
 func (q *queue) wait(ctx context.Context, p *pending) result {
-	over, stop := late(ctx)
-	defer stop()
+	over := p.late(ctx)
 	cause := context.DeadlineExceeded
 	select {
 	case r := <-p.done:
+		q.recycle(p)
 		return r
 	case <-over:
 	case <-ctx.Done():
 		cause = context.Cause(ctx)
 	}
+	p.stopTimer()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	select {
@@ -185,47 +157,68 @@ func (q *queue) take(term uint64, limit int) []byte {
 		return nil
 	}
 	e := entry{proposer: q.proposer, first: q.next, alone: q.alone}
-	f := &flight{term: term}
-	size := 0
-	pull := func(from []*pending) []*pending {
-		for len(from) > 0 {
-			p := from[0]
-			cost := p.item.cost()
-			if size > 0 && size+cost > limit {
-				break
-			}
-			from[0] = nil
-			from = from[1:]
-			q.bytes -= cost
-			if p.abandoned.Load() {
-				continue
-			}
-			size += cost
-			e.items = append(e.items, p.item)
-			f.items = append(f.items, p)
-		}
-		return from
-	}
+	pack := packing{limit: limit, items: make([]*pending, 0, min(len(q.writes)+len(q.others), maxScratch))}
 	writes := 0
 	if !q.passedOver {
-		q.writes = pull(q.writes)
-		writes = len(e.items)
+		q.writes = q.pull(q.writes, &pack)
+		writes = len(pack.items)
 	}
-	if q.passedOver = len(q.others) > 0 && size >= limit; !q.passedOver {
-		q.others = pull(q.others)
+	if q.passedOver = len(q.others) > 0 && pack.size >= limit; !q.passedOver {
+		q.others = q.pull(q.others, &pack)
 	}
 	if len(q.writes)+len(q.others) > 0 {
 		q.wake()
 	}
 	q.room.fire()
-	if len(e.items) == 0 {
+	if len(pack.items) == 0 {
 		return nil
 	}
 	e.stamp = q.clock.Next(max(writes, 1))
-	q.next += uint64(len(e.items))
+	q.next += uint64(len(pack.items))
 	q.last = e.first
-	q.flights[e.first] = f
-	return e.marshal(size)
+	q.flights[e.first] = flight{term: term, items: pack.items}
+	b := e.appendHead(make([]byte, 0, pack.size+entryHeadBytes))
+	for _, p := range pack.items {
+		b = p.item.append(b)
+	}
+	return b
+}
+
+// packing is an entry that is being filled.
+type packing struct {
+	items       []*pending
+	size, limit int // bytes
+}
+
+// pull moves what fits, at least one proposal, and returns what still waits.
+func (q *queue) pull(from []*pending, into *packing) []*pending {
+	n := 0
+	for ; n < len(from); n++ {
+		p := from[n]
+		cost := p.item.cost()
+		if into.size > 0 && into.size+cost > into.limit {
+			break
+		}
+		q.bytes -= cost
+		if p.abandoned.Load() {
+			continue
+		}
+		into.size += cost
+		into.items = append(into.items, p)
+	}
+	return without(from, n)
+}
+
+// without is what comes behind the first n proposals, in the same memory from its beginning on where that moves
+// few of them.
+func without(from []*pending, n int) []*pending {
+	if rest := len(from) - n; rest <= n && cap(from) <= maxScratch {
+		copy(from, from[n:])
+		clear(from[rest:])
+		return from[:rest]
+	}
+	clear(from[:n])
+	return from[n:]
 }
 
 // dropped answers the entry taken last: consensus refused it, so it certainly was not proposed.
@@ -287,11 +280,5 @@ func (q *queue) abort() {
 	for first, f := range q.flights {
 		delete(q.flights, first)
 		f.answer(result{err: fmt.Errorf("%w: %w", ErrUnknownOutcome, ErrStopped)})
-	}
-}
-
-func (f *flight) answer(r result) {
-	for _, p := range f.items {
-		p.answer(r)
 	}
 }

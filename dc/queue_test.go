@@ -4,7 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"sync"
 	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
@@ -30,13 +35,26 @@ func add(t *testing.T, q *queue, k kind, payload string) *pending {
 	return p
 }
 
+func (e *entry) marshal() []byte {
+	b := e.appendHead(nil)
+	for i := range e.items {
+		b = e.items[i].append(b)
+	}
+	return b
+}
+
+func readEntry(b []byte) (*entry, error) {
+	e := &entry{}
+	return e, e.unmarshal(b)
+}
+
 func TestWhatWaitsBecomesOneEntryWritesFirst(t *testing.T) {
 	q := testQueue(1 << 20)
 	add(t, q, kindFrame, "frame")
 	add(t, q, kindPut, "one")
 	add(t, q, kindPut, "two")
 	add(t, q, kindInit, "init")
-	e, err := unmarshalEntry(q.take(1, 1<<20))
+	e, err := readEntry(q.take(1, 1<<20))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,6 +66,86 @@ func TestWhatWaitsBecomesOneEntryWritesFirst(t *testing.T) {
 	}
 	if q.take(1, 1<<20) != nil {
 		t.Error("took an entry of nothing")
+	}
+}
+
+// TestAnsweredProposalsServeAgain: many writers share proposals; each gets the answer to its own write, whatever
+// became of those who left before theirs came.
+func TestAnsweredProposalsServeAgain(t *testing.T) {
+	q := testQueue(1 << 20)
+	stop := make(chan struct{})
+	var applier sync.WaitGroup
+	applier.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			case <-q.waiting:
+			}
+			data := q.take(1, 500)
+			if data == nil {
+				continue
+			}
+			e, err := readEntry(data)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			for i, p := range q.applied(e.first) {
+				p.done <- result{err: errors.New(string(e.items[i].payload))}
+			}
+		}
+	})
+	var writers sync.WaitGroup
+	for w := range 8 {
+		writers.Go(func() {
+			for i := range 2000 {
+				ctx, cancel := context.WithCancel(WithPatience(t.Context(), time.Minute))
+				p := q.pending()
+				p.buf = fmt.Appendf(p.buf[:0], "%d of %d", i, w)
+				want := string(p.buf)
+				p.item = item{kind: kindPut, payload: p.buf}
+				p, err := q.submit(p)
+				if err != nil {
+					t.Error(err)
+				}
+				if i%7 == 0 {
+					cancel()
+				}
+				if r := q.wait(ctx, p); r.err.Error() != want && !errors.Is(r.err, ErrUnknownOutcome) {
+					t.Errorf("got %q, want %q", r.err, want)
+				}
+				cancel()
+			}
+		})
+	}
+	writers.Wait()
+	close(stop)
+	applier.Wait()
+}
+
+func TestWhatStillWaitsKeepsItsOrder(t *testing.T) {
+	q := testQueue(1 << 20)
+	next := 0
+	for round := range 300 {
+		for range round % 5 {
+			add(t, q, kindPut, fmt.Sprint("payload-", round))
+		}
+		data := q.take(1, 120) // one or two items
+		if data == nil {
+			continue
+		}
+		e, err := readEntry(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, it := range e.items {
+			var of int
+			if _, err := fmt.Sscanf(string(it.payload), "payload-%d", &of); err != nil || of < next {
+				t.Fatalf("%q behind one of round %d (%v)", it.payload, next, err)
+			}
+			next = of
+		}
 	}
 }
 
@@ -63,7 +161,7 @@ func TestEntryIsBoundedAndFramesAreNotStarved(t *testing.T) {
 		if len(data) > 12_000 {
 			t.Fatalf("entry of %d bytes, the limit is 10,000", len(data))
 		}
-		e, err := unmarshalEntry(data)
+		e, err := readEntry(data)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,16 +236,45 @@ func FuzzEntry(f *testing.F) {
 	f.Add(q.take(1, 1<<20))
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		e, err := unmarshalEntry(b)
+		e, err := readEntry(b)
 		if err != nil {
 			if !errors.Is(err, ErrMalformed) {
 				t.Fatalf("%v does not wrap ErrMalformed", err)
 			}
 			return
 		}
-		again, err := unmarshalEntry(e.marshal(len(b)))
+		again, err := readEntry(e.marshal())
 		if err != nil || len(again.items) != len(e.items) {
 			t.Fatalf("does not survive a round trip: %v", err)
+		}
+	})
+}
+
+// FuzzAppendPut: what is encoded here must be what protobuf makes of it, for requests are told by their bytes.
+func FuzzAppendPut(f *testing.F) {
+	f.Add([]byte("k"), []byte("v"), int64(1), uint8(7))
+	f.Add([]byte{}, []byte{}, int64(-1), uint8(0))
+	f.Fuzz(func(t *testing.T, key, value []byte, lease int64, flags uint8) {
+		r := &pb.PutRequest{Key: key, Value: value, Lease: lease, PrevKv: flags&1 != 0, IgnoreValue: flags&2 != 0, IgnoreLease: flags&4 != 0}
+		want, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := appendRequest(nil, r)
+		if err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("%x, %v, want %x", got, err, want)
+		}
+		p, err := decodePut(got)
+		if err != nil || !bytes.Equal(p.key, key) || !bytes.Equal(p.value, value) || p.lease != lease ||
+			p.prevKv != r.PrevKv || p.ignoreValue != r.IgnoreValue || p.ignoreLease != r.IgnoreLease {
+			t.Fatalf("came back as %+v, %v", p, err)
+		}
+		r.ProtoReflect().SetUnknown([]byte("\xf8\x01\x01")) // of a newer client
+		if want, err = (proto.MarshalOptions{Deterministic: true}).Marshal(r); err != nil {
+			t.Fatal(err)
+		}
+		if got, err = appendRequest(nil, r); err != nil || !bytes.Equal(got, want) {
+			t.Fatalf("%x, %v, want %x", got, err, want)
 		}
 	})
 }
@@ -181,5 +308,55 @@ func TestFramesWaitForRoom(t *testing.T) {
 	}
 	if err := <-added; err != nil {
 		t.Fatal(err)
+	}
+}
+
+// FuzzDecodeTxn: replicas of all builds must see in a transaction what protobuf sees in it.
+func FuzzDecodeTxn(f *testing.F) {
+	for _, r := range []*pb.TxnRequest{
+		{},
+		{Compare: []*pb.Compare{versionIs("k", 1), valueIs("l", "v")}, Success: []*pb.RequestOp{opPut("k", "v"), opGet("k")}},
+		{Success: []*pb.RequestOp{opTxn(&pb.TxnRequest{Failure: []*pb.RequestOp{opDelete("a", "b")}})}, Failure: []*pb.RequestOp{opPut("", ""), opDelete("k", "")}},
+		{Compare: []*pb.Compare{{Key: []byte("a"), RangeEnd: []byte("b"), Target: pb.Compare_LEASE, TargetUnion: &pb.Compare_Lease{Lease: -1}}}},
+		{Compare: []*pb.Compare{{TargetUnion: &pb.Compare_CreateRevision{}}, {TargetUnion: &pb.Compare_ModRevision{ModRevision: 1 << 40}}}},
+	} {
+		b, err := proto.Marshal(r)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+		f.Add(append(b, b...))
+		f.Add(append(b, 0x12, 0)) // an operation of nothing
+		f.Add(append(b, 0xf8, 0x01, 0x01))
+	}
+	f.Add([]byte("\x12\x08\x12\x03\x0a\x01a\x12\x01b")) // two puts in one operation: protobuf merges them
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, err := decodeTxn(b)
+		want := &pb.TxnRequest{}
+		if bad := proto.Unmarshal(b, want); bad != nil {
+			if !errors.Is(err, ErrMalformed) {
+				t.Fatalf("%v, protobuf says %v", err, bad)
+			}
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		dropUnknown(want)
+		if dropUnknown(got); !proto.Equal(got, want) {
+			t.Fatalf("%v, want %v", got, want)
+		}
+	})
+}
+
+// dropUnknown takes out what no replica looks at.
+func dropUnknown(r *pb.TxnRequest) {
+	r.ProtoReflect().SetUnknown(nil)
+	for _, ops := range [][]*pb.RequestOp{r.Success, r.Failure} {
+		for _, op := range ops {
+			if put := op.GetRequestPut(); put != nil {
+				put.ProtoReflect().SetUnknown(nil)
+			}
+		}
 	}
 }

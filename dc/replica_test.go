@@ -55,7 +55,7 @@ func openReplica(t testing.TB, cfg Config) *replica {
 		cfg: cfg, log: cfg.Logger, clock: clock, store: s, metrics: newMetrics(nil),
 		origins: append([]string{cfg.Name}, cfg.Peers...),
 		queue:   newQueue(newID(), clock, cfg.MaxQueueBytes, cfg.MaxRequestBytes+requestSlackBytes),
-		signal:  newSignal(), space: newSpace(&cfg),
+		space:   newSpace(&cfg),
 	}
 	r.leases = newLeases(&r.cfg, r.metrics)
 	if err := r.leases.load(s); err != nil {

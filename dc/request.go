@@ -175,7 +175,7 @@ func (a *applier) request(it *item, stamp event.Stamp) (result, error) {
 		}
 	}
 	before := len(a.frame.Txns)
-	r, err := a.write(q.item, stamp, true) // the response is kept on every node
+	r, err := a.write(&q.item, stamp, true) // the response is kept on every node
 	if err != nil {
 		return result{}, err
 	}
@@ -189,7 +189,7 @@ func (a *applier) request(it *item, stamp event.Stamp) (result, error) {
 		rec.keep(r.response)
 	}
 	a.batch.RememberAnew(q.id, rec.marshal(), a.dc.cfg.maxRequests())
-	if len(a.frame.Txns) > before {
+	if len(a.frame.Txns) > before && !a.entry.alone {
 		a.frame.Txns[before].Request = frameRequest(&q, r.response)
 	}
 	return r, nil

@@ -494,7 +494,7 @@ func TestMalformedRequestStopsTheReplica(t *testing.T) {
 		}
 	}
 	e := entry{items: []item{{kind: 100}}}
-	if err := r.Apply([]consensus.Entry{{Index: r.index + 1, Term: 1, Data: e.marshal(0)}}); !errors.Is(err, ErrMalformed) {
+	if err := r.Apply([]consensus.Entry{{Index: r.index + 1, Term: 1, Data: e.marshal()}}); !errors.Is(err, ErrMalformed) {
 		t.Errorf("a kind of a newer version: %v", err)
 	}
 	if b, err := r.store.Begin(); !errors.Is(err, store.ErrBroken) {

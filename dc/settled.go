@@ -3,6 +3,7 @@ package dc
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"geogate/dc/store"
 	"geogate/replication/event"
@@ -29,7 +30,7 @@ func (d *DC) SnapshotMarks() (marks []event.Mark, revision int64, high event.Sta
 
 // settled lowers the marks of homes to where their frames are retained from.
 func (d *DC) settled(p *published) ([]event.Mark, error) {
-	marks := append([]event.Mark(nil), p.marks...)
+	marks := slices.Clone(p.marks())
 	for i := range marks {
 		m := &marks[i]
 		if m.Past || !p.isHome(m.Origin) {

@@ -12,7 +12,7 @@ import (
 // highest stamp that it has applied; all of one moment.
 func (d *DC) Marks() (marks []event.Mark, revision int64, high event.Stamp) {
 	p := d.published.Load()
-	return p.marks, p.revision, p.high
+	return p.marks(), p.revision, p.high
 }
 
 // Export encodes the newest state of the keys behind a place, which is nil or the last of the call before,
@@ -28,7 +28,7 @@ func (d *DC) Export(ctx context.Context, after []byte, since int64, maxBytes int
 	if len(before.overruns) > 0 {
 		return nil, nil, false, fmt.Errorf("%w: writes to %q that don't count are being taken back", event.ErrHeld, before.overruns)
 	}
-	held := before.marks
+	held := before.marks()
 	var e part
 	if len(before.registers) > 0 {
 		e, held, err = d.exportSettled(after, maxBytes)
@@ -42,7 +42,7 @@ func (d *DC) Export(ctx context.Context, after []byte, since int64, maxBytes int
 	if err != nil {
 		return nil, nil, false, err
 	}
-	chunk = appendChunk(e.versions, p.marks, p.reach)
+	chunk = appendChunk(e.versions, p.marks(), p.reach)
 	if len(e.system) > 0 {
 		chunk = appendSystem(chunk, e.system)
 	}

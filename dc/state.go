@@ -79,6 +79,16 @@ func loadState(get func(string) []byte) (state, error) {
 	return s, err
 }
 
+// seen is the vector as [encodeSeen] writes it.
+func (s *state) seen() []byte {
+	var few [fewOrigins]seenPair
+	all := few[:0]
+	for origin, p := range s.positions {
+		all = append(all, seenPair{origin, p.Revision})
+	}
+	return encodePairs(all)
+}
+
 func (s *state) vector() event.Vector {
 	v := make(event.Vector, len(s.positions))
 	for o, p := range s.positions {

@@ -14,8 +14,8 @@ type Outcome interface {
 	Done(response proto.Message, made Commit, err error)
 }
 
-// SubmitPut is [DC.Put] for who does not wait: encoded is the request as its client sent it, which is not copied and goes into the
-// log. An error means that the write was not proposed and never will be, and that to is not told. After abandon to
+// SubmitPut is [DC.Put] for who does not wait: encoded is the request as its client sent it, which goes into the log as it
+// is. An error means that the write was not proposed and never will be, and that to is not told. After abandon to
 // may still be told, or never.
 func (d *DC) SubmitPut(r *pb.PutRequest, encoded []byte, to Outcome) (abandon func(), err error) {
 	return d.submit(kindPut, r, encoded, to)
@@ -34,11 +34,19 @@ func (d *DC) submit(k kind, r proto.Message, encoded []byte, to Outcome) (func()
 		return nil, err
 	}
 	p := &pending{item: item{kind: k, payload: encoded}, told: to}
-	if err := d.queue.put(p); err != nil {
+	if err := d.queue.enter(p); err != nil {
 		return nil, err
 	}
 	return p.abandon, nil
 }
 
 // DecodePut reads an encoded PutRequest without copying: key and value are slices of b.
-func DecodePut(b []byte) (*pb.PutRequest, error) { return decodePut(b) }
+func DecodePut(b []byte) (*pb.PutRequest, error) {
+	r, err := decodePut(b)
+	if err != nil {
+		return nil, err
+	}
+	return &pb.PutRequest{
+		Key: r.key, Value: r.value, Lease: r.lease, PrevKv: r.prevKv, IgnoreValue: r.ignoreValue, IgnoreLease: r.ignoreLease,
+	}, nil
+}

@@ -36,7 +36,7 @@ func (d *DC) VerifyState() (*verify.State, error) {
 // VerifyKeys lists keys of a bucket behind one, and what this DC had applied before the first was looked at.
 func (d *DC) VerifyKeys(bucket int, after []byte, most int) (h verify.Holding, keys []verify.Copy, done bool, err error) {
 	p := d.published.Load()
-	h = verify.Holding{Marks: append(slices.Clip(p.marks), p.homeMarks...), Reach: reachMarks(p.reach)}
+	h = verify.Holding{Marks: append(slices.Clip(p.marks()), p.homeMarks...), Reach: reachMarks(p.reach)}
 	system := bucket == store.Buckets
 	list := func() ([]store.KeyState, bool, error) { return d.store.BucketKeys(bucket, after, most) }
 	if system {

@@ -39,35 +39,12 @@ func write[R proto.Message](ctx context.Context, d *DC, k kind, req proto.Messag
 	if d.space.refuse(k, req) {
 		return none, Commit{}, fmt.Errorf("%w: %s", ErrLowDisk, d.space.problem())
 	}
-	payload, err := proto.MarshalOptions{Deterministic: true}.Marshal(req) // a retry must have the same hash
-	if err != nil {
-		return none, Commit{}, fmt.Errorf("encode request: %w", err)
+	p := d.queue.pending()
+	if err := d.fill(ctx, p, k, req); err != nil {
+		d.queue.recycle(p)
+		return none, Commit{}, err
 	}
-	it := item{kind: k, payload: payload, auth: d.authRevision(ctx)}
-	if k != kindCompact && k != kindAlarm {
-		it.keyspace = keyspaceOf(ctx)
-	}
-	// A repetition has its answer already, whatever room there is.
-	if requestID(ctx) == "" || k == kindCompact {
-		if err := d.room(k, req); err != nil {
-			return none, Commit{}, err
-		}
-	}
-	if id := requestID(ctx); id != "" && k != kindCompact && k != kindAlarm {
-		told, err := asked(ctx, payload)
-		if err != nil {
-			return none, Commit{}, err
-		}
-		if it, err = it.withIDOf(id, told); err != nil {
-			return none, Commit{}, err
-		}
-	}
-	if g := DegradedOf(ctx); g != nil {
-		if it.note, err = json.Marshal(g); err != nil {
-			return none, Commit{}, fmt.Errorf("encode note: %w", err)
-		}
-	}
-	p, err := d.queue.add(it)
+	p, err := d.queue.submit(p)
 	if err != nil {
 		return none, Commit{}, err
 	}
@@ -76,6 +53,47 @@ func write[R proto.Message](ctx context.Context, d *DC, k kind, req proto.Messag
 		return none, Commit{}, r.err
 	}
 	return r.response.(R), r.commit, nil
+}
+
+// fill makes a write what a proposal asks for.
+func (d *DC) fill(ctx context.Context, p *pending, k kind, req proto.Message) (err error) {
+	if p.buf, err = appendRequest(p.buf[:0], req); err != nil {
+		return fmt.Errorf("encode request: %w", err)
+	}
+	id, client := "", k != kindCompact && k != kindAlarm
+	p.item = item{kind: k, payload: p.buf, auth: d.authRevision(ctx)}
+	if client {
+		id, p.item.keyspace = requestID(ctx), keyspaceOf(ctx)
+	}
+	// A repetition has its answer already, whatever room there is.
+	if id == "" {
+		if err := d.room(k, req); err != nil {
+			return err
+		}
+	}
+	if id != "" {
+		told, err := asked(ctx, p.item.payload)
+		if err != nil {
+			return err
+		}
+		if p.item, err = p.item.withIDOf(id, told); err != nil {
+			return err
+		}
+	}
+	if g := DegradedOf(ctx); g != nil {
+		if p.item.note, err = json.Marshal(g); err != nil {
+			return fmt.Errorf("encode note: %w", err)
+		}
+	}
+	return nil
+}
+
+// appendRequest encodes a request, always in the same bytes: a retry must have the same hash.
+func appendRequest(b []byte, req proto.Message) ([]byte, error) {
+	if r, ok := req.(*pb.PutRequest); ok && len(r.ProtoReflect().GetUnknown()) == 0 {
+		return appendPut(b, r), nil
+	}
+	return proto.MarshalOptions{Deterministic: true}.MarshalAppend(b, req)
 }
 
 // Propose hands a received frame to the group. The channel gets one value: nil once the frame's effects

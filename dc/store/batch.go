@@ -82,6 +82,9 @@ func (b *Batch) TakeRevision() int64 {
 	return b.s.revision
 }
 
+// Graves is how many deleted keys, and entries of the system table, are remembered.
+func (b *Batch) Graves() int { return b.s.index.buried + b.s.system.buried }
+
 // NextTxn starts a transaction: its first change takes the next revision, and all of it shares that.
 func (b *Batch) NextTxn() { b.open, b.sub = false, 0 }
 
@@ -101,7 +104,8 @@ func (b *Batch) Put(key, value []byte, lease int64, g Geo) int64 {
 	s := b.s
 	r := b.next()
 	origin := s.internLocked(g.Origin)
-	it := s.index.ensure(key)
+	h := hashKey(asString(key))
+	it := s.index.ensure(key, h)
 	before := uint64(0)
 	if it.live {
 		before = it.hash
@@ -129,18 +133,19 @@ func (b *Batch) Put(key, value []byte, lease int64, g Geo) int64 {
 	}
 	it.hash = s.hasher.sum(key, value, lease, &g)
 	s.digest += it.hash - before
-	s.buckets.change(key, it.hash-before, origin, g.OriginRevision)
-	s.active.add(&record{origin: origin, Version: Version{
+	s.buckets.change(h, it.hash-before, origin, g.OriginRevision)
+	s.active.add(&Version{
 		Key: key, Value: value, Mod: r.main, Sub: int64(r.sub),
 		Create: it.create, Version: it.version, Lease: lease, Geo: g,
-	}})
+	}, origin)
 	return r.main
 }
 
 // Delete writes a tombstone and a grave. The key must be live.
 func (b *Batch) Delete(key []byte, g Geo) int64 {
 	s := b.s
-	it := s.index.get(key)
+	h := hashKey(asString(key))
+	it := s.index.find(key, h)
 	if it == nil || !it.live {
 		panic(fmt.Sprintf("store: delete of %q, which is not live", key))
 	}
@@ -148,7 +153,7 @@ func (b *Batch) Delete(key []byte, g Geo) int64 {
 	r.tomb = true
 	origin := s.internLocked(g.Origin)
 	s.digest -= it.hash
-	s.buckets.change(key, -it.hash, origin, g.OriginRevision)
+	s.buckets.change(h, -it.hash, origin, g.OriginRevision)
 	s.index.live--
 	s.garbage.add(r.main, it)
 	it.push(r)
@@ -160,7 +165,7 @@ func (b *Batch) Delete(key []byte, g Geo) int64 {
 	it.create, it.version, it.hash = 0, 0, 0
 	it.setGeo(&g, origin)
 	s.index.bury(it)
-	s.active.add(&record{origin: origin, Version: Version{Key: key, Mod: r.main, Sub: int64(r.sub), Deleted: true, Geo: g}})
+	s.active.add(&Version{Key: key, Mod: r.main, Sub: int64(r.sub), Deleted: true, Geo: g}, origin)
 	s.active.bury(key, &grave{geo: g, origin: origin})
 	return r.main
 }
@@ -168,7 +173,8 @@ func (b *Batch) Delete(key []byte, g Geo) int64 {
 // Bury sets or replaces the grave of a key that is not live. It takes no revision and is no event.
 func (b *Batch) Bury(key []byte, g Geo) {
 	s := b.s
-	it := s.index.ensure(key)
+	h := hashKey(asString(key))
+	it := s.index.ensure(key, h)
 	if it.live {
 		panic(fmt.Sprintf("store: grave for %q, which is live at revision %d", key, it.mod))
 	}
@@ -179,7 +185,7 @@ func (b *Batch) Bury(key []byte, g Geo) {
 	s.index.unbury(it)
 	it.setGeo(&g, origin)
 	s.index.bury(it)
-	s.buckets.change(key, 0, origin, g.OriginRevision)
+	s.buckets.change(h, 0, origin, g.OriginRevision)
 	s.active.bury(key, &grave{geo: g, origin: origin})
 }
 

@@ -80,6 +80,39 @@ func BenchmarkPut(b *testing.B) {
 	}
 }
 
+// BenchmarkFlush flushes what 100 ms bring: puts of 10,000 keys, without waiting for the disk. An operation is one put.
+func BenchmarkFlush(b *testing.B) {
+	for _, puts := range []int{1, 100, 1000} {
+		b.Run(fmt.Sprintf("puts=%d", puts), func(b *testing.B) {
+			s, err := store.Open(store.Config{Path: filepath.Join(b.TempDir(), "db"), NoSync: true})
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer closeBench(b, s)
+			value, n := make([]byte, 256), 0
+			b.ReportAllocs()
+			b.ResetTimer()
+			for n < b.N {
+				b.StopTimer()
+				for range puts {
+					batch, err := s.Begin()
+					if err != nil {
+						b.Fatal(err)
+					}
+					batch.NextTxn()
+					batch.Put(benchKey(n%10_000), value, 0, benchGeo(batch.Revision()+1))
+					n++
+					batch.Commit(store.Applied{Index: uint64(n)})
+				}
+				b.StartTimer()
+				if err := s.Flush(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // BenchmarkRange reads what is on disk.
 func BenchmarkRange(b *testing.B) {
 	s := openBench(b, filepath.Join(b.TempDir(), "db"))

@@ -6,8 +6,6 @@ import (
 	"slices"
 
 	bolt "go.etcd.io/bbolt"
-
-	"github.com/cespare/xxhash/v2"
 )
 
 // Buckets is into how many parts the digest is split; a power of two. A key's bucket is the highest bits of
@@ -18,7 +16,7 @@ const Buckets = 1 << bucketBits
 const bucketBits = 12
 
 // BucketOf is the bucket of a key.
-func BucketOf(key []byte) int { return int(xxhash.Sum64(key) >> (64 - bucketBits)) }
+func BucketOf(key []byte) int { return hashKey(asString(key)).bucket() }
 
 // bucketSums is the digest by parts, and for each part and origin the highest origin revision that made a state
 // of a key in it (its touch). Touches only grow while the store is open. See README.md, "Buckets".
@@ -29,8 +27,8 @@ type bucketSums struct {
 
 func newBuckets() bucketSums { return bucketSums{digests: make([]uint64, Buckets)} }
 
-func (b *bucketSums) change(key []byte, delta uint64, origin uint16, originRevision int64) {
-	i := BucketOf(key)
+func (b *bucketSums) change(key keyHash, delta uint64, origin uint16, originRevision int64) {
+	i := key.bucket()
 	b.digests[i] += delta
 	for int(origin) >= len(b.touches) {
 		b.touches = append(b.touches, make([]int64, Buckets))

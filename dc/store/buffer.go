@@ -6,6 +6,7 @@ import "sort"
 // store's lock; the one being flushed is only read.
 type buffer struct {
 	records   []*record // ascending by (main, sub)
+	slab      []record  // room for the next ones; its array never moves, for readers have pointers into it
 	deletes   []rev     // versions dropped by compaction; they may be among records
 	graves    map[string]*grave
 	state     map[string][]byte // nil: removed
@@ -31,13 +32,25 @@ type grave struct {
 // overhead is what a pending record costs beside its key and value, roughly.
 const overhead = 256
 
-func newBuffer() *buffer {
-	return &buffer{graves: map[string]*grave{}, state: map[string][]byte{}, leases: map[int64][]byte{}, system: map[string]*SystemEntry{}, chains: map[string]*chain{}}
+const (
+	firstSlab = 4 // records; each slab is twice as large as the one before
+	lastSlab  = 64
+
+	mostExpected = 1 << 14
+)
+
+// newBuffer makes a buffer that will hold about as many records as another one did.
+func newBuffer(expected int) *buffer {
+	return &buffer{records: make([]*record, 0, min(expected, mostExpected)), graves: map[string]*grave{}, state: map[string][]byte{}, leases: map[int64][]byte{}, system: map[string]*SystemEntry{}, chains: map[string]*chain{}}
 }
 
-func (b *buffer) add(r *record) {
-	b.records = append(b.records, r)
-	b.bytes += int64(len(r.Key)+len(r.Value)) + overhead
+func (b *buffer) add(v *Version, origin uint16) {
+	if len(b.slab) == cap(b.slab) {
+		b.slab = make([]record, 0, min(max(firstSlab, 2*cap(b.slab)), lastSlab))
+	}
+	b.slab = append(b.slab, record{Version: *v, origin: origin})
+	b.records = append(b.records, &b.slab[len(b.slab)-1])
+	b.bytes += int64(len(v.Key)+len(v.Value)) + overhead
 }
 
 func (b *buffer) bury(key []byte, g *grave) {

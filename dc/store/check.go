@@ -152,7 +152,7 @@ func (c *check) index() error {
 			buried++
 		}
 		switch {
-		case c.s.index.byKey.get(it.key) != it:
+		case c.s.index.byKey.get(it.key, hashKey(it.key)) != it:
 			c.fail(&errs, "%q is not found by its key", it.key)
 		case it.live && it.grave:
 			c.fail(&errs, "%q is live and has a grave", it.key)
@@ -257,14 +257,15 @@ func (c *check) garbage() error {
 	if got := g.len(); got != want {
 		return fmt.Errorf("%d versions to drop are listed, the index has %d", got, want)
 	}
+	var err error
 	last := int64(math.MinInt64)
-	for _, d := range g.queue {
-		if d.revision < last {
-			return fmt.Errorf("version to drop at %d is listed behind %d", d.revision, last)
+	g.queue.each(func(d *doomed) {
+		if d.revision() < last {
+			err = fmt.Errorf("version to drop at %d is listed behind %d", d.revision(), last)
 		}
-		last = d.revision
-	}
-	return nil
+		last = d.revision()
+	})
+	return err
 }
 
 // requests compares the places of ids with what lies there.

@@ -42,7 +42,7 @@ func TestGoldenRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines = append(lines, "frame "+hex.EncodeToString(encodeSealed(&s)))
+	lines = append(lines, "frame "+hex.EncodeToString(appendSealed(nil, &s)))
 	lines = append(lines, "record "+hex.EncodeToString(encodeTableRecord("xkey", []byte("value"))))
 	lines = append(lines, "conflict "+hex.EncodeToString(appendConflict(nil, &conflict{seq: 4, bytes: []byte("c")})))
 	got := strings.Join(lines, "\n") + "\n"

@@ -26,14 +26,20 @@ const (
 
 const firstMarks = 8
 
+// keyHash is the xxhash64 of a key. A write needs it in two places, so it is computed once.
+type keyHash uint64
+
+func hashKey(key string) keyHash { return keyHash(xxhash.Sum64String(key)) }
+
+func (h keyHash) bucket() int { return int(h >> (64 - bucketBits)) }
+
 // place says where the search for a key begins.
-func (f *finder) place(key string) (p *finderPart, at uint64, mark uint8) {
-	h := xxhash.Sum64String(key)
-	return &f.parts[h>>56], h, max(uint8(h>>48), markFirst)
+func (f *finder) place(h keyHash) (p *finderPart, at uint64, mark uint8) {
+	return &f.parts[h>>56], uint64(h), max(uint8(h>>48), markFirst)
 }
 
-func (f *finder) get(key string) *item {
-	p, at, mark := f.place(key)
+func (f *finder) get(key string, h keyHash) *item {
+	p, at, mark := f.place(h)
 	if len(p.marks) == 0 {
 		return nil
 	}
@@ -51,8 +57,8 @@ func (f *finder) get(key string) *item {
 }
 
 // add takes an item whose key is not there.
-func (f *finder) add(it *item) {
-	p, at, mark := f.place(it.key)
+func (f *finder) add(it *item, h keyHash) {
+	p, at, mark := f.place(h)
 	if 8*(p.taken+1) > 7*len(p.marks) {
 		f.grow(p)
 	}
@@ -86,7 +92,7 @@ func (f *finder) grow(p *finderPart) {
 	*p = finderPart{marks: make([]uint8, size), items: make([]*item, size)}
 	for _, it := range old {
 		if it != nil {
-			_, at, mark := f.place(it.key)
+			_, at, mark := f.place(hashKey(it.key))
 			p.put(it, at, mark)
 		}
 	}
@@ -94,7 +100,7 @@ func (f *finder) grow(p *finderPart) {
 
 // remove takes out an item that is there.
 func (f *finder) remove(it *item) {
-	p, at, _ := f.place(it.key)
+	p, at, _ := f.place(hashKey(it.key))
 	last := uint64(len(p.marks) - 1)
 	for p.items[at&last] != it {
 		at++

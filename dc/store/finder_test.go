@@ -16,14 +16,14 @@ func TestFinderAgainstMap(t *testing.T) {
 	want := map[string]*item{}
 	for step := range 400_000 {
 		key := fmt.Sprintf("key-%d", r.IntN(40_000))
-		if got := f.get(key); got != want[key] {
+		if got := f.get(key, hashKey(key)); got != want[key] {
 			t.Fatalf("step %d: %q is %v, want %v", step, key, got, want[key])
 		}
 		growing := step/50_000%2 == 0
 		switch it := want[key]; {
 		case it == nil && (growing || r.IntN(4) == 0):
 			it = &item{key: key}
-			f.add(it)
+			f.add(it, hashKey(it.key))
 			want[key] = it
 		case it != nil && (!growing || r.IntN(4) == 0):
 			f.remove(it)
@@ -34,7 +34,7 @@ func TestFinderAgainstMap(t *testing.T) {
 		}
 	}
 	for key, it := range want {
-		if f.get(key) != it {
+		if f.get(key, hashKey(key)) != it {
 			t.Fatalf("%q is not found", key)
 		}
 	}
@@ -46,7 +46,7 @@ func TestFinderDoesNotGrowByChurn(t *testing.T) {
 	var there []*item
 	for i := range 1_000_000 {
 		it := &item{key: fmt.Sprint(i)}
-		f.add(it)
+		f.add(it, hashKey(it.key))
 		if there = append(there, it); len(there) > 5000 {
 			f.remove(there[0])
 			there = there[1:]

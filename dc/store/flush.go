@@ -44,6 +44,25 @@ type chainFlight struct {
 	frames      []*event.Sealed
 }
 
+// arenaBytes is at least what versions and frames take encoded.
+func (f *flight) arenaBytes() int {
+	n := 0
+	for _, r := range f.records {
+		n += recordBound(r)
+	}
+	for i := range f.chains {
+		for _, s := range f.chains[i].frames {
+			n += sumBytes + sealedHeadBytes + len(s.Bytes)
+		}
+	}
+	return n
+}
+
+// recordBound is at least the encoded size of a record.
+func recordBound(r *record) int {
+	return len(r.Key) + len(r.Value) + len(r.Geo.Seen) + sumBytes + 1 + 8 + 7*binary.MaxVarintLen64
+}
+
 // flush writes the active buffer in one transaction. It says whether there is deferred work that another
 // flush should do soon. After an error the store takes no more writes: what a failed sync has left on the
 // disk is unknown, so nothing may be built on it.
@@ -106,7 +125,7 @@ func (s *Store) takeFlight() (f *flight, more bool, err error) {
 		})
 		c.reset, c.trim = false, false
 	}
-	s.flushing, s.active = b, newBuffer()
+	s.flushing, s.active = b, newBuffer(len(b.records))
 	return f, more, nil
 }
 
@@ -144,11 +163,14 @@ func (s *Store) write(db *bolt.DB, f *flight) (left []*chain, err error) {
 	if err != nil {
 		return nil, err
 	}
+	a := s.arenas.take(f.arenaBytes())
 	err = guarded(func() (err error) {
-		left, err = s.fill(tx, f)
+		left, err = s.fill(tx, f, a)
 		return err
 	})
-	if err != nil {
+	if err == nil {
+		s.arenas.give(a) // the transaction is over: nothing of it is in use
+	} else {
 		// The error that matters is err; a failed commit has rolled back already. Rolling back reads all pages
 		// for the free ones, and where that ends in a panic bbolt keeps its lock for good.
 		if errors.Is(guarded(tx.Rollback), errPanic) {
@@ -158,18 +180,18 @@ func (s *Store) write(db *bolt.DB, f *flight) (left []*chain, err error) {
 	return left, err
 }
 
-func (s *Store) fill(tx *bolt.Tx, f *flight) (left []*chain, err error) {
+func (s *Store) fill(tx *bolt.Tx, f *flight, a *arena) (left []*chain, err error) {
 	if err := writeOrigins(tx, f.origins); err != nil {
 		return nil, fmt.Errorf("origins: %w", err)
 	}
-	if err := writeVersions(tx, f.buffer); err != nil {
+	if err := writeVersions(tx, f.buffer, a); err != nil {
 		return nil, fmt.Errorf("versions: %w", err)
 	}
 	if err := writeGraves(tx, f.graves); err != nil {
 		return nil, fmt.Errorf("graves: %w", err)
 	}
 	for i := range f.chains {
-		more, err := writeChain(tx, &f.chains[i], s.cfg.CompactRecords)
+		more, err := writeChain(tx, &f.chains[i], a, s.cfg.CompactRecords)
 		if err != nil {
 			return nil, fmt.Errorf("chain of %s: %w", f.chains[i].chain.origin, err)
 		}
@@ -214,20 +236,14 @@ func writeOrigins(tx *bolt.Tx, origins []origin) error {
 }
 
 // writeVersions appends the records, then deletes what compaction dropped, which may be among them.
-func writeVersions(tx *bolt.Tx, buf *buffer) error {
+func writeVersions(tx *bolt.Tx, buf *buffer, a *arena) error {
 	b := tx.Bucket(bucketVersions)
 	b.FillPercent = appendFill
-	// bbolt keeps the values it is given until commit. They are slices of this one, which never moves.
-	size := 0
-	for _, r := range buf.records {
-		size += recordBound(r)
-	}
-	arena := make([]byte, 0, size)
 	var key [revKeyBytes]byte
 	for _, r := range buf.records {
-		start := len(arena)
-		arena = appendRecord(arena, &r.Version, r.origin)
-		if err := b.Put(appendRevKey(key[:0], r.Mod, uint32(r.Sub)), arena[start:len(arena):len(arena)]); err != nil {
+		start := len(a.b)
+		a.b = appendRecord(a.b, &r.Version, r.origin)
+		if err := b.Put(appendRevKey(key[:0], r.Mod, uint32(r.Sub)), a.since(start)); err != nil {
 			return err
 		}
 	}
@@ -262,7 +278,7 @@ func writeGraves(tx *bolt.Tx, graves map[string]*grave) error {
 }
 
 // writeChain says whether more trimmed frames are left on disk than one flush should delete.
-func writeChain(tx *bolt.Tx, f *chainFlight, most int) (more bool, err error) {
+func writeChain(tx *bolt.Tx, f *chainFlight, a *arena, most int) (more bool, err error) {
 	chains := tx.Bucket(bucketChains)
 	name := []byte(f.chain.origin)
 	if f.reset && chains.Bucket(name) != nil {
@@ -281,7 +297,9 @@ func writeChain(tx *bolt.Tx, f *chainFlight, most int) (more bool, err error) {
 		}
 	}
 	for _, s := range f.frames {
-		if err := b.Put(encodeSeq(uint64(s.Last)), encodeSealed(s)); err != nil {
+		start := len(a.b)
+		a.b = appendSealed(a.b, s)
+		if err := b.Put(encodeSeq(uint64(s.Last)), a.since(start)); err != nil {
 			return false, err
 		}
 	}
@@ -385,9 +403,4 @@ func smallSum(tx *bolt.Tx) uint64 {
 		}
 	}
 	return d.Sum64()
-}
-
-// recordBound is at least the encoded size of a record.
-func recordBound(r *record) int {
-	return len(r.Key) + len(r.Value) + len(r.Geo.Seen) + sumBytes + 1 + 8 + 7*binary.MaxVarintLen64
 }

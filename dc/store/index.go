@@ -32,25 +32,28 @@ func newIndex() *index {
 // asString views a key as a string for the time of a lookup.
 func asString(key []byte) string { return unsafe.String(unsafe.SliceData(key), len(key)) }
 
-func (x *index) get(key []byte) *item { return x.byKey.get(asString(key)) }
+func (x *index) get(key []byte) *item { return x.find(key, hashKey(asString(key))) }
+
+func (x *index) find(key []byte, h keyHash) *item { return x.byKey.get(asString(key), h) }
 
 // ensure returns the key's item, a new one if need be. The key is copied: it may be a slice of a Raft entry.
-func (x *index) ensure(key []byte) *item {
-	if it := x.get(key); it != nil {
+func (x *index) ensure(key []byte, h keyHash) *item {
+	if it := x.find(key, h); it != nil {
 		return it
 	}
 	it := &item{key: string(key)}
 	x.tree.Set(it)
-	x.byKey.add(it)
+	x.byKey.add(it, h)
 	return it
 }
 
 // load fills an empty index.
-func (x *index) load(items *itemTable, each func(*item)) {
+func (x *index) load(items *itemTable, each func(*item, keyHash)) {
 	items.sorted(func(it *item) {
+		h := hashKey(it.key)
 		x.tree.Load(it)
-		x.byKey.add(it)
-		each(it)
+		x.byKey.add(it, h)
+		each(it, h)
 	})
 }
 

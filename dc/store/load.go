@@ -216,12 +216,12 @@ func (d *disk) loadVersions(b *bolt.Bucket) error {
 		v.Geo.Origin = d.origins[origin]
 		d.replay(items.ensure(v.Key), &v, origin, &h)
 	}
-	d.index.load(&items, func(it *item) {
+	d.index.load(&items, func(it *item, h keyHash) {
 		if it.lease() != 0 {
 			d.index.leased.attach(it)
 		}
 		if it.live {
-			d.buckets.change(asBytes(it.key), it.hash, it.origin, it.originRevision)
+			d.buckets.change(h, it.hash, it.origin, it.originRevision)
 		}
 	})
 	return nil
@@ -269,13 +269,14 @@ func (d *disk) loadGraves(b *bolt.Bucket) error {
 		if int(origin) >= len(d.origins) {
 			return fmt.Errorf("%q: unknown origin %d", k, origin)
 		}
-		it := d.index.ensure(k)
+		h := hashKey(asString(k))
+		it := d.index.ensure(k, h)
 		if it.live {
 			return fmt.Errorf("%q is live and has a grave", k)
 		}
 		it.setGeo(&g, origin)
 		d.index.bury(it)
-		d.buckets.change(k, 0, origin, g.OriginRevision)
+		d.buckets.change(h, 0, origin, g.OriginRevision)
 		return nil
 	})
 }

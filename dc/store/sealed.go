@@ -11,10 +11,11 @@ import (
 	"geogate/replication/event"
 )
 
-// encodeSealed writes a frame as it is kept in its chain: a checksum, what a carrier must know, then the frame's
+// appendSealed writes a frame as it is kept in its chain: a checksum, what a carrier must know, then the frame's
 // bytes.
-func encodeSealed(s *event.Sealed) []byte {
-	b := make([]byte, sumBytes, sumBytes+sealedHeadBytes+len(s.Bytes))
+func appendSealed(b []byte, s *event.Sealed) []byte {
+	start := len(b)
+	b = append(b, 0, 0, 0, 0)
 	b = binary.BigEndian.AppendUint64(b, s.Incarnation)
 	b = append(b, s.Hash[:]...)
 	b = append(b, s.PrevHash[:]...)
@@ -24,13 +25,13 @@ func encodeSealed(s *event.Sealed) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(s.Txns))
 	b = binary.BigEndian.AppendUint64(b, uint64(s.Stamp))
 	b = append(b, s.Bytes...)
-	binary.LittleEndian.PutUint32(b, numberedSum(uint64(s.Last), b[sumBytes:]))
+	binary.LittleEndian.PutUint32(b[start:], numberedSum(uint64(s.Last), b[start+sumBytes:]))
 	return b
 }
 
 const sealedHeadBytes = 8 + 2*len(event.Hash{}) + 3*8 + 4 + 8
 
-// decodeSealed reads what encodeSealed wrote under the key last; the frame's bytes are a slice of b. A plain
+// decodeSealed reads what appendSealed wrote under the key last; the frame's bytes are a slice of b. A plain
 // frame is of format 1, without a checksum: its own hash is compared, and what the frame says of itself.
 func decodeSealed(origin string, last int64, b []byte, plain bool) (event.Sealed, error) {
 	if !plain {

@@ -33,6 +33,7 @@ type Store struct {
 	size    atomic.Int64             // of the file, after the last flush
 	free    atomic.Int64             // bytes of its free pages
 	harm    harm
+	arenas  arenas
 	locked  atomic.Bool // bbolt holds its lock for good: the file can't be closed
 
 	flushMu sync.Mutex     // one flush, restore or close at a time; taken before mu
@@ -120,7 +121,7 @@ func (s *Store) adopt(d *disk) {
 	s.leases, s.records, s.keep = d.leases, d.records, keptFrom(d.state)
 	s.origins.Store(&d.origins)
 	s.revision, s.compacted, s.applied, s.digest = d.revision, d.compacted, d.applied, d.digest
-	s.active, s.flushing = newBuffer(), nil
+	s.active, s.flushing = newBuffer(0), nil
 	for _, c := range s.chains {
 		if c.trim {
 			s.active.chains[c.origin] = c // goes on with the next flush

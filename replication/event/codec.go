@@ -52,10 +52,14 @@ func appendFrame(b []byte, f *Frame) []byte {
 		b = appendBytes(b, fieldPrevHash, f.PrevHash[:])
 	}
 	for _, origin := range slices.Sorted(maps.Keys(f.Seen)) {
-		var s []byte
-		s = appendBytes(s, seenOrigin, []byte(origin))
-		s = appendUint(s, seenRevision, uint64(f.Seen[origin]))
-		b = appendBytes(b, fieldSeen, s)
+		size := seenSize(origin, f.Seen[origin])
+		if size == 0 {
+			continue
+		}
+		b = protowire.AppendTag(b, fieldSeen, protowire.BytesType)
+		b = protowire.AppendVarint(b, uint64(size))
+		b = appendBytes(b, seenOrigin, []byte(origin))
+		b = appendUint(b, seenRevision, uint64(f.Seen[origin]))
 	}
 	for i := range f.Txns {
 		t := &f.Txns[i]
@@ -130,6 +134,22 @@ func opSize(op *Op) int {
 	return uintSize(uint64(op.Kind)) + bytesSize(len(op.Key)) + bytesSize(len(op.Value)) + uintSize(uint64(op.Lease))
 }
 
+func seenSize(origin string, revision int64) int {
+	return bytesSize(len(origin)) + uintSize(uint64(revision))
+}
+
+// frameSize is at least what appendFrame appends.
+func frameSize(f *Frame) int {
+	n := uintSize(f.version()) + bytesSize(len(f.Origin)) + 9 + uintSize(uint64(f.PrevRevision)) + bytesSize(len(f.PrevHash))
+	for origin, revision := range f.Seen {
+		n += bytesSize(seenSize(origin, revision))
+	}
+	for i := range f.Txns {
+		n += 1 + protowire.SizeBytes(txnSize(&f.Txns[i]))
+	}
+	return n
+}
+
 func txnSize(t *Txn) int {
 	n := uintSize(uint64(t.Revision)) + uintSize(uint64(t.Stamp))
 	for i := range t.Ops {
@@ -197,7 +217,9 @@ func (f field) want(typ protowire.Type) error {
 }
 
 func decodeFrame(b []byte) (*Frame, error) {
-	f := &Frame{}
+	txns := countTxns(b)
+	f := &Frame{Txns: make([]Txn, 0, txns)}
+	ops := make([]Op, 0, txns) // of all of them: most have one
 	version := uint64(0)
 	err := fields(b, func(x field) error {
 		switch x.num {
@@ -222,7 +244,7 @@ func decodeFrame(b []byte) (*Frame, error) {
 		case fieldSeen:
 			return decodeSeen(f, x)
 		case fieldTxn:
-			t, err := decodeTxn(x)
+			t, err := decodeTxn(x, &ops)
 			f.Txns = append(f.Txns, t)
 			return err
 		}
@@ -270,8 +292,25 @@ func decodeSeen(f *Frame, x field) error {
 	return nil
 }
 
-func decodeTxn(x field) (Txn, error) {
+// countTxns counts the transactions, up to what is no field.
+func countTxns(b []byte) (n int) {
+	for len(b) > 0 {
+		num, _, size := protowire.ConsumeField(b)
+		if size < 0 {
+			break
+		}
+		if num == fieldTxn {
+			n++
+		}
+		b = b[size:]
+	}
+	return n
+}
+
+// decodeTxn puts the operations behind those that are there.
+func decodeTxn(x field, ops *[]Op) (Txn, error) {
 	var t Txn
+	first := len(*ops)
 	if err := x.want(protowire.BytesType); err != nil {
 		return t, err
 	}
@@ -285,7 +324,7 @@ func decodeTxn(x field) (Txn, error) {
 			return y.want(protowire.VarintType)
 		case txnOp:
 			op, err := decodeOp(y)
-			t.Ops = append(t.Ops, op)
+			*ops = append(*ops, op)
 			return err
 		case txnRequest:
 			r, err := decodeRequest(y)
@@ -298,6 +337,9 @@ func decodeTxn(x field) (Txn, error) {
 		}
 		return nil
 	})
+	if n := len(*ops); n > first {
+		t.Ops = (*ops)[first:n:n]
+	}
 	return t, err
 }
 

@@ -152,7 +152,7 @@ func Seal(f *Frame) (Sealed, error) {
 	if err := f.check(); err != nil {
 		return Sealed{}, err
 	}
-	b := appendFrame(nil, f)
+	b := appendFrame(make([]byte, 0, frameSize(f)), f)
 	return sealed(b, f), nil
 }
 
