@@ -218,8 +218,15 @@ func TestSharedWindow(t *testing.T) {
 	r.data(3, false, big[:maxFrameBytes])
 	r.data(3, false, big[maxFrameBytes:2*maxFrameBytes])
 	r.data(3, true, big[2*maxFrameBytes:])
-	granted, got, small := firstWindow, []byte(nil), false
-	r.check(r.WritePing(false, [8]byte{9})) // by its answer the server has read all of this
+	lane := k.only()
+	eventually(t, "gRPC's server is held back", func() bool {
+		lane.mu.Lock()
+		defer lane.mu.Unlock()
+		return len(lane.held) > 0
+	})
+	r.headers(5) // it waits its turn
+	r.data(5, true, message([]byte("small")))
+	granted, got := firstWindow, []byte(nil)
 	for ended := false; !ended; {
 		f, err := r.ReadFrame()
 		r.check(err)
@@ -228,16 +235,14 @@ func TestSharedWindow(t *testing.T) {
 			if taken += len(f.Data()); taken > granted {
 				t.Fatalf("%d bytes, the client takes %d", taken, granted)
 			}
-			if f.StreamID == 3 {
-				got = append(got, f.Data()...)
-			} else {
-				small = true
+			if f.StreamID != 3 {
+				t.Fatal("the small answer has come before what was held back")
 			}
-		case *http2.PingFrame:
-			r.headers(5) // it waits its turn
-			r.data(5, true, message([]byte("small")))
-			granted += len(big)
-			r.check(r.WriteWindowUpdate(0, uint32(len(big))))
+			got = append(got, f.Data()...)
+			if granted == firstWindow {
+				granted += len(big)
+				r.check(r.WriteWindowUpdate(0, uint32(len(big))))
+			}
 		case *http2.HeadersFrame:
 			ended = f.StreamID == 3 && f.StreamEnded()
 		}
@@ -246,14 +251,41 @@ func TestSharedWindow(t *testing.T) {
 		t.Error("the answer of gRPC's server is another one")
 	}
 	r.check(r.WriteWindowUpdate(0, 1000))
-	if !small {
-		if body, _ := r.answer(5); len(body) == 0 {
-			t.Error("nothing for the last call")
-		}
+	if body, _ := r.answer(5); len(body) == 0 {
+		t.Error("nothing for the last call")
 	}
 	if k.quick.Load() != 2 {
 		t.Errorf("%d calls over the lane, want 2", k.quick.Load())
 	}
+}
+
+// TestDebt: what calls have used of the connection's window is not given to gRPC's server a second time.
+func TestDebt(t *testing.T) {
+	c := newConn(&memory{in: bytes.NewReader(nil)}, nil, lanesFor(nil))
+	defer c.abort()
+	c.debt, c.window = 100, firstWindow-100
+	for i, want := range []int64{0, 20, 60} {
+		if passed, ok := c.widen(60); !ok || passed != want {
+			t.Errorf("update %d: %d of 60 bytes passed on, want %d", i, passed, want)
+		}
+	}
+	if c.window != firstWindow-100+180 {
+		t.Errorf("window of %d", c.window)
+	}
+}
+
+// only is the one connection that is open.
+func (k *kit) only() *conn {
+	k.t.Helper()
+	k.lanes.mu.Lock()
+	defer k.lanes.mu.Unlock()
+	if len(k.lanes.conns) != 1 {
+		k.t.Fatalf("%d connections", len(k.lanes.conns))
+	}
+	for c := range k.lanes.conns {
+		return c
+	}
+	return nil
 }
 
 // grpc is the block of a request that goes to gRPC's server.
