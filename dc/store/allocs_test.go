@@ -16,7 +16,7 @@ func TestAllocationsOfABatch(t *testing.T) {
 	defer closeBench(t, s)
 	fill(t, s, allocsKeys, 64)
 	value, i := make([]byte, 256), allocsKeys
-	allocs.AtMost(t, "a batch of 64 puts", 290, func() {
+	allocs.AtMost(t, "a batch of 64 puts", 225, func() {
 		batch, err := s.Begin()
 		if err != nil {
 			t.Fatal(err)
