@@ -31,6 +31,7 @@ type loop struct {
 	stopping bool
 	stopTerm uint64 // term in which the hand-over of a clean stop began
 	changer  changer
+	said     confirmations
 	heard    map[uint64]time.Time // when a follower last answered a heartbeat
 	snapshot bool                 // a received snapshot was stepped since the last Ready
 	tick     *time.Ticker
@@ -183,6 +184,7 @@ func (l *loop) turn(ticked bool) error {
 // step gives received messages to Raft.
 func (l *loop) step(messages []raftpb.Message) {
 	for i, m := range messages {
+		l.said.received(&messages[i])
 		switch m.Type {
 		case raftpb.MsgSnap:
 			l.snapshot = true

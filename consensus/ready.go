@@ -186,11 +186,14 @@ func (l *loop) lead(st raft.BasicStatus) {
 // send hands messages to the transport, without those that a later one in the batch includes.
 func (l *loop) send(messages []raftpb.Message, term uint64) {
 	dropIncluded(messages)
-	for _, m := range messages {
-		if m.To != raft.None {
-			l.vouch(&m, term)
-			l.transport.send(m)
+	now := time.Now()
+	for i := range messages {
+		m := &messages[i]
+		if m.To == raft.None || l.said.known(m, now) {
+			continue
 		}
+		l.vouch(m, term)
+		l.transport.send(*m)
 	}
 }
 
