@@ -32,6 +32,7 @@ type loop struct {
 	stopTerm uint64 // term in which the hand-over of a clean stop began
 	changer  changer
 	said     confirmations
+	news     news
 	heard    map[uint64]time.Time // when a follower last answered a heartbeat
 	snapshot bool                 // a received snapshot was stepped since the last Ready
 	tick     *time.Ticker
@@ -90,6 +91,8 @@ func (l *loop) run(ctx context.Context, failed <-chan error) (err error) {
 		case <-l.transport.reports.ready:
 		case <-l.reads.ready:
 		case <-l.queue.eased:
+		case <-l.news.late():
+			l.flush()
 		case <-l.more():
 		}
 		if err := l.turn(ticked); err != nil {
@@ -224,6 +227,7 @@ func (l *loop) propose() {
 	}
 	l.inflight += int64(len(data))
 	l.pipeline++
+	l.news.proposed(time.Now())
 	l.metrics.proposed.Inc()
 	l.metrics.entryBytes.Observe(float64(len(data)))
 }

@@ -125,7 +125,7 @@ func (n *Node) build(r *recovered) (err error) {
 	n.paver = newPaver(filepath.Join(n.cfg.Dir, "wal"), n.log)
 	n.loop = &loop{
 		Node: n, wal: pavedLog{r.wal, n.paver}, hard: r.hard, conf: r.conf, recorded: r.start.Index, written: payload(r.entries),
-		heard: make(map[uint64]time.Time), said: confirmations{interval: n.cfg.heartbeatInterval()},
+		heard: make(map[uint64]time.Time), said: confirmations{interval: n.cfg.heartbeatInterval()}, news: newNews(n.cfg.MaxNewsDelay),
 	}
 	if n.loop.raft, err = n.newRaft(r); err != nil {
 		return err

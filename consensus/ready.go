@@ -180,21 +180,8 @@ func (l *loop) lead(st raft.BasicStatus) {
 	l.changer.index = 0 // what an earlier leader proposed is behind the entry that opens this term
 	l.hungry = true     // ask once when this node leads; nothing is known of earlier signals
 	l.reads.leaderChanged()
+	l.news.forget()
 	l.queue.add(task{leader: &now})
-}
-
-// send hands messages to the transport, without those that a later one in the batch includes.
-func (l *loop) send(messages []raftpb.Message, term uint64) {
-	dropIncluded(messages)
-	now := time.Now()
-	for i := range messages {
-		m := &messages[i]
-		if m.To == raft.None || l.said.known(m, now) {
-			continue
-		}
-		l.vouch(m, term)
-		l.transport.send(*m)
-	}
 }
 
 // dropIncluded takes away the receiver of the messages that say nothing which a later one does not say: a confirmation before

@@ -39,6 +39,7 @@ func (l *loop) vouched(m *raftpb.Message) bool {
 		return false
 	}
 	l.metrics.readsVouched.Inc()
+	l.deliver(m.From, nil) // the follower has to apply up to there
 	l.transport.send(raftpb.Message{
 		Type: raftpb.MsgReadIndexResp, From: l.cfg.NodeID, To: m.From, Term: st.Term, Index: st.Commit, Entries: m.Entries,
 	})
