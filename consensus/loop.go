@@ -144,9 +144,9 @@ func (l *loop) bulkReady() <-chan struct{} {
 // turn takes in what has arrived, lets the time pass, and handles one Ready. Messages go before the tick: after
 // a stall there is one tick and a queue of messages, among them those that keep a leader or a follower in place.
 func (l *loop) turn(ticked bool) error {
-	l.step(l.transport.urgent.take(receivedAtOnce))
+	l.step(l.transport.urgent)
 	if !l.queue.full() {
-		l.step(l.transport.bulk.take(receivedAtOnce))
+		l.step(l.transport.bulk)
 	}
 	l.transport.reports.drain(l.raft)
 	if !ticked {
@@ -185,7 +185,9 @@ func (l *loop) turn(ticked bool) error {
 }
 
 // step gives received messages to Raft.
-func (l *loop) step(messages []raftpb.Message) {
+func (l *loop) step(box *mailbox) {
+	messages := box.take(receivedAtOnce)
+	defer box.done(messages)
 	for i, m := range messages {
 		l.said.received(&messages[i])
 		switch m.Type {

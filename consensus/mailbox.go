@@ -16,8 +16,12 @@ type mailbox struct {
 	mu    sync.Mutex
 	queue []raftpb.Message
 	bytes int
-	space chan struct{} // closed when messages are taken; nil while nobody waits for that
+	space chan struct{}    // closed when messages are taken; nil while nobody waits for that
+	spare []raftpb.Message // empty; queue when the next message comes
 }
+
+// keptMessages bounds the queue that is kept for the next messages.
+const keptMessages = 64
 
 func newMailbox(messages, bytes int) *mailbox {
 	return &mailbox{maxMessages: messages, maxBytes: bytes, ready: make(chan struct{}, 1)}
@@ -56,6 +60,9 @@ func (b *mailbox) addLocked(m raftpb.Message) bool {
 	if len(b.queue) > 0 && (len(b.queue) >= b.maxMessages || b.bytes+n > b.maxBytes) {
 		return false
 	}
+	if b.queue == nil {
+		b.queue, b.spare = b.spare, nil
+	}
 	b.queue = append(b.queue, m)
 	b.bytes += n
 	b.signal()
@@ -69,7 +76,8 @@ func (b *mailbox) signal() {
 	}
 }
 
-// take removes messages from the front until about limit bytes are reached, at least one if there is any.
+// take removes messages from the front until about limit bytes are reached, at least one if there is any. The caller
+// may give the memory back with done.
 func (b *mailbox) take(limit int) []raftpb.Message {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -81,10 +89,11 @@ func (b *mailbox) take(limit int) []raftpb.Message {
 		taken += b.queue[n].Size()
 		n++
 	}
-	out := b.queue[:n:n]
-	if b.queue = b.queue[n:]; len(b.queue) == 0 {
+	out := b.queue
+	if n == len(b.queue) {
 		b.queue = nil
 	} else {
+		out, b.queue = b.queue[:n:n], b.queue[n:]
 		b.signal()
 	}
 	b.bytes -= taken
@@ -93,6 +102,17 @@ func (b *mailbox) take(limit int) []raftpb.Message {
 		b.space = nil
 	}
 	return out
+}
+
+// done gives back what was taken and is not used any more.
+func (b *mailbox) done(taken []raftpb.Message) {
+	if cap(taken) == 0 || cap(taken) > keptMessages {
+		return
+	}
+	clear(taken)
+	b.mu.Lock()
+	b.spare = taken[:0]
+	b.mu.Unlock()
 }
 
 // clear drops everything.

@@ -150,7 +150,7 @@ func (n *Node) build(r *recovered) (err error) {
 	n.transport = newTransport(n, listener)
 	n.transport.arrived.busy = r.restore != nil
 	n.pulse = newPulse(&n.cfg)
-	n.pulse.send, n.pulse.count = n.transport.send, n.metrics.stallBeats.Inc
+	n.pulse.send, n.pulse.count, n.pulse.peers = n.transport.send, n.metrics.stallBeats.Inc, n.transport.others
 	if err := n.metrics.register(n.cfg.Registerer, n); err != nil {
 		n.transport.close()
 		return fmt.Errorf("%w: register metrics: %w", ErrConfig, err)

@@ -155,7 +155,9 @@ func (l *lane) stream(ctx context.Context) error {
 		if len(messages) == 0 {
 			continue
 		}
-		if err := env.fill(messages); err != nil {
+		err := env.fill(messages)
+		l.box.done(messages)
+		if err != nil {
 			return err
 		}
 		if err := st.Send(&env.Envelope); err != nil {

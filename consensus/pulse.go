@@ -20,14 +20,15 @@ type pulse struct {
 	interval time.Duration
 	limit    time.Duration
 	send     func(raftpb.Message)
-	count    func()      // a message was sent
-	late     *time.Timer // fires while a save takes longer than an interval
+	count    func()          // a message was sent
+	peers    func() []uint64 // who is sent a leader's heartbeats
+	late     *time.Timer     // fires when a save may have taken longer than an interval
 
 	mu     sync.Mutex
 	since  time.Time // start of the save; zero while the loop runs
 	term   uint64
 	leader uint64
-	peers  []uint64 // of a leader, to be sent heartbeats
+	armed  bool // late will fire
 }
 
 func newPulse(cfg *Config) *pulse {
@@ -37,12 +38,13 @@ func newPulse(cfg *Config) *pulse {
 }
 
 // begin is called by the loop before it waits for the disk. A leader of 0 means that there is nothing to say.
-func (p *pulse) begin(term, leader uint64, peers []uint64) {
+// The timer runs on from save to save, because to set it anew for each would wake an idle thread of the runtime each time.
+func (p *pulse) begin(term, leader uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.since, p.term, p.leader, p.peers = time.Now(), term, leader, peers
-	if p.leader == p.self && len(p.peers) > 0 {
-		p.late.Reset(p.interval)
+	p.since, p.term, p.leader = time.Now(), term, leader
+	if p.leader == p.self && !p.armed {
+		p.armLocked(p.interval)
 	}
 }
 
@@ -51,7 +53,11 @@ func (p *pulse) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.since = time.Time{}
-	p.late.Stop()
+}
+
+func (p *pulse) armLocked(d time.Duration) {
+	p.armed = true
+	p.late.Reset(d)
 }
 
 // run sends a stalled leader's heartbeats until ctx ends.
@@ -69,11 +75,17 @@ func (p *pulse) run(ctx context.Context) {
 func (p *pulse) beat(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.stalledLocked(now) < p.interval || p.leader != p.self {
+	p.armed = false
+	stalled := p.stalledLocked(now)
+	if stalled == 0 || p.leader != p.self {
 		return
 	}
-	p.late.Reset(p.interval)
-	for _, to := range p.peers {
+	if stalled < p.interval { // a later save than the one for which the timer was set
+		p.armLocked(p.interval - stalled)
+		return
+	}
+	p.armLocked(p.interval)
+	for _, to := range p.peers() {
 		p.send(raftpb.Message{Type: raftpb.MsgHeartbeat, From: p.self, To: to, Term: p.term})
 		p.count()
 	}

@@ -16,7 +16,7 @@ import (
 func pulseOf(t *testing.T, stall time.Duration) (p *pulse, sent func() int) {
 	p = newPulse(&Config{NodeID: 1, TickInterval: 100 * time.Millisecond, HeartbeatTicks: 1, MaxDiskStall: stall})
 	n := 0
-	p.send, p.count = func(raftpb.Message) { n++ }, func() {}
+	p.send, p.count, p.peers = func(raftpb.Message) { n++ }, func() {}, func() []uint64 { return []uint64{2, 3} }
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { p.run(ctx) })
@@ -36,27 +36,27 @@ func TestPulseBeatsWhileASaveTakesLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, sent := pulseOf(t, time.Second)
 		for range 50 { // saves that are no stall
-			p.begin(7, 1, []uint64{2, 3})
+			p.begin(7, 1)
 			time.Sleep(99 * time.Millisecond)
 			p.end()
 		}
 		if n := sent(); n != 0 {
 			t.Fatalf("%d messages during saves of less than an interval", n)
 		}
-		p.begin(7, 1, []uint64{2, 3})
+		p.begin(7, 1)
 		time.Sleep(350 * time.Millisecond)
 		p.end()
 		time.Sleep(time.Hour)
 		if n := sent(); n != 3*2 {
 			t.Errorf("%d messages to two peers in 3.5 intervals, want 6", n)
 		}
-		p.begin(7, 1, []uint64{2, 3})
+		p.begin(7, 1)
 		time.Sleep(time.Hour)
 		if n := sent() - 6; n != 9*2 {
 			t.Errorf("%d messages in a stall for ever, want those of 9 intervals: the limit is at the tenth", n)
 		}
 		p.end()
-		p.begin(7, 2, []uint64{2, 3})
+		p.begin(7, 2)
 		time.Sleep(time.Hour)
 		if n := sent() - 24; n != 0 {
 			t.Errorf("%d messages of a follower", n)

@@ -112,10 +112,10 @@ func (l *loop) save(rd raft.Ready, voted bool) error {
 func (l *loop) pulseBegin(hard raftpb.HardState) {
 	st := l.raft.BasicStatus()
 	if hard.Term != st.Term || st.Lead == raft.None {
-		l.pulse.begin(0, 0, nil)
+		l.pulse.begin(0, 0)
 		return
 	}
-	l.pulse.begin(st.Term, st.Lead, l.transport.others())
+	l.pulse.begin(st.Term, st.Lead)
 }
 
 // commit hands on what the group has committed: a received snapshot, then entries, with each new membership
@@ -181,7 +181,7 @@ func (l *loop) lead(st raft.BasicStatus) {
 	l.hungry = true     // ask once when this node leads; nothing is known of earlier signals
 	l.reads.leaderChanged()
 	l.news.forget()
-	l.queue.add(task{leader: &now})
+	l.queue.add(task{leader: &leadership{term: st.Term, leader: st.Lead}}) // not &now, which would be allocated each time
 }
 
 // dropIncluded takes away the receiver of the messages that say nothing which a later one does not say: a confirmation before

@@ -162,3 +162,41 @@ func TestMailboxBounds(t *testing.T) {
 		t.Errorf("took %d messages from a cleared mailbox", len(got))
 	}
 }
+
+// Messages come out as they went in, whatever is given back meanwhile.
+func TestMailboxReusesItsMemory(t *testing.T) {
+	b := newMailbox(1000, 1<<20)
+	in, out := uint64(0), uint64(0)
+	put := func(n int) {
+		for range n {
+			in++
+			if !b.offer(raftpb.Message{Index: in, Context: make([]byte, 10)}, 1000) {
+				t.Fatal("no room")
+			}
+		}
+	}
+	take := func(limit int) []raftpb.Message {
+		taken := b.take(limit)
+		for _, m := range taken {
+			if out++; m.Index != out {
+				t.Fatalf("message %d after %d", m.Index, out-1)
+			}
+		}
+		return taken
+	}
+	for i := range 200 {
+		put(i % 7)
+		first := take(1 + i%50) // a part, mostly
+		put(i % 3)
+		second := take(20)
+		b.done(first)
+		put(1)
+		b.done(second)
+	}
+	for b.queue != nil {
+		b.done(take(1 << 20))
+	}
+	if in != out {
+		t.Errorf("%d messages went in, %d came out", in, out)
+	}
+}
