@@ -35,6 +35,9 @@ func isNews(m *raftpb.Message) bool { return m.Type == raftpb.MsgApp && len(m.En
 // proposed is called when an entry is.
 func (n *news) proposed(now time.Time) { n.brisk = now.Sub(n.told) < n.delay }
 
+// rode is called when news was left out because a later append of the same turn tells it.
+func (n *news) rode(now time.Time) { n.told, n.brisk = now, true }
+
 // hold keeps a message back instead of an earlier one to the same peer, unless it must go at once.
 func (n *news) hold(m *raftpb.Message, now time.Time) bool {
 	if !isNews(m) {
@@ -110,7 +113,13 @@ func (l *loop) send(messages []raftpb.Message, term uint64) {
 	now := time.Now()
 	for i := range messages {
 		m := &messages[i]
-		if m.To == raft.None || l.said.known(m, now) || l.news.hold(m, now) {
+		if m.To == raft.None {
+			if isNews(m) {
+				l.news.rode(now)
+			}
+			continue
+		}
+		if l.said.known(m, now) || l.news.hold(m, now) {
 			continue
 		}
 		if isBulk(m) {

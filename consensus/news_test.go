@@ -52,6 +52,11 @@ func TestNewsWaitsWhileEntriesFollow(t *testing.T) {
 		t.Errorf("held is %v, want what is for node 3", m)
 	}
 	n.hold(news(2, 9), now)
+	n.proposed(now.Add(delay))
+	n.rode(now.Add(delay))
+	if !n.hold(news(2, 10), now.Add(delay)) {
+		t.Error("news is sent at once after entries that came in one turn with the news before them")
+	}
 	n.forget()
 	if _, ok := n.take(2); ok || n.hold(news(2, 9), now) {
 		t.Error("something is left of a term that is over")
