@@ -38,7 +38,7 @@ func newPulse(cfg *Config) *pulse {
 }
 
 // begin is called by the loop before it waits for the disk. A leader of 0 means that there is nothing to say.
-// The timer runs on from save to save, because to set it anew for each would wake an idle thread of the runtime each time.
+// The timer runs on from save to save, because to set it anew for each can make the runtime wake an idle thread each time.
 func (p *pulse) begin(term, leader uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -50,6 +50,7 @@ func TestRequestVouchesForNoOtherRead(t *testing.T) {
 	}
 	g.mu.Unlock()
 	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
 	own, others := make(chan error, 1), make(chan error, 1)
 	go func() { _, err := leader.node.ReadIndex(ctx); own <- err }()
 	eventually(t, "the leader to ask", func() bool { return count(t, leader.node.metrics.readRequests) > 0 })
@@ -57,9 +58,9 @@ func TestRequestVouchesForNoOtherRead(t *testing.T) {
 	eventually(t, "requests of a follower", func() bool { return count(t, leader.node.metrics.readsVouched) > 1 })
 	select {
 	case err := <-own:
-		t.Errorf("the leader's own read ended: %v", err)
+		t.Fatalf("the leader's own read ended: %v", err)
 	case err := <-others:
-		t.Errorf("the follower's read ended: %v", err)
+		t.Fatalf("the follower's read ended: %v", err)
 	default:
 	}
 	cancel()
