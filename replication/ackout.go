@@ -10,8 +10,8 @@ import (
 )
 
 // acknowledge tells the origin what is committed here: at once when its watermark advances, and each
-// heartbeat interval. Advances that come while an ack is sent, or has to wait for AckMinInterval, share the next. Those
-// between heartbeats are brief, if the origin takes that.
+// heartbeat interval. Advances that come while an ack is sent, or has to wait for AckMinInterval, share the next; so do
+// those of UnawaitedAckInterval while nobody waits for them. Those between heartbeats are brief, if the origin takes that.
 func (k *link) acknowledge(ctx context.Context) {
 	r := k.r
 	heartbeat := time.NewTicker(r.cfg.HeartbeatInterval)
@@ -30,6 +30,7 @@ func (k *link) acknowledge(ctx context.Context) {
 			if sent = at; !brief {
 				full = now
 			}
+			r.urgency.pause(ctx, r.cfg.UnawaitedAckInterval)
 			if err := spaced.Wait(ctx); err != nil {
 				return
 			}

@@ -38,6 +38,7 @@ type Engine struct {
 	running sync.WaitGroup // Run and Lead
 	turn    chan struct{}  // held by the one Lead
 
+	awaits     awaits
 	current    atomic.Pointer[lead] // nil while this node does not lead
 	handing    sync.RWMutex         // held for reading while a handshake is handed to current
 	leaderNode atomic.Pointer[string]
@@ -57,6 +58,7 @@ func Open(cfg Config) (*Engine, error) {
 		cfg: cfg, verifiers: map[string]*wire.Verifier{}, byToken: map[string]string{},
 		turn: make(chan struct{}, 1), apiPrefix: peerAPIPrefix, holders: 1, began: cfg.Clock(), wallBegan: cfg.Wall(),
 	}
+	e.awaits.began = e.began
 	e.ackSeq.Store(uint64(e.cfg.Clock().UnixNano()))
 	e.closing, e.cancel = context.WithCancel(context.Background())
 	var err error
@@ -264,6 +266,7 @@ func (e *Engine) Check(p policy.Policy) error {
 	if p == policy.Async {
 		return nil
 	}
+	e.awaits.note(e.cfg.Clock())
 	l := e.current.Load()
 	if l == nil {
 		return ErrNotLeading
@@ -275,6 +278,9 @@ func (e *Engine) Check(p policy.Policy) error {
 // have committed it at that moment, the local one first, then the peers by name; it is valid with an error
 // too: [ErrNotMet] when ctx ended first, [ErrNotLeading] when this node does not lead (any more).
 func (e *Engine) Wait(ctx context.Context, revision int64, p policy.Policy) (ackedBy []string, err error) {
+	if p != policy.Async {
+		e.awaits.note(e.cfg.Clock())
+	}
 	l := e.current.Load()
 	if l == nil {
 		if p == policy.Async && revision <= e.cfg.Chain.Position(e.cfg.Local).Revision {

@@ -138,6 +138,7 @@ func (p *pull) take(ctx context.Context, whole []byte, part *wire.Part, inflight
 		p.cfg.Logger.Error("frame refused", "origin", p.peer.Name, "error", err)
 		return fmt.Errorf("%w: %w", errGap, err)
 	}
+	p.urgency.note(p.from.Unawaited())
 	step, err := p.at.Next(&frame)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errGap, err)

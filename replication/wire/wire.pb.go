@@ -631,8 +631,11 @@ type Shipment struct {
 	HistoryBytes       uint64 `protobuf:"varint,9,opt,name=history_bytes,json=historyBytes,proto3" json:"history_bytes,omitempty"`             // how many of its first bytes are the codec's dictionary; at most 16 KiB
 	FrameHash          uint64 `protobuf:"fixed64,10,opt,name=frame_hash,json=frameHash,proto3" json:"frame_hash,omitempty"`                    // the first 8 bytes of the frame's hash, big-endian
 	WithoutPrevHash    bool   `protobuf:"varint,11,opt,name=without_prev_hash,json=withoutPrevHash,proto3" json:"without_prev_hash,omitempty"` // the frame's prev_hash is left out: it is the hash of the frame before, in the same run
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// When the frame was packed no write waited for another datacenter, or had done so lately: its ack may come a little later,
+	// and share that of others.
+	Unawaited     bool `protobuf:"varint,12,opt,name=unawaited,proto3" json:"unawaited,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Shipment) Reset() {
@@ -738,6 +741,13 @@ func (x *Shipment) GetFrameHash() uint64 {
 func (x *Shipment) GetWithoutPrevHash() bool {
 	if x != nil {
 		return x.WithoutPrevHash
+	}
+	return false
+}
+
+func (x *Shipment) GetUnawaited() bool {
+	if x != nil {
+		return x.Unawaited
 	}
 	return false
 }
@@ -3353,7 +3363,7 @@ const file_wire_proto_rawDesc = "" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x122\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1e.geogate.replication.wire.KindR\x04kind\x12\x12\n" +
 	"\x04body\x18\x03 \x01(\fR\x04body\x12\x1c\n" +
-	"\tsignature\x18\x04 \x01(\fR\tsignature\"\x99\x03\n" +
+	"\tsignature\x18\x04 \x01(\fR\tsignature\"\xb7\x03\n" +
 	"\bShipment\x12\x16\n" +
 	"\x06origin\x18\x01 \x01(\tR\x06origin\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12#\n" +
@@ -3367,7 +3377,8 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"frame_hash\x18\n" +
 	" \x01(\x06R\tframeHash\x12*\n" +
-	"\x11without_prev_hash\x18\v \x01(\bR\x0fwithoutPrevHash\"\xed\x01\n" +
+	"\x11without_prev_hash\x18\v \x01(\bR\x0fwithoutPrevHash\x12\x1c\n" +
+	"\tunawaited\x18\f \x01(\bR\tunawaited\"\xed\x01\n" +
 	"\x04Part\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12#\n" +
