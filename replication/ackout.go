@@ -14,8 +14,8 @@ import (
 // those of UnawaitedAckInterval while nobody waits for them. Those between heartbeats are brief, if the origin takes that.
 func (k *link) acknowledge(ctx context.Context) {
 	r := k.r
-	heartbeat := time.NewTicker(r.cfg.HeartbeatInterval)
-	defer heartbeat.Stop()
+	heartbeat := r.beat(r.cfg.HeartbeatInterval)
+	defer heartbeat.stop()
 	spaced := rate.NewLimiter(rate.Every(r.cfg.AckMinInterval), r.cfg.AckBurst)
 	var sent int64 = -1
 	var full time.Time // when the last one was sent that is not brief
@@ -39,6 +39,7 @@ func (k *link) acknowledge(ctx context.Context) {
 		select {
 		case <-changed:
 		case <-heartbeat.C:
+			heartbeat.next()
 			sent = -1
 		case <-ctx.Done():
 		}

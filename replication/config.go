@@ -95,7 +95,7 @@ type Config struct {
 	// Health are the limits of the peers' state machines. Zero fields mean 1 s, 3 s (silence), 3 s, 10 s
 	// (no progress), 500 ms (recovery). They must exceed HeartbeatInterval clearly.
 	Health health.Limits
-	// HealthInterval is how often health is judged without news. 0 means 100 ms.
+	// HealthInterval is how often health is judged without news. 0 means 125 ms.
 	HealthInterval time.Duration
 	// HalfOpenWrites is how many writes may wait at a time on the strength of peers that are back and have not
 	// confirmed anything yet; more are refused as if those were down. 0 means 16.
@@ -253,7 +253,7 @@ func (c *Config) validate() error {
 	orDuration(&c.Health.StallAfter, 3*time.Second)
 	orDuration(&c.Health.StallDownAfter, 10*time.Second)
 	orDuration(&c.Health.RecoverAfter, 500*time.Millisecond)
-	orDuration(&c.HealthInterval, 100*time.Millisecond)
+	orDuration(&c.HealthInterval, 125*time.Millisecond)
 	orDuration(&c.ConfirmInterval, time.Second)
 	orDuration(&c.DialTimeout, time.Second)
 	orDuration(&c.SendTimeout, 4*time.Second)

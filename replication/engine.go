@@ -46,6 +46,7 @@ type Engine struct {
 	ackSeq     atomic.Uint64                    // of the last ack sent; starts at the clock, so that it grows over restarts
 
 	began, wallBegan time.Time // one moment, by Clock and by Wall
+	beats            time.Time // since when beats are counted
 }
 
 // Open starts the embedded server, or begins to connect to the external one, which need not be up. It
@@ -56,7 +57,7 @@ func Open(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, verifiers: map[string]*wire.Verifier{}, byToken: map[string]string{},
-		turn: make(chan struct{}, 1), apiPrefix: peerAPIPrefix, holders: 1, began: cfg.Clock(), wallBegan: cfg.Wall(),
+		turn: make(chan struct{}, 1), apiPrefix: peerAPIPrefix, holders: 1, began: cfg.Clock(), wallBegan: cfg.Wall(), beats: time.Now(),
 	}
 	e.awaits.began = e.began
 	e.ackSeq.Store(uint64(e.cfg.Clock().UnixNano()))

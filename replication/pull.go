@@ -213,11 +213,12 @@ func (p *pull) failure(pr proposal, err error) error {
 // watch ends the pull when it hears heartbeats but nothing else, although the origin has more and nothing
 // waits for this DC: its consumer or its shipper is not where it should be.
 func (p *pull) watch(ctx context.Context, cancel context.CancelCauseFunc) {
-	tick := time.NewTicker(p.cfg.StallAfter / 4)
-	defer tick.Stop()
+	tick := p.beat(p.cfg.StallAfter / 4)
+	defer tick.stop()
 	for {
 		select {
 		case <-tick.C:
+			tick.next()
 		case <-ctx.Done():
 			return
 		}
