@@ -10,12 +10,12 @@ import (
 )
 
 // acknowledge tells the origin what is committed here: at once when its watermark advances, and each
-// heartbeat interval. Advances that come while an ack is sent, or has to wait for AckMinInterval, share the next. Those
-// between heartbeats are brief, if the origin takes that.
+// heartbeat interval. Advances that come while an ack is sent, or has to wait for AckMinInterval, share the next; so do
+// those of UnawaitedAckInterval while nobody waits for them. Those between heartbeats are brief, if the origin takes that.
 func (k *link) acknowledge(ctx context.Context) {
 	r := k.r
-	heartbeat := time.NewTicker(r.cfg.HeartbeatInterval)
-	defer heartbeat.Stop()
+	heartbeat := r.beat(r.cfg.HeartbeatInterval)
+	defer heartbeat.stop()
 	spaced := rate.NewLimiter(rate.Every(r.cfg.AckMinInterval), r.cfg.AckBurst)
 	var sent int64 = -1
 	var full time.Time // when the last one was sent that is not brief
@@ -30,6 +30,7 @@ func (k *link) acknowledge(ctx context.Context) {
 			if sent = at; !brief {
 				full = now
 			}
+			r.urgency.pause(ctx, r.cfg.UnawaitedAckInterval)
 			if err := spaced.Wait(ctx); err != nil {
 				return
 			}
@@ -38,6 +39,7 @@ func (k *link) acknowledge(ctx context.Context) {
 		select {
 		case <-changed:
 		case <-heartbeat.C:
+			heartbeat.next()
 			sent = -1
 		case <-ctx.Done():
 		}

@@ -68,6 +68,7 @@ func (e *Engine) Admit(p policy.Policy) (done func(), err error) {
 	if p == policy.Async {
 		return nothing, nil
 	}
+	e.awaits.note(e.cfg.Clock())
 	l := e.current.Load()
 	if l == nil {
 		return nothing, ErrNotLeading

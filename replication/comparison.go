@@ -32,6 +32,7 @@ type comparison struct {
 	book   *verify.Book // guarded by mu, as all below; nil before the first round
 	rounds uint64
 	round  time.Time // of the last complete round
+	whole  time.Time // of the last one that was of all buckets
 	reason string    // why the last try was no round; empty when it was one
 	lives  bool      // both know the same lives of all origins
 	hurry  time.Time // until then somebody waits for rounds
@@ -108,6 +109,21 @@ func (c *comparison) done(err error) {
 	c.l.metrics.verifyRounds.WithLabelValues(c.peer, result).Inc()
 }
 
+// open are the buckets that a round has to be of, nil for all: those that are not proven, in the rounds that come sooner than
+// the interval for their sake. What is known of most buckets is some 40 KB to ask for.
+func (c *comparison) open(now time.Time) []int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.book == nil || c.reason != "" || !c.lives || now.Before(c.hurry) || now.Sub(c.whole) >= c.l.cfg.VerifyInterval {
+		return nil
+	}
+	open := c.book.Open()
+	if len(open) > c.book.Buckets()/2 {
+		return nil
+	}
+	return open
+}
+
 // compareOnce is one round: this DC's buckets, then the peer's once it has caught up, then the keys of those
 // that differ for sure.
 func (k *link) compareOnce(ctx context.Context, c *comparison) error {
@@ -116,25 +132,43 @@ func (k *link) compareOnce(ctx context.Context, c *comparison) error {
 		return err
 	}
 	at := k.r.cfg.Clock()
+	only := c.open(at)
 	held, _ := wire.FromHolding(&mine.Holding)
-	reply, err := k.askVerify(ctx, &wire.VerifyRequest{What: &wire.VerifyRequest_Buckets{Buckets: &wire.BucketsQuery{Held: held, System: true}}})
+	reply, err := k.askVerify(ctx, &wire.VerifyRequest{What: &wire.VerifyRequest_Buckets{
+		Buckets: &wire.BucketsQuery{Held: held, System: true, Only: wire.BucketSet(only)},
+	}})
 	if err != nil {
 		return err
 	}
-	theirs, err := reply.State(len(mine.Digests))
+	var theirs *verify.State
+	if reply.Only && only != nil {
+		theirs, err = reply.Some(len(only))
+		mine = mine.Only(only)
+	} else {
+		only = nil // of an older build
+		if theirs, err = reply.State(len(mine.Digests)); err == nil {
+			mine = mine.Cut(len(theirs.Digests)) // one that says nothing of the system table
+		}
+	}
 	if err != nil {
 		return err
 	}
-	mine = mine.Cut(len(theirs.Digests)) // an older build says nothing of the system table
+	return k.nameKeys(ctx, c, c.enter(at, mine, theirs, only))
+}
+
+// enter takes a round into the book, and returns the buckets that differ.
+func (c *comparison) enter(at time.Time, mine, theirs *verify.State, only []int) []int {
 	relation := verify.Relate(&mine.Holding, &theirs.Holding)
 	c.mu.Lock()
-	if c.book == nil || c.book.Buckets() != len(mine.Digests) {
-		c.book = verify.NewBook(len(mine.Digests))
+	defer c.mu.Unlock()
+	if only == nil {
+		c.whole = at
+		if c.book == nil || c.book.Buckets() != len(mine.Digests) {
+			c.book = verify.NewBook(len(mine.Digests))
+		}
 	}
-	buckets := c.book.Round(at, &relation, mine, theirs)
 	c.rounds, c.round, c.lives = c.rounds+1, at, relation.Lives()
-	c.mu.Unlock()
-	return k.nameKeys(ctx, c, buckets)
+	return c.book.Round(at, &relation, mine, theirs, only)
 }
 
 // nameKeys compares the buckets that differ key by key, as far as the bound on named keys allows.

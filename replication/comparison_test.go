@@ -9,14 +9,17 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
 
 	"geogate/replication/health"
 	"geogate/replication/verify"
+	"geogate/replication/wire"
 )
 
 // table is a datacenter's data for a comparison: a bucket of keys, behind it one of entries of the system table.
@@ -158,5 +161,51 @@ func TestDifferencesNameTheirKeyspaces(t *testing.T) {
 	wait("equal", nil, 0)
 	if got := gauge(t, registry, "geogate_verify_different_keys"); got["app/"]+got["app/locks/"]+got[""] != 0 || len(got) != 3 {
 		t.Errorf("keys by keyspace when all is equal again: %v", got)
+	}
+}
+
+// TestRoundsBetweenAreOfOpenBucketsAlone: one of the two buckets differs, so every round but the one in each interval asks
+// for that alone, and equality is found out all the same.
+func TestRoundsBetweenAreOfOpenBucketsAlone(t *testing.T) {
+	tables := map[string]*table{"a": newTable(), "b": newTable()}
+	tables["a"].set(0, "key", 1)
+	tables["b"].set(0, "key", 2)
+	c := newCluster(t, func(cfg *Config) {
+		cfg.Verified, cfg.VerifyInterval = tables[cfg.Local], 400*time.Millisecond
+		cfg.RetryMin, cfg.PingInterval = 10*time.Millisecond, 50*time.Millisecond
+	}, "a", "b")
+	var whole, some, other atomic.Int64
+	a := c.engine("a")
+	sub, err := a.nc.Subscribe(verifySubject("a", "b"), func(m *nats.Msg) {
+		var req wire.VerifyRequest
+		if err := a.verifiers["b"].Open(wire.Kind_KIND_VERIFY_REQUEST, m.Data, &req); err != nil || req.GetBuckets() == nil {
+			return
+		}
+		switch only := wire.Buckets(req.GetBuckets().Only, 2); {
+		case only == nil:
+			whole.Add(1)
+		case slices.Equal(only, []int{0}):
+			some.Add(1)
+		default:
+			other.Add(1)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = sub.Unsubscribe() }()
+	b := c.engine("b")
+	eventually(t, 20*time.Second, "b knows that the key differs", func() bool {
+		v := b.Verify(false)[0]
+		return v.State == "different" && len(v.Differences) == 1
+	})
+	eventually(t, 20*time.Second, "rounds of both kinds", func() bool { return whole.Load() >= 2 && some.Load() >= 3 })
+	if v := b.Verify(false)[0]; v.Buckets != 2 || v.Equal != 1 || v.Different != 1 || len(v.Differences) != 1 {
+		t.Errorf("by rounds of some buckets: %+v", v)
+	}
+	tables["b"].set(0, "key", 1)
+	eventually(t, 20*time.Second, "b knows that all is equal again", func() bool { return b.Verify(false)[0].State == "equal" })
+	if n := other.Load(); n > 0 {
+		t.Errorf("%d rounds of other buckets", n)
 	}
 }

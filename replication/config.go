@@ -89,10 +89,13 @@ type Config struct {
 	// and none of their acks should wait. 0 means 1 ms, and 8.
 	AckMinInterval time.Duration
 	AckBurst       int
+	// UnawaitedAckInterval spaces acks while no write of the origin waits, or has lately waited, for another DC. Its lag
+	// is known later by as much. 0 means 25 ms.
+	UnawaitedAckInterval time.Duration
 	// Health are the limits of the peers' state machines. Zero fields mean 1 s, 3 s (silence), 3 s, 10 s
 	// (no progress), 500 ms (recovery). They must exceed HeartbeatInterval clearly.
 	Health health.Limits
-	// HealthInterval is how often health is judged without news. 0 means 100 ms.
+	// HealthInterval is how often health is judged without news. 0 means 125 ms.
 	HealthInterval time.Duration
 	// HalfOpenWrites is how many writes may wait at a time on the strength of peers that are back and have not
 	// confirmed anything yet; more are refused as if those were down. 0 means 16.
@@ -244,12 +247,13 @@ func (c *Config) validate() error {
 	orDuration(&c.HeartbeatInterval, 250*time.Millisecond)
 	orDuration(&c.AckMinInterval, time.Millisecond)
 	c.AckBurst = cmp.Or(c.AckBurst, 8)
+	orDuration(&c.UnawaitedAckInterval, 25*time.Millisecond)
 	orDuration(&c.Health.SuspectAfter, time.Second)
 	orDuration(&c.Health.DownAfter, 3*time.Second)
 	orDuration(&c.Health.StallAfter, 3*time.Second)
 	orDuration(&c.Health.StallDownAfter, 10*time.Second)
 	orDuration(&c.Health.RecoverAfter, 500*time.Millisecond)
-	orDuration(&c.HealthInterval, 100*time.Millisecond)
+	orDuration(&c.HealthInterval, 125*time.Millisecond)
 	orDuration(&c.ConfirmInterval, time.Second)
 	orDuration(&c.DialTimeout, time.Second)
 	orDuration(&c.SendTimeout, 4*time.Second)
@@ -333,7 +337,7 @@ func (c *Config) validate() error {
 		return bad("verification: interval %s and wait %s must not be negative, the wait below the request timeout %s, page %d and findings %d above 0",
 			c.VerifyInterval, c.VerifyWait, c.RequestTimeout, c.VerifyPage, c.VerifyFindings)
 	}
-	for _, d := range []time.Duration{c.HeartbeatInterval, c.AckMinInterval, c.HealthInterval, c.ConfirmInterval, c.DialTimeout, c.SendTimeout,
+	for _, d := range []time.Duration{c.HeartbeatInterval, c.AckMinInterval, c.UnawaitedAckInterval, c.HealthInterval, c.ConfirmInterval, c.DialTimeout, c.SendTimeout,
 		c.RequestTimeout, c.SyncMinInterval, c.RetryMin, c.RefusedInterval, c.PullHeartbeat, c.StallAfter, c.PingInterval, c.ApplyTimeout, c.PublishTimeout, c.FetchTimeout, c.CallTimeout} {
 		if d <= 0 {
 			return bad("a duration is %s; all must be positive", d)

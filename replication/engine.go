@@ -39,6 +39,7 @@ type Engine struct {
 	running sync.WaitGroup // Run and Lead
 	turn    chan struct{}  // held by the one Lead
 
+	awaits     awaits
 	current    atomic.Pointer[lead] // nil while this node does not lead
 	handing    sync.RWMutex         // held for reading while a handshake is handed to current
 	leaderNode atomic.Pointer[string]
@@ -46,6 +47,7 @@ type Engine struct {
 	ackSeq     atomic.Uint64                    // of the last ack sent; starts at the clock, so that it grows over restarts
 
 	began, wallBegan time.Time // one moment, by Clock and by Wall
+	beats            time.Time // since when beats are counted
 }
 
 // Open starts the embedded server, or begins to connect to the external one, which need not be up. It
@@ -56,8 +58,9 @@ func Open(cfg Config) (*Engine, error) {
 	}
 	e := &Engine{
 		cfg: cfg, verifiers: map[string]*wire.Verifier{}, byToken: map[string]string{},
-		turn: make(chan struct{}, 1), apiPrefix: peerAPIPrefix, holders: 1, began: cfg.Clock(), wallBegan: cfg.Wall(),
+		turn: make(chan struct{}, 1), apiPrefix: peerAPIPrefix, holders: 1, began: cfg.Clock(), wallBegan: cfg.Wall(), beats: time.Now(),
 	}
+	e.awaits.began = e.began
 	e.ackSeq.Store(uint64(e.cfg.Clock().UnixNano()))
 	e.closing, e.cancel = context.WithCancel(context.Background())
 	var err error
@@ -265,6 +268,7 @@ func (e *Engine) Check(p policy.Policy) error {
 	if p == policy.Async {
 		return nil
 	}
+	e.awaits.note(e.cfg.Clock())
 	l := e.current.Load()
 	if l == nil {
 		return ErrNotLeading
@@ -276,6 +280,9 @@ func (e *Engine) Check(p policy.Policy) error {
 // have committed it at that moment, the local one first, then the peers by name; it is valid with an error
 // too: [ErrNotMet] when ctx ended first, [ErrNotLeading] when this node does not lead (any more).
 func (e *Engine) Wait(ctx context.Context, revision int64, p policy.Policy) (ackedBy []string, err error) {
+	if p != policy.Async {
+		e.awaits.note(e.cfg.Clock())
+	}
 	l := e.current.Load()
 	if l == nil {
 		if p == policy.Async && revision <= e.cfg.Chain.Position(e.cfg.Local).Revision {

@@ -32,13 +32,17 @@ func (x *External) options() (urls string, opts []nats.Option, err error) {
 
 // localOptions are for the engine's connection to its own DC's NATS, which is kept for ever.
 func (e *Engine) localOptions() []nats.Option {
+	ping := time.Second
+	if e.embedded != nil {
+		ping = pingEvery // a server in the same process does not fall silent by itself
+	}
 	return []nats.Option{
 		nats.Name("geogate " + e.cfg.Local + "/" + e.cfg.Node),
 		nats.CustomInboxPrefix("_INBOX"),
 		nats.MaxReconnects(-1), nats.IgnoreAuthErrorAbort(),
 		nats.ReconnectWait(200 * time.Millisecond), nats.ReconnectJitter(100*time.Millisecond, 100*time.Millisecond),
 		nats.ReconnectBufSize(-1), // a publish of before is stale: the shipper repeats what was not acknowledged
-		nats.Timeout(e.cfg.DialTimeout), nats.PingInterval(time.Second), nats.MaxPingsOutstanding(3),
+		nats.Timeout(e.cfg.DialTimeout), nats.PingInterval(ping), nats.MaxPingsOutstanding(3),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
 			e.cfg.Logger.Warn("local NATS connection", "error", err)
 		}),

@@ -143,6 +143,7 @@ func (g *generation) shipFrom(ctx context.Context, cur int64) error {
 
 func (g *generation) publishAll(ctx context.Context, cur int64, pipeline chan<- published) error {
 	live := newShipper(g.lead, "live", liveSubject(g.cfg.Local), g.window, g.packsZstd)
+	live.live = true
 	for {
 		changed := g.cfg.Chain.Changed()
 		frames, err := g.cfg.Chain.Frames(g.cfg.Local, cur, g.cfg.ReadBytes)

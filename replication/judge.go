@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"geogate/replication/health"
 )
@@ -12,11 +11,12 @@ import (
 // judge steps the health of all peers by the clock. An ack steps its sender's at once.
 func (l *lead) judge(ctx context.Context) {
 	l.noteAges()
-	tick := time.NewTicker(l.cfg.HealthInterval)
-	defer tick.Stop()
+	tick := l.beat(l.cfg.HealthInterval)
+	defer tick.stop()
 	for {
 		select {
 		case <-tick.C:
+			tick.next()
 		case <-ctx.Done():
 			return
 		}

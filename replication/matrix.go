@@ -3,7 +3,6 @@ package replication
 import (
 	"context"
 	"maps"
-	"time"
 
 	"geogate/replication/event"
 	"geogate/replication/wire"
@@ -59,12 +58,13 @@ func vectorOf(name string, marks []*wire.Watermark, lives map[string]uint64) eve
 // confirm hands the matrix on when it has changed, and every row is known: a DC that is not heard from
 // might lack anything, so nothing may be dropped.
 func (l *lead) confirm(ctx context.Context) {
-	tick := time.NewTicker(l.cfg.ConfirmInterval)
-	defer tick.Stop()
+	tick := l.beat(l.cfg.ConfirmInterval)
+	defer tick.stop()
 	var last map[string]event.Vector
 	for {
 		select {
 		case <-tick.C:
+			tick.next()
 		case <-ctx.Done():
 			return
 		}

@@ -10,17 +10,18 @@ import (
 	"geogate/replication/wire"
 )
 
-// pingEvery is the NATS client's own liveness check.
+// pingEvery is the NATS client's own liveness check, where others tell sooner.
 const pingEvery = 10 * time.Second
 
 // measure keeps the round trip, the clock skew and the head of the origin's chain up to date.
 func (k *link) measure(ctx context.Context) {
-	tick := time.NewTicker(k.r.cfg.PingInterval)
-	defer tick.Stop()
+	tick := k.r.beat(k.r.cfg.PingInterval)
+	defer tick.stop()
 	for ctx.Err() == nil {
 		k.ping(ctx)
 		select {
 		case <-tick.C:
+			tick.next()
 		case <-ctx.Done():
 		}
 	}

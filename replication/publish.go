@@ -21,6 +21,7 @@ type shipper struct {
 	subject string
 	window  *semaphore.Weighted // nil takes none
 	zstd    func() bool         // whether everyone who may read the next frame takes zstd
+	live    bool                // and not a difference, which is paced by acks
 }
 
 func newShipper(l *lead, way, subject string, window *semaphore.Weighted, zstd func() bool) *shipper {
@@ -32,6 +33,7 @@ func newShipper(l *lead, way, subject string, window *semaphore.Weighted, zstd f
 // publish packs a frame and sends its parts without waiting for JetStream's answers. The bytes stay taken
 // from the window until the caller releases them.
 func (s *shipper) publish(ctx context.Context, f *event.Sealed) (published, error) {
+	s.packer.Unawaited = s.live && s.awaits.quiet(s.cfg.Clock())
 	packed, err := s.packer.Pack(f, s.zstd())
 	if err != nil {
 		return published{}, fmt.Errorf("pack frame %d..%d: %w", f.First, f.Last, err)

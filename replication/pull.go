@@ -138,6 +138,7 @@ func (p *pull) take(ctx context.Context, whole []byte, part *wire.Part, inflight
 		p.cfg.Logger.Error("frame refused", "origin", p.peer.Name, "error", err)
 		return fmt.Errorf("%w: %w", errGap, err)
 	}
+	p.urgency.note(p.from.Unawaited())
 	step, err := p.at.Next(&frame)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errGap, err)
@@ -212,11 +213,12 @@ func (p *pull) failure(pr proposal, err error) error {
 // watch ends the pull when it hears heartbeats but nothing else, although the origin has more and nothing
 // waits for this DC: its consumer or its shipper is not where it should be.
 func (p *pull) watch(ctx context.Context, cancel context.CancelCauseFunc) {
-	tick := time.NewTicker(p.cfg.StallAfter / 4)
-	defer tick.Stop()
+	tick := p.beat(p.cfg.StallAfter / 4)
+	defer tick.stop()
 	for {
 		select {
 		case <-tick.C:
+			tick.next()
 		case <-ctx.Done():
 			return
 		}

@@ -29,6 +29,8 @@ type receiver struct {
 
 	link  atomic.Pointer[link]   // nil while there is none to the node that leads the origin
 	lacks atomic.Pointer[string] // set by pings: why a snapshot is needed although the pull goes well
+	// urgency is that of the acks.
+	urgency urgency
 
 	mu     sync.Mutex
 	status receiverStatus // guarded by mu
@@ -54,7 +56,7 @@ type receiverStatus struct {
 
 func newReceiver(l *lead, p *Peer) *receiver {
 	return &receiver{
-		lead: l, peer: p, verifier: l.verifiers[p.Name],
+		lead: l, peer: p, verifier: l.verifiers[p.Name], urgency: newUrgency(),
 		status: receiverStatus{state: ReceiverConnecting, since: l.cfg.Clock()},
 	}
 }

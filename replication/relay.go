@@ -15,11 +15,12 @@ import (
 // not confirmed: what reached any DC reaches all. It looks for such frames as often as the peer is pinged.
 // An origin that comes back meanwhile does no harm: frames that are here already are skipped.
 func (k *link) relay(ctx context.Context) {
-	tick := time.NewTicker(k.r.cfg.PingInterval)
-	defer tick.Stop()
+	tick := k.r.beat(k.r.cfg.PingInterval)
+	defer tick.stop()
 	for {
 		select {
 		case <-tick.C:
+			tick.next()
 		case <-k.wanted:
 		case <-ctx.Done():
 			return

@@ -106,6 +106,9 @@ func (l *lead) verification(ctx context.Context, req *wire.VerifyRequest) (*wire
 		if !what.Buckets.GetSystem() {
 			s = s.Cut(len(s.Digests) - 1) // an older build compares the keys alone
 		}
+		if only := wire.Buckets(what.Buckets.GetOnly(), len(s.Digests)); only != nil {
+			s, reply.Only = s.Only(only), true
+		}
 		reply.SetState(s)
 	case *wire.VerifyRequest_Keys:
 		h, keys, done, err := l.cfg.Verified.VerifyKeys(int(what.Keys.GetBucket()), what.Keys.GetAfter(), min(int(what.Keys.GetMost()), l.cfg.VerifyPage))

@@ -20,11 +20,21 @@ func NewBook(buckets int) *Book {
 	return &Book{proven: make([]time.Time, buckets), doubts: map[int]int{}, last: slices.Repeat([]Outcome{Pending}, buckets)}
 }
 
-// Round enters a comparison of all buckets of two states that were read at or after a moment. It returns the
-// buckets that have been found different often enough, ascending.
-func (b *Book) Round(at time.Time, r *Relation, mine, theirs *State) (found []int) {
+// Round enters a comparison of two states that were read at or after a moment: of all buckets, or of those alone that
+// are given, ascending. It returns the buckets that have been found different often enough, ascending.
+func (b *Book) Round(at time.Time, r *Relation, mine, theirs *State, only []int) (found []int) {
+	looked := 0
 	for i := range b.last {
-		o := r.Bucket(mine, theirs, i)
+		if only != nil {
+			if looked == len(only) || only[looked] != i {
+				if b.doubts[i] >= Sure {
+					found = append(found, i)
+				}
+				continue
+			}
+		}
+		o := r.Bucket(mine, theirs, looked)
+		looked++
 		b.last[i] = o
 		switch o {
 		case Equal:
@@ -38,6 +48,16 @@ func (b *Book) Round(at time.Time, r *Relation, mine, theirs *State) (found []in
 		}
 	}
 	return found
+}
+
+// Open are the buckets that were not found equal when they were last looked at, or are in doubt; ascending.
+func (b *Book) Open() (open []int) {
+	for i, o := range b.last {
+		if o != Equal || b.doubts[i] > 0 {
+			open = append(open, i)
+		}
+	}
+	return open
 }
 
 // Buckets is how many there are.

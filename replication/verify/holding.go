@@ -29,6 +29,23 @@ func (s *State) Cut(n int) *State {
 	return out
 }
 
+// Only is the state of some buckets alone, in this order. There must be such buckets.
+func (s *State) Only(buckets []int) *State {
+	out := &State{Holding: s.Holding, Digests: pick(s.Digests, buckets), Touches: map[string][]int64{}}
+	for origin, t := range s.Touches {
+		out.Touches[origin] = pick(t, buckets)
+	}
+	return out
+}
+
+func pick[T any](from []T, which []int) []T {
+	out := make([]T, len(which))
+	for i, n := range which {
+		out[i] = from[n]
+	}
+	return out
+}
+
 // Copy is the newest state of a key in one datacenter.
 type Copy struct {
 	Key      []byte      `json:"key"`

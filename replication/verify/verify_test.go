@@ -2,6 +2,7 @@ package verify
 
 import (
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -62,23 +63,59 @@ func TestBook(t *testing.T) {
 	other := &State{Digests: []uint64{1, 2}, Touches: touch()}
 	r := Relate(&one.Holding, &other.Holding)
 	at := time.Unix(100, 0)
-	if found := b.Round(at, &r, one, other); len(found) != 0 {
+	if found := b.Round(at, &r, one, other, nil); len(found) != 0 {
 		t.Errorf("found %v at the first look", found)
 	}
 	if _, ok := b.Oldest(); ok || !b.Unsure() {
 		t.Error("a bucket was never equal")
 	}
-	if found := b.Round(at.Add(time.Second), &r, one, other); len(found) != 1 || found[0] != 1 {
+	if found := b.Round(at.Add(time.Second), &r, one, other, nil); len(found) != 1 || found[0] != 1 {
 		t.Errorf("found %v at the second look", found)
 	}
 	if equal, pending, different := b.Counts(); equal != 1 || pending != 0 || different != 1 {
 		t.Errorf("%d equal, %d pending, %d different", equal, pending, different)
 	}
-	if found := b.Round(at.Add(2*time.Second), &r, one, one); len(found) != 0 || b.Unsure() {
+	if found := b.Round(at.Add(2*time.Second), &r, one, one, nil); len(found) != 0 || b.Unsure() {
 		t.Errorf("found %v when all is equal", found)
 	}
 	if oldest, ok := b.Oldest(); !ok || !oldest.Equal(at.Add(2*time.Second)) {
 		t.Errorf("proven since %v, %t", oldest, ok)
+	}
+}
+
+// TestARoundOfSomeBuckets leaves what is known of the others as it is.
+func TestARoundOfSomeBuckets(t *testing.T) {
+	b := NewBook(4)
+	at := time.Unix(100, 0)
+	mine := &State{Digests: []uint64{1, 2, 3, 4}, Touches: map[string][]int64{"a": {9, 9, 9, 9}}}
+	theirs := &State{Digests: []uint64{1, 0, 3, 0}, Touches: map[string][]int64{"a": {9, 9, 9, 9}}}
+	pending := Relation{comparable: true, a: map[string]int64{"a": 9}, b: map[string]int64{"a": 8}}
+	if found := b.Round(at, &pending, mine, theirs, nil); len(found) != 0 {
+		t.Errorf("found %v that may be on their way", found)
+	}
+	open := b.Open()
+	if !slices.Equal(open, []int{1, 3}) {
+		t.Fatalf("open %v, want those that are not equal", open)
+	}
+	theirs = &State{Digests: []uint64{7, 2, 7, 0}, Touches: theirs.Touches} // the first and the third are not looked at
+	both := Relation{same: true, comparable: true}
+	for range Sure {
+		at = at.Add(time.Second)
+		if found := b.Round(at, &both, mine.Only(open), theirs.Only(open), open); len(found) > 0 && !slices.Equal(found, []int{3}) {
+			t.Errorf("found %v, want the fourth", found)
+		}
+	}
+	if equal, pending, different := b.Counts(); equal != 3 || pending != 0 || different != 1 {
+		t.Errorf("%d equal, %d pending, %d different", equal, pending, different)
+	}
+	if n := b.ProvenSince(at); n != 1 {
+		t.Errorf("%d buckets are proven by the last round, want the second alone", n)
+	}
+	if open := b.Open(); !slices.Equal(open, []int{3}) {
+		t.Errorf("open %v, want the one in doubt", open)
+	}
+	if found := b.Round(at, &both, mine.Only([]int{0}), theirs.Only([]int{0}), []int{0}); !slices.Equal(found, []int{3}) {
+		t.Errorf("found %v: a bucket that was not looked at is no longer different", found)
 	}
 }
 

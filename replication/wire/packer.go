@@ -34,6 +34,9 @@ type Packer struct {
 	known  int
 	past   history
 	spent  int // bytes of frames since the run began
+
+	// Unawaited goes with the frames that are packed from now on: nobody waits for their acks.
+	Unawaited bool
 }
 
 // NewPacker makes a packer that has packed nothing.
@@ -71,7 +74,7 @@ func (p *Packer) Pack(f *event.Sealed, takesZstd bool) (Packed, error) {
 		p.past.open = false
 		compressS2(s, f)
 	}
-	out.Codec = s.Codec
+	out.Codec, s.Unawaited = s.Codec, p.Unawaited
 	whole, err := p.signer.Seal(Kind_KIND_SHIPMENT, s)
 	if err != nil {
 		return out, err

@@ -23,7 +23,12 @@ type Unpacker struct {
 	dec   *zstd.Decoder // nil until it is needed
 	known int           // how much of the history it knows
 	past  history
+
+	unawaited bool // the frame that was read last
 }
+
+// Unawaited says that nobody waits for an ack of the frame that was read last. Older builds never say so.
+func (u *Unpacker) Unawaited() bool { return u.unawaited }
 
 // NewUnpacker makes an unpacker that has read nothing. maxBytes bounds a frame; without zstd, shipments under that are refused.
 func NewUnpacker(verifier *Verifier, origin string, maxBytes int, zstd bool) *Unpacker {
@@ -52,6 +57,7 @@ func (u *Unpacker) Unpack(whole []byte) (event.Sealed, error) {
 		return event.Sealed{}, err
 	}
 	u.learn(&s, &sealed)
+	u.unawaited = s.Unawaited
 	return sealed, nil
 }
 

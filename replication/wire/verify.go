@@ -3,6 +3,7 @@ package wire
 import (
 	"fmt"
 	"maps"
+	mathbits "math/bits"
 	"slices"
 
 	"geogate/replication/event"
@@ -38,10 +39,23 @@ func (x *VerifyReply) State(buckets int) (*verify.State, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &verify.State{Holding: h, Digests: x.GetDigests(), Touches: map[string][]int64{}}
-	if len(s.Digests) == buckets-1 {
+	if len(x.GetDigests()) == buckets-1 {
 		buckets--
 	}
+	return x.stateOf(h, buckets)
+}
+
+// Some reads the buckets that were asked for alone, which must be so many.
+func (x *VerifyReply) Some(buckets int) (*verify.State, error) {
+	h, err := x.Holding()
+	if err != nil {
+		return nil, err
+	}
+	return x.stateOf(h, buckets)
+}
+
+func (x *VerifyReply) stateOf(h verify.Holding, buckets int) (*verify.State, error) {
+	s := &verify.State{Holding: h, Digests: x.GetDigests(), Touches: map[string][]int64{}}
 	if len(s.Digests) != buckets {
 		return nil, fmt.Errorf("%w: digests of %d buckets, want %d", ErrMessage, len(s.Digests), buckets)
 	}
@@ -52,6 +66,34 @@ func (x *VerifyReply) State(buckets int) (*verify.State, error) {
 		s.Touches[t.GetOrigin()] = t.GetRevisions()
 	}
 	return s, nil
+}
+
+// BucketSet says which buckets are wanted, ascending; nil for all.
+func BucketSet(buckets []int) []byte {
+	if len(buckets) == 0 {
+		return nil
+	}
+	set := make([]byte, buckets[len(buckets)-1]/8+1)
+	for _, b := range buckets {
+		set[b/8] |= 1 << (b % 8)
+	}
+	return set
+}
+
+// Buckets reads a set of buckets, ascending, of which there are so many; nil for all. Those that there are not are left out.
+func Buckets(set []byte, all int) (wanted []int) {
+	if len(set) == 0 {
+		return nil
+	}
+	wanted = []int{}
+	for i, bits := range set[:min(len(set), (all+7)/8)] {
+		for ; bits != 0; bits &= bits - 1 {
+			if b := 8*i + mathbits.TrailingZeros8(bits); b < all {
+				wanted = append(wanted, b)
+			}
+		}
+	}
+	return wanted
 }
 
 // FromCopy turns a copy that is known into its message.

@@ -631,8 +631,11 @@ type Shipment struct {
 	HistoryBytes       uint64 `protobuf:"varint,9,opt,name=history_bytes,json=historyBytes,proto3" json:"history_bytes,omitempty"`             // how many of its first bytes are the codec's dictionary; at most 16 KiB
 	FrameHash          uint64 `protobuf:"fixed64,10,opt,name=frame_hash,json=frameHash,proto3" json:"frame_hash,omitempty"`                    // the first 8 bytes of the frame's hash, big-endian
 	WithoutPrevHash    bool   `protobuf:"varint,11,opt,name=without_prev_hash,json=withoutPrevHash,proto3" json:"without_prev_hash,omitempty"` // the frame's prev_hash is left out: it is the hash of the frame before, in the same run
-	unknownFields      protoimpl.UnknownFields
-	sizeCache          protoimpl.SizeCache
+	// When the frame was packed no write waited for another datacenter, or had done so lately: its ack may come a little later,
+	// and share that of others.
+	Unawaited     bool `protobuf:"varint,12,opt,name=unawaited,proto3" json:"unawaited,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Shipment) Reset() {
@@ -738,6 +741,13 @@ func (x *Shipment) GetFrameHash() uint64 {
 func (x *Shipment) GetWithoutPrevHash() bool {
 	if x != nil {
 		return x.WithoutPrevHash
+	}
+	return false
+}
+
+func (x *Shipment) GetUnawaited() bool {
+	if x != nil {
+		return x.Unawaited
 	}
 	return false
 }
@@ -2352,9 +2362,11 @@ func (*VerifyRequest_Keys) isVerifyRequest_What() {}
 // BucketsQuery asks for all buckets. The answer waits a moment until the asked one has applied what the asking
 // one had, so that more of them can be compared.
 type BucketsQuery struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Held          []*Watermark           `protobuf:"bytes,1,rep,name=held,proto3" json:"held,omitempty"`
-	System        bool                   `protobuf:"varint,2,opt,name=system,proto3" json:"system,omitempty"` // the answer may have one bucket more, of the system table
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Held   []*Watermark           `protobuf:"bytes,1,rep,name=held,proto3" json:"held,omitempty"`
+	System bool                   `protobuf:"varint,2,opt,name=system,proto3" json:"system,omitempty"` // the answer may have one bucket more, of the system table
+	// A bit for each bucket that is wanted, the first one the lowest of the first byte; empty for all. An older build gives all.
+	Only          []byte `protobuf:"bytes,3,opt,name=only,proto3" json:"only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2401,6 +2413,13 @@ func (x *BucketsQuery) GetSystem() bool {
 		return x.System
 	}
 	return false
+}
+
+func (x *BucketsQuery) GetOnly() []byte {
+	if x != nil {
+		return x.Only
+	}
+	return nil
 }
 
 // KeysQuery asks for the keys of one bucket, in order.
@@ -2480,6 +2499,7 @@ type VerifyReply struct {
 	Touches       []*Touches             `protobuf:"bytes,10,rep,name=touches,proto3" json:"touches,omitempty"`
 	Keys          []*KeyCopy             `protobuf:"bytes,11,rep,name=keys,proto3" json:"keys,omitempty"`
 	Done          bool                   `protobuf:"varint,12,opt,name=done,proto3" json:"done,omitempty"` // no keys follow
+	Only          bool                   `protobuf:"varint,13,opt,name=only,proto3" json:"only,omitempty"` // digests and touches are those of the wanted buckets alone, ascending
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2594,6 +2614,13 @@ func (x *VerifyReply) GetKeys() []*KeyCopy {
 func (x *VerifyReply) GetDone() bool {
 	if x != nil {
 		return x.Done
+	}
+	return false
+}
+
+func (x *VerifyReply) GetOnly() bool {
+	if x != nil {
+		return x.Only
 	}
 	return false
 }
@@ -3353,7 +3380,7 @@ const file_wire_proto_rawDesc = "" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x122\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1e.geogate.replication.wire.KindR\x04kind\x12\x12\n" +
 	"\x04body\x18\x03 \x01(\fR\x04body\x12\x1c\n" +
-	"\tsignature\x18\x04 \x01(\fR\tsignature\"\x99\x03\n" +
+	"\tsignature\x18\x04 \x01(\fR\tsignature\"\xb7\x03\n" +
 	"\bShipment\x12\x16\n" +
 	"\x06origin\x18\x01 \x01(\tR\x06origin\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12#\n" +
@@ -3367,7 +3394,8 @@ const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"frame_hash\x18\n" +
 	" \x01(\x06R\tframeHash\x12*\n" +
-	"\x11without_prev_hash\x18\v \x01(\bR\x0fwithoutPrevHash\"\xed\x01\n" +
+	"\x11without_prev_hash\x18\v \x01(\bR\x0fwithoutPrevHash\x12\x1c\n" +
+	"\tunawaited\x18\f \x01(\bR\tunawaited\"\xed\x01\n" +
 	"\x04Part\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12#\n" +
@@ -3506,14 +3534,15 @@ const file_wire_proto_rawDesc = "" +
 	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\x12B\n" +
 	"\abuckets\x18\x04 \x01(\v2&.geogate.replication.wire.BucketsQueryH\x00R\abuckets\x129\n" +
 	"\x04keys\x18\x05 \x01(\v2#.geogate.replication.wire.KeysQueryH\x00R\x04keysB\x06\n" +
-	"\x04what\"_\n" +
+	"\x04what\"s\n" +
 	"\fBucketsQuery\x127\n" +
 	"\x04held\x18\x01 \x03(\v2#.geogate.replication.wire.WatermarkR\x04held\x12\x16\n" +
-	"\x06system\x18\x02 \x01(\bR\x06system\"M\n" +
+	"\x06system\x18\x02 \x01(\bR\x06system\x12\x12\n" +
+	"\x04only\x18\x03 \x01(\fR\x04only\"M\n" +
 	"\tKeysQuery\x12\x16\n" +
 	"\x06bucket\x18\x01 \x01(\rR\x06bucket\x12\x14\n" +
 	"\x05after\x18\x02 \x01(\fR\x05after\x12\x12\n" +
-	"\x04most\x18\x03 \x01(\rR\x04most\"\xcd\x03\n" +
+	"\x04most\x18\x03 \x01(\rR\x04most\"\xe1\x03\n" +
 	"\vVerifyReply\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -3527,7 +3556,8 @@ const file_wire_proto_rawDesc = "" +
 	"\atouches\x18\n" +
 	" \x03(\v2!.geogate.replication.wire.TouchesR\atouches\x125\n" +
 	"\x04keys\x18\v \x03(\v2!.geogate.replication.wire.KeyCopyR\x04keys\x12\x12\n" +
-	"\x04done\x18\f \x01(\bR\x04done\"?\n" +
+	"\x04done\x18\f \x01(\bR\x04done\x12\x12\n" +
+	"\x04only\x18\r \x01(\bR\x04only\"?\n" +
 	"\aTouches\x12\x16\n" +
 	"\x06origin\x18\x01 \x01(\tR\x06origin\x12\x1c\n" +
 	"\trevisions\x18\x02 \x03(\x03R\trevisions\"\xa5\x01\n" +

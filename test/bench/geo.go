@@ -42,7 +42,9 @@ func (r *runner) geo(ctx context.Context, dir string) (err error) {
 	defer func() { err = errors.Join(err, g.Stop()) }()
 	r.progress("%d datacenters of %d nodes are up", geoDCs, r.cfg.Nodes)
 	for _, step := range []func(context.Context, *region) error{
-		r.idle, r.distant, r.crowd, r.near, r.flow, r.rhythm, r.volume, r.catchUp,
+		r.idle, r.distant, r.crowd, r.near, r.flow, r.rhythm,
+		func(ctx context.Context, g *region) error { return r.price(ctx, g, dir) },
+		r.volume, r.catchUp,
 	} {
 		if err := step(ctx, g); err != nil {
 			return err

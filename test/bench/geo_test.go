@@ -28,9 +28,9 @@ func TestGeoIsMeasured(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows := readReport(t, c.JSON).Geo
-	// Idle, 3 from one datacenter, 3 and their sum at once, 2 lags, 2 volumes, 3 of catching up, 2 of the mirror.
-	if len(rows) != 17 {
-		t.Errorf("%d rows, want 17", len(rows))
+	// Idle, 3 from one datacenter, 3 and their sum at once, 2 lags, 2 of the price, 2 volumes, 3 of catching up, 2 of the mirror.
+	if len(rows) != 19 {
+		t.Errorf("%d rows, want 19", len(rows))
 	}
 	for _, r := range rows {
 		if r.Errors > 0 {
@@ -44,6 +44,10 @@ func TestGeoIsMeasured(t *testing.T) {
 		case strings.Contains(r.Case, "full speed"):
 			if r.Rate <= 0 || r.Replicated <= 0 || r.LagP99 < r.LagP50 || r.LagP50 <= 0 {
 				t.Errorf("%s: %+v, want a rate, and a lag", r.Case, r)
+			}
+		case strings.HasSuffix(r.Case, "2 peers") && strings.HasPrefix(r.Case, "put"):
+			if r.OfAlone <= 0 || r.PerCPUAll <= 0 || r.PerCPUAll >= r.PerCPU {
+				t.Errorf("%s: %+v, want a price, and a higher one of all", r.Case, r)
 			}
 		case strings.HasPrefix(r.Case, "random"):
 			if r.PerByte < 0.9 {

@@ -31,6 +31,11 @@ type geoRow struct {
 	Restart float64 `json:"seconds_from_start,omitempty"`
 	// Core is CPU time as percent of one core.
 	Core float64 `json:"percent_of_a_core,omitempty"`
+	// PerCPU are puts per second of CPU time of the datacenter's servers, PerCPUAll of those of all datacenters. OfAlone is
+	// PerCPU divided by that of a datacenter without peers.
+	PerCPU    float64 `json:"puts_per_cpu_second,omitempty"`
+	PerCPUAll float64 `json:"puts_per_cpu_second_of_all,omitempty"`
+	OfAlone   float64 `json:"of_puts_per_cpu_second_without_peers,omitempty"`
 	// Errors are requests that failed.
 	Errors float64 `json:"errors,omitempty"`
 }
@@ -57,6 +62,10 @@ func (r *geoRow) other() string {
 		return fmt.Sprintf("%.2f bytes per payload byte", r.PerByte)
 	case r.Keys > 0:
 		return fmt.Sprintf("%d keys, %.2f s after its first answer, %.2f s after its start", r.Keys, r.Seconds, r.Restart)
+	case r.OfAlone > 0:
+		return fmt.Sprintf("%.0f puts per CPU second, %.2f of those without peers; %.0f if all servers count", r.PerCPU, r.OfAlone, r.PerCPUAll)
+	case r.PerCPU > 0:
+		return fmt.Sprintf("%.0f puts per CPU second", r.PerCPU)
 	case r.Core > 0:
 		return fmt.Sprintf("%.1f %% of a core", r.Core)
 	}

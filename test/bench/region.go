@@ -12,14 +12,12 @@ import (
 	"geogate/test/etcdbin/process"
 )
 
-// region is some datacenters of real nodes. Everything between them goes through a proxy that delays and,
-// behind it, a relay that counts.
+// region is some datacenters of real nodes. Everything between them goes through relays that count and delay.
 type region struct {
 	program  string
 	dir      string
 	file     string
 	topology *configs.Topology
-	links    *dev.Links
 	relays   []*relay
 	dcs      []*geogate // in the order of the topology
 }
@@ -99,29 +97,24 @@ func peers(dir string, dcs, nodes int, ports []int) (*configs.Topology, error) {
 	return t, nil
 }
 
-// connect puts the relays and the delaying proxies between the datacenters.
+// connect puts a relay before each node's NATS, and leads all other datacenters through it.
 func (g *region) connect() error {
-	seen := *g.topology
-	seen.Datacenters = nil
-	for _, d := range g.topology.Datacenters {
-		nodes := make([]configs.Node, 0, len(d.Nodes))
-		for _, n := range d.Nodes {
+	for _, to := range g.topology.Datacenters {
+		var ends []configs.Endpoint
+		for _, n := range to.Nodes {
 			r, err := openRelay(n.NATS)
 			if err != nil {
 				return err
 			}
 			g.relays = append(g.relays, r)
-			n.NATS = r.Address()
-			nodes = append(nodes, n)
+			ends = append(ends, configs.Endpoint{Node: n.Name, URL: "nats://" + r.Address()})
 		}
-		d.Nodes = nodes
-		seen.Datacenters = append(seen.Datacenters, d)
+		for _, from := range g.topology.Datacenters {
+			if from.Name != to.Name {
+				g.topology.Links = append(g.topology.Links, configs.Link{From: from.Name, To: to.Name, Endpoints: ends})
+			}
+		}
 	}
-	var err error
-	if g.links, err = dev.OpenLinks(&seen, 0); err != nil {
-		return err
-	}
-	g.topology.Links = g.links.Topology()
 	return nil
 }
 
@@ -153,10 +146,8 @@ func (g *region) meet(ctx context.Context) error {
 
 // delay gives every link this round trip time, and waits until the datacenters hear from each other again.
 func (g *region) delay(ctx context.Context, rtt time.Duration) error {
-	for _, l := range g.links.State() {
-		if _, err := g.links.Set(l.A, l.B, dev.Change{RTT: &rtt}); err != nil {
-			return err
-		}
+	for _, r := range g.relays {
+		r.delay.Store(int64(rtt / 2))
 	}
 	return g.meet(ctx)
 }
@@ -177,9 +168,6 @@ func (g *region) Stop() error {
 	var errs []error
 	for _, d := range g.dcs {
 		errs = append(errs, d.Stop())
-	}
-	if g.links != nil {
-		g.links.Close()
 	}
 	for _, r := range g.relays {
 		r.Close()

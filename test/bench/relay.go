@@ -5,14 +5,17 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
-// relay forwards connections to one address and counts the bytes of both directions. It stands where a
-// datacenter's NATS would meet the WAN.
+// relay is the WAN before one address: it forwards connections, counts the bytes of both directions, and delays them.
+// It does both so that little stands between two datacenters: on a machine that is busy with their nodes, each program
+// and each goroutine on the way adds its own wait for a core to the round trip.
 type relay struct {
 	listener net.Listener
 	target   string
 	bytes    atomic.Int64
+	delay    atomic.Int64 // of each direction, in nanoseconds
 	running  sync.WaitGroup
 
 	mu     sync.Mutex
@@ -99,12 +102,14 @@ func (r *relay) drop(conns ...net.Conn) {
 // copy ends both connections when either does.
 func (r *relay) copy(dst, src net.Conn) {
 	defer func() { _, _ = dst.Close(), src.Close() }()
+	line := newLongLine(dst)
+	defer line.close()
 	buf := make([]byte, relayBuffer)
 	for {
 		n, err := src.Read(buf)
 		if n > 0 {
 			r.bytes.Add(int64(n))
-			if _, werr := dst.Write(buf[:n]); werr != nil {
+			if !line.send(buf[:n], time.Duration(r.delay.Load())) {
 				return
 			}
 		}
