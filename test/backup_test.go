@@ -108,17 +108,20 @@ func TestHashesOfADatacenter(t *testing.T) {
 	if _, err := east.Compact(t.Context(), 150); err != nil {
 		t.Fatal(err)
 	}
-	hashes := map[string]int{}
-	for _, p := range c.Nodes("us-east") {
-		r, err := east.HashKV(t.Context(), p.Spec.Client, 201)
-		if err != nil {
-			t.Fatal(err)
+	c.Eventually(10*time.Second, "all nodes to have compacted, and the same hash", func() string {
+		hashes := map[string]int{}
+		for _, p := range c.Nodes("us-east") {
+			r, err := east.HashKV(t.Context(), p.Spec.Client, 201)
+			if err != nil {
+				return err.Error()
+			}
+			hashes[fmt.Sprintf("%d at %d of %d", r.Hash, r.HashRevision, r.CompactRevision)]++
 		}
-		hashes[fmt.Sprintf("%d at %d of %d", r.Hash, r.HashRevision, r.CompactRevision)]++
-	}
-	if len(hashes) != 1 {
-		t.Errorf("hashes differ: %v", hashes)
-	}
+		if len(hashes) != 1 {
+			return fmt.Sprint(hashes)
+		}
+		return ""
+	})
 	out, err := output(t, etcdctl(t), "--endpoints="+c.Node("us-east", "n0").Spec.Client, "endpoint", "hashkv", "--cluster")
 	if err != nil || strings.Count(out, ", ") < 3 {
 		t.Error(err, out)

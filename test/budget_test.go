@@ -27,7 +27,7 @@ func TestBudgetBoundsWhatAPeerLacks(t *testing.T) {
 	}})
 	us := c.Client("us-east")
 	for _, prefix := range []string{"counted/", "aged/", "waits/"} {
-		if _, err := put(t.Context(), us, prefix+"before", "v", "", 0); err != nil {
+		if _, err := put(t.Context(), us, prefix+"before", "v", "ALL", 0); err != nil { // else its ack could still be under way
 			t.Fatal(err)
 		}
 	}
