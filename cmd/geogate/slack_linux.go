@@ -38,6 +38,6 @@ func loosenTimers(args []string) {
 	if err != nil || unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(nodeSlack), 0, 0, 0) != nil {
 		return
 	}
-	_ = syscall.Exec(program, os.Args, os.Environ()) // if that can't be, the node only works more
+	_ = syscall.Exec(program, os.Args, os.Environ()) //nolint:gosec // this program; if that can't be, the node only works more
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(usualSlack), 0, 0, 0)
 }

@@ -26,7 +26,7 @@ func (l *Lanes) Abort() {
 	l.conns = nil
 	l.mu.Unlock()
 	for c := range conns {
-		c.abort()
+		_ = c.abort() // the client finds out
 	}
 }
 
