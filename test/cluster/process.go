@@ -134,6 +134,16 @@ func (p *Process) Running() bool {
 	return p.cmd != nil
 }
 
+// PID is the process's id, 0 when it is not running.
+func (p *Process) PID() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return 0
+	}
+	return p.cmd.Process.Pid
+}
+
 // Kill is kill -9; it returns when the process is gone. A process that is not running is left alone.
 func (p *Process) Kill() { _ = p.signal(syscall.SIGKILL, 10*time.Second) }
 
