@@ -57,7 +57,6 @@ func serve(ctx context.Context, stderr io.Writer, path, dc, name string, join, r
 	}
 	logger := newLogger(stderr, t.Log)
 	defer spaceCollections()()
-	defer saveCores()()
 	if force != "" {
 		if err := forceNew(ctx, stderr, nodeConfig(t, dc, name, join, logger), force); err != nil {
 			return fmt.Errorf("force a new group of node %s of %s: %w", name, dc, err)
