@@ -10,6 +10,7 @@
 // What is plain comes over a lane of package [express] and takes the same way without a goroutine that waits.
 //
 // Concurrency: [Server] is made by [New], which starts nothing; [Server.Run] owns every goroutine and returns
-// when they are gone. Handlers run in grpc's goroutines, and over lanes in those that read connections; they share only what is immutable after New, the pool
-// of connections to other nodes and the metrics. Watches are served by package [watch].
+// when they are gone. Handlers run in grpc's goroutines, and over lanes in those that read connections; they share
+// only what is immutable after New, the pool of connections to other nodes, the lists of writes and reads that wait, and the
+// metrics. Watches are served by package [watch].
 package gateway

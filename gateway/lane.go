@@ -33,7 +33,7 @@ func (s *Server) newLanes() *express.Lanes {
 		Open:            func() bool { return s.users() == nil && !s.cfg.Witness },
 		Ignored:         map[string]bool{rpctypes.MetadataClientAPIVersionKey: true},
 		MaxMessageBytes: s.cfg.MaxRequestBytes + grpcOverheadBytes, MaxStreams: s.cfg.MaxConcurrentStreams,
-		StreamWindow: streamWindow, ConnWindow: connWindow, PingMinTime: pingMinTime,
+		ConnWindow: connWindow, PingMinTime: pingMinTime,
 	})
 }
 

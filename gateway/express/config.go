@@ -20,7 +20,6 @@ type Config struct {
 
 	MaxMessageBytes int    // of a request, as the server's MaxRecvMsgSize
 	MaxStreams      uint32 // calls under way of one connection, as the server's MaxConcurrentStreams, which counts its own
-	StreamWindow    uint32 // bytes, as the server's InitialWindowSize
 	ConnWindow      uint32 // bytes, as the server's InitialConnWindowSize
 	// PingMinTime is the server's keepalive.EnforcementPolicy.MinTime: how often a client may ping while calls are under way.
 	PingMinTime time.Duration

@@ -52,7 +52,7 @@ func start(t testing.TB, edit func(*Config), handle func(*Call)) *kit {
 		}},
 		Open:            func() bool { return !k.closed.Load() },
 		Ignored:         map[string]bool{"ignored": true},
-		MaxMessageBytes: maxBytes, MaxStreams: 1 << 30, StreamWindow: window, ConnWindow: 2 * window, PingMinTime: 5 * time.Second,
+		MaxMessageBytes: maxBytes, MaxStreams: 1 << 30, ConnWindow: 2 * window, PingMinTime: 5 * time.Second,
 	}
 	if edit != nil {
 		edit(&c)

@@ -30,7 +30,7 @@ func (m *memory) SetReadDeadline(time.Time) error { return nil }
 func lanesFor(handle Handler) *Lanes {
 	return New(Config{
 		Handlers: map[string]Handler{"/test.Test/Lane": handle}, Ignored: map[string]bool{"ignored": true},
-		MaxMessageBytes: 1 << 20, MaxStreams: 100, StreamWindow: window, ConnWindow: window, PingMinTime: time.Second,
+		MaxMessageBytes: 1 << 20, MaxStreams: 100, ConnWindow: window, PingMinTime: time.Second,
 	})
 }
 
