@@ -22,6 +22,9 @@ import (
 // come here over lanes, and from the other nodes over trunks, and are answered without a goroutine of their own. What turns
 // out to need one gets it: spawn has the ordinary handler answer.
 
+// quickMetadata are the keys of metadata with which a write is still plain.
+var quickMetadata = map[string]bool{metaPolicy: true, metaTimeout: true}
+
 // newLanes are the lanes under the connections of clients.
 func (s *Server) newLanes() *express.Lanes {
 	return express.New(express.Config{
@@ -32,6 +35,7 @@ func (s *Server) newLanes() *express.Lanes {
 		},
 		Open:            func() bool { return s.users() == nil && !s.cfg.Witness },
 		Ignored:         map[string]bool{rpctypes.MetadataClientAPIVersionKey: true},
+		Carried:         quickMetadata,
 		MaxMessageBytes: s.cfg.MaxRequestBytes + grpcOverheadBytes, MaxStreams: s.cfg.MaxConcurrentStreams,
 		ConnWindow: connWindow, PingMinTime: pingMinTime,
 	})
@@ -41,12 +45,17 @@ func (s *Server) lane(method string, ordinary trunk.Handler, begin func(quickCal
 	return func(c *express.Call) { begin(laneCall{c, s, method, ordinary}) }
 }
 
-// quick are the methods that come over trunks in the same way. What has other metadata than that it was forwarded needs the
-// ordinary handler.
+// quick are the methods that come over trunks in the same way. What has other metadata than that it was forwarded, and behind that
+// quickMetadata, needs the ordinary handler.
 func (s *Server) quick() map[string]func(*trunk.Call) {
 	only := func(answer func(quickCall)) func(*trunk.Call) {
 		return func(c *trunk.Call) {
-			if md := c.Metadata(); len(md) != 2 || md[0] != metaForwarded || s.users() != nil {
+			md := c.Metadata()
+			ok := len(md) >= 2 && md[0] == metaForwarded && s.users() == nil
+			for i := 2; i < len(md); i += 2 {
+				ok = ok && quickMetadata[md[i]]
+			}
+			if !ok {
 				c.Pass()
 				return
 			}
@@ -63,6 +72,7 @@ func (s *Server) quick() map[string]func(*trunk.Call) {
 // when nobody waits any more; the call still has to be answered.
 type quickCall interface {
 	Request() []byte
+	Metadata() []string // of quickMetadata, key, value, key, value
 	Wait(left func())
 	reply(response proto.Message, trailer []string)
 	pass(encoded []byte, trailer []string) // as another node has answered
@@ -95,7 +105,7 @@ func (c laneCall) spawn() {
 		defer done()
 		trailers := &trailerStream{method: c.method}
 		ctx = grpc.NewContextWithServerTransportStream(peer.NewContext(ctx, c.Peer()), trailers)
-		resp, err := c.ordinary(metadata.NewIncomingContext(ctx, metadata.MD{}), c.Request())
+		resp, err := c.ordinary(metadata.NewIncomingContext(ctx, metadata.Pairs(c.Metadata()...)), c.Request())
 		if err != nil {
 			c.Fail(err, trailers.pairs())
 			return
@@ -107,6 +117,7 @@ func (c laneCall) spawn() {
 // trunkCall is another node's.
 type trunkCall struct{ *trunk.Call }
 
+func (c trunkCall) Metadata() []string                    { return c.Call.Metadata()[2:] } // behind that it was forwarded
 func (c trunkCall) forwarded() bool                       { return true }
 func (c trunkCall) pass(encoded []byte, trailer []string) { c.ReplyEncoded(encoded, trailer) }
 func (c trunkCall) spawn()                                { c.Pass() }
@@ -132,15 +143,7 @@ func (s *Server) putNow(c quickCall) {
 		c.Fail(undecodable(err), nil)
 		return
 	}
-	r := s.keyspaces.ofKey(req.Key)
-	if !s.plain(&r) {
-		c.spawn()
-		return
-	}
-	s.writeNow(&quickWrite{
-		s: s, call: c, method: methodPut, name: pb.KV_Put_FullMethodName, req: req,
-		policy: r.policy, timeout: r.timeout, patience: s.patience(&r),
-	}, checkPut(req))
+	s.beginWrite(&quickWrite{s: s, call: c, method: methodPut, name: pb.KV_Put_FullMethodName, req: req}, s.keyspaces.ofKey(req.Key), checkPut(req))
 }
 
 // txnNow begins to answer a transaction that may write.
@@ -150,15 +153,21 @@ func (s *Server) txnNow(c quickCall) {
 		c.Fail(undecodable(err), nil)
 		return
 	}
-	r := s.ruleOfTxn(req)
-	if s.keyspaces.anySingle || readOnly(req) || !s.plain(&r) {
+	if s.keyspaces.anySingle || readOnly(req) {
 		c.spawn()
 		return
 	}
-	s.writeNow(&quickWrite{
-		s: s, call: c, method: methodTxn, name: pb.KV_Txn_FullMethodName, req: req,
-		policy: r.policy, timeout: r.timeout, patience: s.patience(&r),
-	}, checkTxn(req, s.cfg.MaxTxnOps))
+	s.beginWrite(&quickWrite{s: s, call: c, method: methodTxn, name: pb.KV_Txn_FullMethodName, req: req}, s.ruleOfTxn(req), checkTxn(req, s.cfg.MaxTxnOps))
+}
+
+// beginWrite begins a write by the rule of its keyspace, unless it takes more than that; err is what was found in the request alone.
+func (s *Server) beginWrite(w *quickWrite, r rule, err error) {
+	if r.overrideFrom(w.call.Metadata(), s.cfg.MaxPolicyTimeout) != nil || !s.plain(&r) {
+		w.call.spawn()
+		return
+	}
+	w.policy, w.timeout, w.patience = r.policy, r.timeout, s.patience(&r)
+	s.writeNow(w, err)
 }
 
 // plain says that a write of the rule waits for nothing but its commit and its peers, is made as it is or not at all, and is

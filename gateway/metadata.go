@@ -58,14 +58,19 @@ func metaValue(ctx context.Context, key string) (string, bool) {
 
 // override lets the request's own policy and timeout take the place of the keyspace's.
 func (r *rule) override(ctx context.Context, maxTimeout time.Duration) error {
-	if s, ok := metaValue(ctx, metaPolicy); ok {
+	return r.overrideBy(func(key string) (string, bool) { return metaValue(ctx, key) }, maxTimeout)
+}
+
+// overrideBy is override with metadata that is looked up by value.
+func (r *rule) overrideBy(value func(key string) (string, bool), maxTimeout time.Duration) error {
+	if s, ok := value(metaPolicy); ok {
 		p, err := policy.Parse(s)
 		if err != nil {
 			return fmt.Errorf("%w: %s: %w", ErrMetadata, metaPolicy, err)
 		}
 		r.policy = p
 	}
-	if s, ok := metaValue(ctx, metaTimeout); ok {
+	if s, ok := value(metaTimeout); ok {
 		d, err := time.ParseDuration(s)
 		if err != nil || d <= 0 || d > maxTimeout {
 			return fmt.Errorf("%w: %s: %q is not a time above 0 and up to %s, such as 500ms or 2s",
@@ -74,6 +79,21 @@ func (r *rule) override(ctx context.Context, maxTimeout time.Duration) error {
 		r.timeout = d
 	}
 	return nil
+}
+
+// overrideFrom is override with metadata that came without a context: key, value, key, value.
+func (r *rule) overrideFrom(pairs []string, maxTimeout time.Duration) error {
+	if len(pairs) == 0 {
+		return nil
+	}
+	return r.overrideBy(func(key string) (string, bool) {
+		for i := 0; i+1 < len(pairs); i += 2 {
+			if pairs[i] == key {
+				return pairs[i+1], true
+			}
+		}
+		return "", false
+	}, maxTimeout)
 }
 
 // readRequestID makes the write idempotent if the client asks for that. Two ids would be a proxy's mistake;

@@ -51,13 +51,19 @@ func TestReceiptOfAsync(t *testing.T) {
 }
 
 func TestPolicyWaitsForPeers(t *testing.T) {
-	s := newSite(t, 1, nil)
+	for node, name := range []string{"at the leader", "at another node"} {
+		t.Run(name, func(t *testing.T) { testPolicyWaits(t, node) })
+	}
+}
+
+func testPolicyWaits(t *testing.T, node int) {
+	s := newSite(t, 2, nil)
 	type answer struct {
 		md  metadata.MD
 		err error
 	}
 	done := make(chan answer, 1)
-	kv, ctx := s.kv(0), testContext(t, metaPolicy, "quorum")
+	kv, ctx := s.kv(node), testContext(t, metaPolicy, "quorum")
 	go func() {
 		md, err := putFor(ctx, kv, "a")
 		done <- answer{md, err}

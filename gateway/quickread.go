@@ -26,7 +26,7 @@ func (s *Server) rangeNow(c quickCall) {
 		c.Fail(undecodable(err), nil)
 		return
 	}
-	if len(req.RangeEnd) > 0 || s.keyspaces.anySingle && !req.Serializable {
+	if len(req.RangeEnd) > 0 || len(c.Metadata()) > 0 || s.keyspaces.anySingle && !req.Serializable {
 		c.spawn()
 		return
 	}

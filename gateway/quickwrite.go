@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -252,7 +253,11 @@ func (w *quickWrite) forward() {
 		w.call.spawn()
 		return
 	}
-	giveUp, err := to.line.Submit(w.name, s.forward.mark, w.call.Request(), w)
+	md := s.forward.mark
+	if own := w.call.Metadata(); len(own) > 0 {
+		md = slices.Concat(md, own)
+	}
+	giveUp, err := to.line.Submit(w.name, md, w.call.Request(), w)
 	if err != nil { // nothing was sent
 		w.call.spawn()
 		return

@@ -44,13 +44,17 @@ func TestOutcomeIsLate(t *testing.T) {
 // TestClientLeavesAWrite: what its client does not wait for any more is not waited for here either, nor at the leader.
 func TestClientLeavesAWrite(t *testing.T) {
 	s := newSite(t, 2, nil)
+	left := int64(0)
 	for node := range 2 {
-		ctx, cancel := context.WithTimeout(testContext(t), 30*time.Millisecond)
-		if _, err := s.kv(node).Put(ctx, &pb.PutRequest{Key: []byte(lostKey)}); err == nil {
-			t.Error("a put without an outcome succeeded")
+		for _, md := range [][]string{nil, {metaPolicy, "ASYNC"}, {metaPolicy, "ALL", metaTimeout, "9s"}} {
+			ctx, cancel := context.WithTimeout(testContext(t, md...), 30*time.Millisecond)
+			if _, err := s.kv(node).Put(ctx, &pb.PutRequest{Key: []byte(lostKey)}); err == nil {
+				t.Error("a put without an outcome succeeded")
+			}
+			cancel()
+			left++
+			eventually(t, "the write to be abandoned", func() bool { return s.data.abandoned.Load() == left })
 		}
-		cancel()
-		eventually(t, "the write to be abandoned", func() bool { return s.data.abandoned.Load() == int64(node)+1 })
 	}
 	for node := range 2 {
 		o := &s.nodes[node].overdue

@@ -12,10 +12,11 @@ import (
 
 // Call is one unary call, from its last byte to its answer.
 type Call struct {
-	conn    *conn
-	stream  uint32
-	handler Handler
-	body    body // of the goroutine that reads
+	conn     *conn
+	stream   uint32
+	handler  Handler
+	metadata []string
+	body     body // of the goroutine that reads
 
 	// Guarded by conn.mu, until the call has left conn.calls.
 	deadline time.Time
@@ -27,6 +28,9 @@ type Call struct {
 
 // Request is the encoded message. It is the caller's to keep.
 func (c *Call) Request() []byte { return c.body.message }
+
+// Metadata is what the request has of [Config.Carried], key, value, key, value.
+func (c *Call) Metadata() []string { return c.metadata }
 
 // Peer is the client.
 func (c *Call) Peer() *peer.Peer {

@@ -16,7 +16,7 @@ func (c *conn) call(stream uint32) *Call {
 
 // begin takes a request as a call, unless it is gRPC's server's.
 func (c *conn) begin(b *block) (taken bool, err error) {
-	r, plain := b.plain(c.cfg.Ignored)
+	r, plain := b.plain(c.cfg)
 	handler := c.cfg.Handlers[r.path]
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -32,7 +32,7 @@ func (c *conn) begin(b *block) (taken bool, err error) {
 		c.flushLocked()
 		return true, nil
 	}
-	call := &Call{conn: c, stream: b.stream, handler: handler, window: c.initial}
+	call := &Call{conn: c, stream: b.stream, handler: handler, metadata: r.carried, window: c.initial}
 	c.highest = b.stream
 	c.calls[b.stream] = call
 	if r.timed {

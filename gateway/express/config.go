@@ -17,6 +17,8 @@ type Config struct {
 	Open func() bool
 	// Ignored are request headers that change nothing, besides those of gRPC itself. A request with any other header is gRPC's.
 	Ignored map[string]bool
+	// Carried are request headers that come with the call, at most once each: [Call.Metadata].
+	Carried map[string]bool
 
 	MaxMessageBytes int    // of a request, as the server's MaxRecvMsgSize
 	MaxStreams      uint32 // calls under way of one connection, as the server's MaxConcurrentStreams, which counts its own

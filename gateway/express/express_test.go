@@ -52,6 +52,7 @@ func start(t testing.TB, edit func(*Config), handle func(*Call)) *kit {
 		}},
 		Open:            func() bool { return !k.closed.Load() },
 		Ignored:         map[string]bool{"ignored": true},
+		Carried:         map[string]bool{"carried": true},
 		MaxMessageBytes: maxBytes, MaxStreams: 1 << 30, ConnWindow: 2 * window, PingMinTime: 5 * time.Second,
 	}
 	if edit != nil {
@@ -96,7 +97,7 @@ func echo(c *Call) {
 		c.Fail(status.Error(codes.Internal, err.Error()), nil)
 		return
 	}
-	c.Reply(&m, []string{"by", "lane"})
+	c.Reply(&m, append([]string{"by", "lane"}, c.Metadata()...))
 }
 
 func unary(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
@@ -132,7 +133,7 @@ func (k *kit) dial(options ...grpc.DialOption) *grpc.ClientConn {
 	return conn
 }
 
-// call makes a unary call and returns who answered.
+// call makes a unary call and returns who answered, and with which metadata.
 func call(ctx context.Context, conn *grpc.ClientConn, method string, body []byte) (by string, err error) {
 	var trailer metadata.MD
 	resp := new(wrapperspb.BytesValue)
@@ -144,6 +145,9 @@ func call(ctx context.Context, conn *grpc.ClientConn, method string, body []byte
 	}
 	if len(trailer["by"]) == 1 {
 		by = trailer["by"][0]
+		for _, v := range trailer["carried"] {
+			by += " " + v
+		}
 	}
 	return by, nil
 }
@@ -166,6 +170,9 @@ func TestWhoAnswers(t *testing.T) {
 	}{
 		{name: "plain", method: "Lane", want: "lane"},
 		{name: "ignored metadata", method: "Lane", md: []string{"ignored", "x"}, want: "lane"},
+		{name: "carried metadata", method: "Lane", md: []string{"carried", "x"}, want: "lane x"},
+		{name: "carried metadata twice", method: "Lane", md: []string{"carried", "x", "carried", "y"}, want: "grpc"},
+		{name: "carried and other metadata", method: "Lane", md: []string{"carried", "x", "other", "x"}, want: "grpc"},
 		{name: "other metadata", method: "Lane", md: []string{"other", "x"}, want: "grpc"},
 		{name: "other method", method: "Grpc", want: "grpc"},
 		{name: "closed", method: "Lane", closed: true, want: "grpc"},

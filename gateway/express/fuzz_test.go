@@ -29,7 +29,7 @@ func (m *memory) SetReadDeadline(time.Time) error { return nil }
 
 func lanesFor(handle Handler) *Lanes {
 	return New(Config{
-		Handlers: map[string]Handler{"/test.Test/Lane": handle}, Ignored: map[string]bool{"ignored": true},
+		Handlers: map[string]Handler{"/test.Test/Lane": handle}, Ignored: map[string]bool{"ignored": true}, Carried: map[string]bool{"carried": true},
 		MaxMessageBytes: 1 << 20, MaxStreams: 100, ConnWindow: window, PingMinTime: time.Second,
 	})
 }
@@ -45,7 +45,7 @@ func FuzzClient(f *testing.F) {
 	r.headers(3, "other", "x")
 	r.data(3, true, message([]byte("gRPC's")))
 	f.Add(bytes.Clone(seed.Bytes()))
-	r.headers(5, "grpc-timeout", "9S")
+	r.headers(5, "grpc-timeout", "9S", "carried", "x")
 	r.data(5, false, message([]byte("reset"))[:3])
 	r.check(r.WriteRSTStream(5, http2.ErrCodeCancel))
 	r.check(r.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 3}))

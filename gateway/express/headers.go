@@ -107,10 +107,11 @@ type request struct {
 	path    string
 	timeout time.Duration
 	timed   bool
+	carried []string // headers, key, value, key, value
 }
 
 // plain says whether a block is the beginning of a unary call like any other: whatever is unusual is gRPC's.
-func (b *block) plain(ignored map[string]bool) (r request, ok bool) {
+func (b *block) plain(cfg *Config) (r request, ok bool) {
 	if b.ends {
 		return r, false
 	}
@@ -147,13 +148,26 @@ func (b *block) plain(ignored map[string]bool) (r request, ok bool) {
 		case "user-agent", "grpc-accept-encoding":
 			ok = true
 		default:
-			ok = ignored[f.Name]
+			ok = cfg.Ignored[f.Name]
+			if cfg.Carried[f.Name] {
+				ok = !hasKey(r.carried, f.Name)
+				r.carried = append(r.carried, f.Name, f.Value)
+			}
 		}
 		if !ok {
 			return r, false
 		}
 	}
 	return r, method == 1 && scheme == 1 && authority == 1 && contentType == 1 && te <= 1
+}
+
+func hasKey(pairs []string, key string) bool {
+	for i := 0; i < len(pairs); i += 2 {
+		if pairs[i] == key {
+			return true
+		}
+	}
+	return false
 }
 
 var timeoutUnits = map[byte]time.Duration{
