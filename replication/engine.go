@@ -27,11 +27,11 @@ type Engine struct {
 	byToken   map[string]string         // peer's name by its token
 	metrics   *metrics
 	pieces    *wire.Pieces
-	embedded  *embedded // nil with external NATS
-	nc        *nats.Conn
-	js        jetstream.JetStream
-	apiPrefix string // as peers see it
-	holders   int    // DCs that hold the data, this one counted
+	embedded  *embedded           // nil with external NATS, or without peers
+	nc        *nats.Conn          // nil without peers
+	js        jetstream.JetStream // nil without peers
+	apiPrefix string              // as peers see it
+	holders   int                 // DCs that hold the data, this one counted
 
 	closing context.Context // ends Run and Lead at Close
 	cancel  context.CancelFunc
@@ -50,8 +50,8 @@ type Engine struct {
 	beats            time.Time // since when beats are counted
 }
 
-// Open starts the embedded server, or begins to connect to the external one, which need not be up. It
-// neither ships nor answers anything before [Engine.Run] and [Engine.Lead].
+// Open starts the embedded server, or begins to connect to the external one, which need not be up; without peers, there is
+// no need of either. It neither ships nor answers anything before [Engine.Run] and [Engine.Lead].
 func Open(cfg Config) (*Engine, error) {
 	if err := cfg.validate(); err != nil {
 		return nil, err
@@ -94,6 +94,9 @@ func Open(cfg Config) (*Engine, error) {
 
 // connect opens the engine's own connection to this DC's NATS.
 func (e *Engine) connect() error {
+	if len(e.cfg.Peers) == 0 {
+		return nil
+	}
 	var opts []nats.Option
 	urls := ""
 	if e.cfg.NATS.Embedded != nil {
@@ -142,7 +145,7 @@ func (e *Engine) Close() error {
 	return nil
 }
 
-// Addr is where the embedded server listens; empty with external NATS.
+// Addr is where the embedded server listens; empty where there is none.
 func (e *Engine) Addr() string {
 	if e.embedded == nil {
 		return ""
@@ -172,6 +175,10 @@ func (e *Engine) Run(ctx context.Context) error {
 	ctx, done := e.until(ctx)
 	defer done()
 	if ctx.Err() != nil {
+		return nil
+	}
+	if e.nc == nil {
+		<-ctx.Done()
 		return nil
 	}
 	for verb, handle := range map[string]nats.MsgHandler{"sync": e.onSync, "ping": e.onPing, "fetch": e.onFetch, "verify": e.onVerify, "home": e.onRegister, "call": e.onCall} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -115,6 +116,21 @@ func TestPortInUse(t *testing.T) {
 	_, err = Open(c.config("a", "n1", t.TempDir()))
 	if !errors.Is(err, ErrListen) || !strings.Contains(err.Error(), l.Addr().String()) {
 		t.Fatalf("got %v", err)
+	}
+}
+
+// TestAloneRunsNoNATS: what has nobody to talk to opens no port and keeps no stream, and leads and ends like others.
+func TestAloneRunsNoNATS(t *testing.T) {
+	c := newCluster(t, nil, "a")
+	e := c.engine("a")
+	if addr := e.Addr(); addr != "" {
+		t.Errorf("it listens on %s", addr)
+	}
+	if files, err := os.ReadDir(c.nodes["a"]["n1"].dir); err != nil || len(files) > 0 {
+		t.Errorf("it has files: %v, %v", files, err)
+	}
+	if err := e.Check(policy.All); err != nil {
+		t.Errorf("it can't be alone: %v", err)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 const (
 	// leastGarbage is how many bytes are allocated at least from one garbage collection to the next. Go's own rule is as many
 	// as are in use; a node with little data in memory would collect all the time, which took a tenth of its CPU.
-	leastGarbage = 16 << 20
+	leastGarbage = 12 << 20
 	// Go's own rule, and the most that is made of it.
 	usualPercent, mostPercent = 100, 800
 )

@@ -10,7 +10,7 @@ import (
 
 func TestPercentOf(t *testing.T) {
 	for inUse, want := range map[uint64]int{
-		0: 800, 1 << 20: 800, 2 << 20: 800, 4 << 20: 400, 8 << 20: 200, 10 << 20: 160, 16 << 20: 100, 17 << 20: 100, 1 << 30: 100,
+		0: 800, 1 << 20: 800, 2 << 20: 600, 3 << 20: 400, 6 << 20: 200, 10 << 20: 120, 12 << 20: 100, 17 << 20: 100, 1 << 30: 100,
 	} {
 		if got := percentOf(inUse); got != want {
 			t.Errorf("of %d bytes: %d %%, want %d", inUse, got, want)
