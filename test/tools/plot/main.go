@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 
 	"gonum.org/v1/plot"
@@ -42,6 +43,7 @@ var figures = []struct {
 const (
 	tileWidth  = 9 * vg.Centimeter
 	tileHeight = 6 * vg.Centimeter
+	margin     = vg.Centimeter / 2
 )
 
 var errUsage = errors.New("want a report in JSON and the SVG file to write")
@@ -87,39 +89,30 @@ func picture(w io.Writer, points []point) error {
 		}
 		by[p.Axis] = append(by[p.Axis], p)
 	}
-	plots := make([][]*plot.Plot, len(figures))
+	canvas := vgsvg.New(tileWidth*vg.Length(len(axes)), tileHeight*vg.Length(len(figures)))
+	tiles := draw.Tiles{Rows: len(figures), Cols: len(axes), PadX: vg.Centimeter, PadY: vg.Centimeter, PadTop: margin, PadBottom: margin, PadLeft: margin, PadRight: margin}
+	whole := draw.New(canvas)
 	for i, f := range figures {
-		for _, axis := range axes {
+		for j, axis := range axes {
 			p, err := curve(axis, f.name, by[axis], f.value)
 			if err != nil {
 				return err
 			}
-			plots[i] = append(plots[i], p)
-		}
-	}
-	canvas := vgsvg.New(tileWidth*vg.Length(len(axes)), tileHeight*vg.Length(len(figures)))
-	tiles := draw.Tiles{Rows: len(figures), Cols: len(axes), PadX: vg.Centimeter, PadY: vg.Centimeter}
-	for i, row := range plot.Align(plots, tiles, draw.New(canvas)) {
-		for j, c := range row {
-			plots[i][j].Draw(c)
+			p.Draw(tiles.At(whole, j, i))
 		}
 	}
 	_, err := canvas.WriteTo(w)
 	return err
 }
 
+// curve draws one figure over one axis. What grows by factors is drawn in factors both ways: there, what is proportional is
+// as steep as the dashed line.
 func curve(axis, name string, points []point, value func(point) float64) (*plot.Plot, error) {
 	p := plot.New()
 	p.X.Label.Text, p.Y.Label.Text = axis, name
-	p.Y.Min = 0
 	xys := make(plotter.XYs, len(points))
-	low, high := points[0].X, points[0].X
 	for i, q := range points {
 		xys[i] = plotter.XY{X: q.X, Y: value(q)}
-		low, high = min(low, q.X), max(high, q.X)
-	}
-	if low > 0 && high > 20*low { // keys and bytes grow by factors
-		p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, plot.LogTicks{Prec: -1}
 	}
 	line, dots, err := plotter.NewLinePoints(xys)
 	if err != nil {
@@ -127,5 +120,45 @@ func curve(axis, name string, points []point, value func(point) float64) (*plot.
 	}
 	p.Add(plotter.NewGrid(), line, dots)
 	p.Y.Min = 0
-	return p, nil
+	if low, high, _, most := plotter.XYRange(xys); low <= 0 || high <= 20*low || most <= 0 {
+		return p, nil
+	}
+	return p, inFactors(p, xys)
+}
+
+// inFactors has both axes of a plot count in factors of ten.
+func inFactors(p *plot.Plot, xys plotter.XYs) error {
+	low, high, least, most := plotter.XYRange(xys)
+	p.X.Scale, p.X.Tick.Marker = plot.LogScale{}, tens{}
+	p.Y.Scale, p.Y.Tick.Marker = plot.LogScale{}, tens{}
+	p.Y.Min = math.Pow10(int(math.Floor(math.Log10(least))))
+	p.Y.Max = math.Pow10(int(math.Ceil(math.Log10(most * 1.01))))
+	from := p.Y.Min * 1.5
+	to := min(high, low*p.Y.Max/from) // leaves the plot at its upper edge
+	proportional, err := plotter.NewLine(plotter.XYs{{X: low, Y: from}, {X: to, Y: from * to / low}})
+	if err != nil {
+		return fmt.Errorf("draw the proportional: %w", err)
+	}
+	proportional.Dashes = []vg.Length{vg.Points(2), vg.Points(3)}
+	p.Add(proportional)
+	return nil
+}
+
+// tens marks powers of ten as people write them: 10, 1 k, 1 M.
+type tens struct{}
+
+func (tens) Ticks(low, high float64) []plot.Tick {
+	ticks := plot.LogTicks{Prec: -1}.Ticks(low, high)
+	for i, t := range ticks {
+		if t.Label == "" {
+			continue
+		}
+		switch {
+		case t.Value >= 1e6:
+			ticks[i].Label = fmt.Sprintf("%g M", t.Value/1e6)
+		case t.Value >= 1e3:
+			ticks[i].Label = fmt.Sprintf("%g k", t.Value/1e3)
+		}
+	}
+	return ticks
 }
