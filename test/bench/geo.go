@@ -25,7 +25,7 @@ const (
 const calmDown = 5 * time.Second
 
 // flowClients write as fast as they can while the lag is measured.
-const flowClients = 64
+const flowClients = 256
 
 // Markers are put so often beside a load, and so often where they are the load.
 const (
