@@ -29,8 +29,14 @@ import (
 
 var dcNames = []string{"us-east", "eu-west", "ap-south", "sa-east", "af-south"}
 
-// smallDiskBytes is the size of the disk that one node has for itself, to be filled.
-const smallDiskBytes = 512 << 20
+// The disk that one node has for itself, to be filled, is of this size, or of that for each second of the load: there must be
+// room for what is written in that time, and a node that is restored from a snapshot holds its state three times.
+const (
+	smallDiskBytes     = 512 << 20
+	smallDiskPerSecond = 4 << 20
+)
+
+func (c config) smallDisk() int64 { return max(smallDiskBytes, int64(c.Seconds)*smallDiskPerSecond) }
 
 // wide is the network between datacenters when nothing is wrong with it; within one it is perfect.
 var wide = wan.Conditions{Delay: 15 * time.Millisecond, Jitter: 2 * time.Millisecond}
@@ -115,7 +121,7 @@ func newCluster(cfg config, r row, dir, bin string) (*cluster, error) {
 	}
 	c.small = c.nodes[cfg.Nodes[0]-1]
 	if err == nil {
-		err = mountSmall(c.small.spec.Dir, smallDiskBytes)
+		err = mountSmall(c.small.spec.Dir, cfg.smallDisk())
 	}
 	if err != nil {
 		return nil, errors.Join(err, c.close())
