@@ -156,6 +156,7 @@ func (c *Call) send() (all bool) {
 		c.window -= n
 		lane.window -= n
 		lane.debt += n
+		lane.spoke = true
 	}
 	lane.out = appendBlock(lane.out, c.stream, c.trailer, true)
 	c.endLocked()
@@ -169,7 +170,7 @@ func (c *Call) endLocked() bool {
 		return false
 	}
 	delete(lane.calls, c.stream)
-	lane.answered = true
+	lane.spoke = true
 	return true
 }
 

@@ -40,9 +40,13 @@ type conn struct {
 
 // pings tells the pings that gRPC's server must not count, because it doesn't see what they are for.
 type pings struct {
-	answered bool // a call was answered since the last ping
+	spoke    bool // something of an answer was sent since the last ping
+	strikes  int  // doubtful pings since the last one behind an answer
 	lastPing time.Time
 }
+
+// maxStrikes is how many doubtful pings are forgiven, as in gRPC's server.
+const maxStrikes = 2
 
 func newConn(c net.Conn, info credentials.AuthInfo, l *Lanes) *conn {
 	lane := &conn{Conn: c, lanes: l, cfg: &l.cfg, info: info, calls: map[uint32]*Call{}, windows: newWindows()}
@@ -193,18 +197,25 @@ func (c *conn) abort() error {
 	return err
 }
 
-// ping answers a client's ping unless gRPC's server has to judge it. That server counts pings without a stream of its own as
-// abuse, and forgives those that follow an answer of its own; here the same is done for calls.
+// ping answers a client's ping unless gRPC's server has to judge it. That server counts pings without a stream of its own, and those
+// that come too often, as abuse; it forgives two, and all when it has sent something since. Here the same is done for
+// calls: what is left to that server counts for ever, as it does not see answers.
 func (c *conn) ping(data []byte) (answered bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
 	since := now.Sub(c.lastPing)
 	c.lastPing = now
-	if !c.answered && (len(c.calls) == 0 || since < c.cfg.PingMinTime) {
+	switch {
+	case c.spoke:
+		c.strikes = 0
+	case len(c.calls) > 0 && since >= c.cfg.PingMinTime: // to keep the connection alive
+	case c.strikes < maxStrikes:
+		c.strikes++
+	default:
 		return false
 	}
-	c.answered = false
+	c.spoke = false
 	c.out = appendFrameHeader(c.out, len(data), http2.FramePing, http2.FlagPingAck, 0)
 	c.out = append(c.out, data...)
 	c.flushLocked()
