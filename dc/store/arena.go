@@ -6,7 +6,7 @@ import "sync/atomic"
 // moves; when it is over the next flush may have it.
 type arena struct{ b []byte }
 
-// maxArena is the largest arena that is kept for the next flush: what some 10,000 small writes a second bring.
+// maxArena is the largest arena that is kept for the next flush: many times what 100 ms bring.
 const maxArena = 1 << 20
 
 // arenas keeps one arena. A defragmentation writes beside the flusher: whoever finds none makes its own.

@@ -80,7 +80,7 @@ func BenchmarkPut(b *testing.B) {
 	}
 }
 
-// BenchmarkFlush flushes puts of 10,000 keys, without waiting for the disk. An operation is one put.
+// BenchmarkFlush flushes what 100 ms bring: puts of 10,000 keys, without waiting for the disk. An operation is one put.
 func BenchmarkFlush(b *testing.B) {
 	for _, puts := range []int{1, 100, 1000} {
 		b.Run(fmt.Sprintf("puts=%d", puts), func(b *testing.B) {

@@ -13,7 +13,7 @@ import (
 type Config struct {
 	Path string // of the bbolt file; its directory is created
 
-	FlushInterval   time.Duration // longest time that a change waits for the disk; 0 means 250 ms
+	FlushInterval   time.Duration // longest time that a change waits for the disk; 0 means 100 ms
 	FlushBytes      int64         // pending bytes that start a flush early; 0 means 8 MiB
 	MaxPendingBytes int64         // pending bytes above which Begin waits; 0 means 64 MiB, at least FlushBytes
 	CompactRecords  int           // most records that one flush deletes for compaction and trimming, each; 0 means 4096
@@ -42,7 +42,7 @@ type Config struct {
 }
 
 const (
-	defaultFlushInterval     = 250 * time.Millisecond
+	defaultFlushInterval     = 100 * time.Millisecond
 	defaultFlushBytes        = 8 << 20
 	defaultMaxPendingBytes   = 64 << 20
 	defaultCompactRecords    = 4096
