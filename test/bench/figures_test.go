@@ -5,6 +5,7 @@ import (
 	"math"
 	"os"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -34,9 +35,23 @@ func TestMedian(t *testing.T) {
 }
 
 func TestMediansAreTakenFigureByFigure(t *testing.T) {
-	got := medians([]sample{{Rate: 1, P99: 30}, {Rate: 2, P99: 10}, {Rate: 3, P99: 20}})
+	got := medians([]sample{{Rate: 1, P99: 30}, {Rate: 2, P99: 10, loaded: span{ended: time.Now()}}, {Rate: 3, P99: 20}})
 	if want := (sample{Rate: 2, P99: 20}); got != want {
 		t.Errorf("medians = %+v, want %+v", got, want)
+	}
+}
+
+func TestSharesAreOfAllCores(t *testing.T) {
+	begin := time.Now()
+	before := cpuTime{at: begin, busy: 100, steal: 7}
+	cores := float64(runtime.NumCPU())
+	after := cpuTime{at: begin.Add(2 * time.Second), busy: 100 + cores, steal: 7 + cores/2}
+	if busy, steal := after.shares(before); busy != 0.5 || steal != 0.25 {
+		t.Errorf("%g busy and %g stolen, want 0.5 and 0.25", busy, steal)
+	}
+	after.busy = 100 + 2*cores + 0.01 // the kernel counts whole ticks
+	if busy, _ := after.shares(before); busy != 1 {
+		t.Errorf("%g busy, want no more than all", busy)
 	}
 }
 

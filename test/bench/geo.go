@@ -92,9 +92,14 @@ func (r *runner) distant(ctx context.Context, g *region) error {
 	if err := g.delay(ctx, r.cfg.RTT); err != nil {
 		return err
 	}
+	e, err := startEcho(r.cfg.RTT)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
 	for _, clients := range r.cfg.QuorumClients {
 		for i, d := range g.dcs {
-			if err := r.wait(ctx, g.name(i), d, testCase{Op: opPut, Clients: clients, Policy: quorum}); err != nil {
+			if err := r.wait(ctx, g.name(i), d, testCase{Op: opPut, Clients: clients, Policy: quorum}, e); err != nil {
 				return err
 			}
 		}
@@ -103,16 +108,13 @@ func (r *runner) distant(ctx context.Context, g *region) error {
 }
 
 // wait measures puts that wait for another datacenter.
-func (r *runner) wait(ctx context.Context, name string, d *geogate, c testCase) error {
+func (r *runner) wait(ctx context.Context, name string, d *geogate, c testCase, e *echo) error {
 	m, moved, err := measure(ctx, r.cfg, d, c)
 	if err != nil {
 		return fmt.Errorf("%s, %s: %w", name, c, err)
 	}
 	r.judge(name, c, sample{}, moved)
-	r.add(geoRow{
-		Case: r.overWAN(c.Policy), Side: name, Clients: c.Clients, Rate: m.Rate, P50: m.P50, P99: m.P99, Errors: m.Errors,
-		OfBound: r.ofBound(m.Rate, c.Clients),
-	})
+	r.add(r.waited(r.overWAN(c.Policy), name, c.Clients, m, e))
 	return nil
 }
 
@@ -120,13 +122,22 @@ func (r *runner) overWAN(policy string) string {
 	return fmt.Sprintf("put %s, RTT %s", policy, r.cfg.RTT)
 }
 
-// ofBound compares a rate with that of clients who wait a round trip each time.
-func (r *runner) ofBound(rate float64, clients int) float64 {
-	return rate * r.cfg.RTT.Seconds() / float64(clients)
+// waited compares a rate with that of clients who wait a round trip each time, by the round trip time that was asked for.
+// That of the echo stands beside it.
+func (r *runner) waited(name, where string, clients int, m sample, e *echo) geoRow {
+	row := rowOf(name, where, clients, m)
+	row.OfBound = m.Rate * r.cfg.RTT.Seconds() / float64(clients)
+	row.RTTP50, row.RTTP99 = e.during(m.loaded)
+	return row
 }
 
 // crowd has many clients write in all datacenters at once.
 func (r *runner) crowd(ctx context.Context, g *region) error {
+	e, err := startEcho(r.cfg.RTT)
+	if err != nil {
+		return err
+	}
+	defer e.Close()
 	samples := make([]sample, len(g.dcs))
 	group, gctx := errgroup.WithContext(ctx)
 	for i, d := range g.dcs {
@@ -138,17 +149,25 @@ func (r *runner) crowd(ctx context.Context, g *region) error {
 	if err := group.Wait(); err != nil {
 		return fmt.Errorf("%d clients in each datacenter: %w", r.cfg.Crowd, err)
 	}
-	all := geoRow{Case: r.overWAN(quorum) + ", all at once", Side: "all", Clients: r.cfg.Crowd * len(g.dcs)}
+	name := r.overWAN(quorum) + ", all at once"
 	for i, m := range samples {
-		r.add(geoRow{
-			Case: all.Case, Side: g.name(i), Clients: r.cfg.Crowd, Rate: m.Rate, P50: m.P50, P99: m.P99, Errors: m.Errors,
-			OfBound: r.ofBound(m.Rate, r.cfg.Crowd),
-		})
-		all.Rate += m.Rate
+		r.add(r.waited(name, g.name(i), r.cfg.Crowd, m, e))
 	}
-	all.OfBound = r.ofBound(all.Rate, all.Clients)
-	r.add(all)
+	r.add(r.waited(name, "all", r.cfg.Crowd*len(samples), together(samples), e))
 	return nil
+}
+
+// together is what loads were that ran at the same time: the sum of their rates, and the machine as all of them had it.
+// There is no percentile of all.
+func together(samples []sample) sample {
+	all := sample{loaded: samples[0].loaded}
+	for _, m := range samples {
+		all.Rate += m.Rate
+		all.Busy += m.Busy / float64(len(samples))
+		all.Steal += m.Steal / float64(len(samples))
+		all.loaded = all.loaded.join(m.loaded)
+	}
+	return all
 }
 
 // near takes the delay away.
@@ -212,7 +231,7 @@ func (r *runner) steadily(ctx context.Context, name, where string, from server, 
 }
 
 func (r *runner) lagged(row *geoRow, l lags) {
-	row.LagP50, row.LagP99 = l.P50, l.P99
+	row.LagP50, row.LagP99, row.Busy, row.Steal = l.P50, l.P99, l.Busy, l.Steal
 	if l.Lost > 0 {
 		r.warn("%s, %s: %d of %d markers had not arrived %s after the load; lags are of the others", row.Case, row.Side, l.Lost, l.Markers, drainTimeout)
 	}

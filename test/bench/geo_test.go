@@ -36,6 +36,12 @@ func TestGeoIsMeasured(t *testing.T) {
 		if r.Errors > 0 {
 			t.Errorf("%s, %s: %.0f operations failed", r.Case, r.Side, r.Errors)
 		}
+		if r.Busy < 0 || r.Busy > 1 || r.Busy == 0 && isOfRates(r) {
+			t.Errorf("%s, %s: %g of the machine was busy", r.Case, r.Side, r.Busy)
+		}
+		if strings.HasPrefix(r.Case, "put QUORUM") && (r.RTTP50 < milliseconds(c.RTT) || r.RTTP99 < r.RTTP50) {
+			t.Errorf("%s, %s: measured RTT %.2f ms (p99 %.2f), want at least %s", r.Case, r.Side, r.RTTP50, r.RTTP99, c.RTT)
+		}
 		switch {
 		case strings.HasPrefix(r.Case, "put QUORUM") && r.Side != "all":
 			if r.P50 < milliseconds(c.RTT) {
@@ -58,6 +64,12 @@ func TestGeoIsMeasured(t *testing.T) {
 	if !strings.Contains(out.String(), "| catch-up | dc3 |") {
 		t.Errorf("no line of the catch-up in\n%s", out.String())
 	}
+}
+
+// isOfRates says whether a line needs to be seen beside the machine's CPU.
+func isOfRates(r geoRow) bool {
+	return strings.HasPrefix(r.Case, "put QUORUM") || strings.Contains(r.Case, "full speed") ||
+		strings.HasPrefix(r.Case, "up to") || strings.HasSuffix(r.Case, "peers") && strings.HasPrefix(r.Case, "put")
 }
 
 func TestRelayCountsBothWays(t *testing.T) {
@@ -145,17 +157,33 @@ func TestValuesHaveTheirSize(t *testing.T) {
 func TestGeoTableShowsWhatALineHas(t *testing.T) {
 	text := geoTable([]geoRow{
 		{Case: "put QUORUM", Side: "dc1", Clients: 64, Rate: 1000, P50: 61, P99: 70, OfBound: 0.9375},
+		{Case: "put QUORUM", Side: "dc2", Clients: 64, Rate: 1000, P50: 61, P99: 70, OfBound: 0.9375, RTTP50: 60.421, RTTP99: 61.9, Busy: 0.5},
+		{Case: "up to", Side: "dc1", Rate: 1000, Busy: 0.97, Steal: 0.02},
 		{Case: "JSON", Side: "WAN", PerByte: 0.5},
 		{Case: "idle", Side: "dc1", Core: 1.25},
 	})
 	for _, want := range []string{
 		"| put QUORUM | dc1 | 64 | 1000 | 61.00 | 70.00 | - | - | - | 94 % of clients / RTT |",
+		"| put QUORUM | dc2 | 64 | 1000 | 61.00 | 70.00 | - | - | - | 94 % of clients / RTT, RTT measured 60.42 ms (p99 61.90); CPU 50 % busy, 0 % stolen |",
+		"| up to | dc1 | - | 1000 | - | - | - | - | - | CPU 97 % busy, 2 % stolen |",
 		"| JSON | WAN | - | - | - | - | - | - | - | 0.50 bytes per payload byte |",
 		"| idle | dc1 | - | - | - | - | - | - | - | 1.2 % of a core |",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no line\n%s\nin\n%s", want, text)
 		}
+	}
+}
+
+func TestLoadsAtTheSameTimeAreOne(t *testing.T) {
+	begin := time.Now()
+	at := func(ms int) time.Time { return begin.Add(time.Duration(ms) * time.Millisecond) }
+	got := together([]sample{
+		{Rate: 100, P99: 7, Busy: 1, Steal: 0.5, loaded: span{at(10), at(100)}},
+		{Rate: 200, P99: 8, Busy: 0.5, loaded: span{at(0), at(90)}},
+	})
+	if want := (sample{Rate: 300, Busy: 0.75, Steal: 0.25, loaded: span{at(0), at(100)}}); got != want {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
 

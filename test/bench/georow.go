@@ -17,6 +17,9 @@ type geoRow struct {
 	// OfBound is Rate divided by what as many clients can do at most, each waiting a round trip for each of its
 	// requests.
 	OfBound float64 `json:"of_clients_per_rtt,omitempty"`
+	// RTTP50 and RTTP99 are of the round trip time that the relays really gave meanwhile, by an echo.
+	RTTP50 float64 `json:"rtt_p50_ms,omitempty"`
+	RTTP99 float64 `json:"rtt_p99_ms,omitempty"`
 	// LagP50 and LagP99 are from the answer at one place until a watch shows the write at the other.
 	LagP50 float64 `json:"lag_p50_ms,omitempty"`
 	LagP99 float64 `json:"lag_p99_ms,omitempty"`
@@ -36,8 +39,19 @@ type geoRow struct {
 	PerCPU    float64 `json:"puts_per_cpu_second,omitempty"`
 	PerCPUAll float64 `json:"puts_per_cpu_second_of_all,omitempty"`
 	OfAlone   float64 `json:"of_puts_per_cpu_second_without_peers,omitempty"`
+	// Busy and Steal are shares of all cores during the load: what was busy, whoever it was, and what the hypervisor took
+	// away.
+	Busy  float64 `json:"machine_busy_share,omitempty"`
+	Steal float64 `json:"steal_share,omitempty"`
 	// Errors are requests that failed.
 	Errors float64 `json:"errors,omitempty"`
+}
+
+// rowOf is a line with what every sample has.
+func rowOf(name, side string, clients int, m sample) geoRow {
+	return geoRow{
+		Case: name, Side: side, Clients: clients, Rate: m.Rate, P50: m.P50, P99: m.P99, Errors: m.Errors, Busy: m.Busy, Steal: m.Steal,
+	}
 }
 
 // geoTable is one line per measurement.
@@ -53,9 +67,23 @@ func geoTable(rows []geoRow) string {
 	return t.RenderMarkdown()
 }
 
-// other is the figure that only this kind of measurement has.
+// other is the figure that only this kind of measurement has, and how busy the machine was.
 func (r *geoRow) other() string {
+	special := r.special()
+	if r.Busy == 0 {
+		return special
+	}
+	cpu := fmt.Sprintf("CPU %.0f %% busy, %.0f %% stolen", 100*r.Busy, 100*r.Steal)
+	if special == missing {
+		return cpu
+	}
+	return special + "; " + cpu
+}
+
+func (r *geoRow) special() string {
 	switch {
+	case r.RTTP50 > 0:
+		return fmt.Sprintf("%.0f %% of clients / RTT, RTT measured %.2f ms (p99 %.2f)", 100*r.OfBound, r.RTTP50, r.RTTP99)
 	case r.OfBound > 0:
 		return fmt.Sprintf("%.0f %% of clients / RTT", 100*r.OfBound)
 	case r.PerByte > 0:

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -43,6 +44,8 @@ type lags struct {
 	Markers  int     // put
 	Lost     int     // of them not seen within drainTimeout
 	Rate     float64 // markers put per second
+	// Busy and Steal are shares of all cores during the load: what was busy, and what the hypervisor took away.
+	Busy, Steal float64
 	// Tail is from the answer to the last marker until all had been seen.
 	Tail time.Duration
 }
@@ -122,9 +125,10 @@ func (t *tracer) put(ctx context.Context, n int) error {
 	if _, err := t.from.Put(ctx, t.prefix+strconv.Itoa(n), strings.Repeat("m", 100)); err != nil {
 		return fmt.Errorf("put a marker: %w", err)
 	}
+	now := time.Now()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.answered[n] = time.Now()
+	t.answered[n] = now
 	return nil
 }
 
@@ -170,48 +174,23 @@ func (t *tracer) drain(ctx context.Context, within time.Duration) (missing int) 
 }
 
 func (t *tracer) run(ctx context.Context, every time.Duration, load func(context.Context) error) (lags, error) {
-	began := time.Now()
+	before, err := machineCPU()
+	if err != nil {
+		return lags{}, err
+	}
 	loaded := make(chan error, 1)
 	go func() { loaded <- load(ctx) }()
 	next, failed := make(chan int), make(chan error, markerClients)
 	var clients sync.WaitGroup
 	for range markerClients {
-		clients.Go(func() {
-			for n := range next {
-				if err := t.put(ctx, n); err != nil {
-					select {
-					case failed <- err:
-					default: // the first ones say enough
-					}
-				}
-			}
-		})
+		clients.Go(func() { t.client(ctx, next, failed) })
 	}
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	var err error
-	for n, going := 0, true; going; {
-		select {
-		case err = <-loaded:
-			going = false
-		case <-tick.C:
-			select {
-			case next <- n:
-				n++
-			default: // all clients wait; the rate that is printed says so
-			}
-		}
-	}
-	took := time.Since(began)
+	err = beat(every, next, loaded)
+	after, cpuErr := machineCPU()
 	close(next)
 	clients.Wait()
-	if err == nil {
-		select {
-		case err = <-failed:
-		default:
-		}
-	}
-	if err != nil {
+	close(failed)
+	if err := errors.Join(err, cpuErr, <-failed); err != nil {
 		return lags{}, err
 	}
 	lost := t.drain(ctx, drainTimeout)
@@ -219,8 +198,21 @@ func (t *tracer) run(ctx context.Context, every time.Duration, load func(context
 		return lags{}, fmt.Errorf("interrupted: %w", context.Cause(ctx))
 	}
 	out := t.summary(lost)
-	out.Rate = float64(out.Markers) / took.Seconds()
+	out.Rate = float64(out.Markers) / after.at.Sub(before.at).Seconds()
+	out.Busy, out.Steal = after.shares(before)
 	return out, nil
+}
+
+// client puts the markers that it is given, one at a time.
+func (t *tracer) client(ctx context.Context, next <-chan int, failed chan<- error) {
+	for n := range next {
+		if err := t.put(ctx, n); err != nil {
+			select {
+			case failed <- err:
+			default: // the first ones say enough
+			}
+		}
+	}
 }
 
 func (t *tracer) summary(lost int) lags {

@@ -48,8 +48,9 @@ func describeMachine(dir string) (machine, error) {
 	return m, err
 }
 
-// cpuTime is what the whole machine has spent since it started, in seconds of one core.
+// cpuTime is what the whole machine has spent from its start until a moment, in seconds of one core.
 type cpuTime struct {
+	at    time.Time
 	busy  float64
 	steal float64 // what the hypervisor gave to others
 }
@@ -64,5 +65,17 @@ func machineCPU() (cpuTime, error) {
 		return cpuTime{}, fmt.Errorf("read the machine's CPU time: %w", err)
 	}
 	t := s.CPUTotal
-	return cpuTime{busy: t.User + t.Nice + t.System + t.IRQ + t.SoftIRQ, steal: t.Steal}, nil
+	return cpuTime{at: time.Now(), busy: t.User + t.Nice + t.System + t.IRQ + t.SoftIRQ, steal: t.Steal}, nil
+}
+
+// cores is what all cores had to spend since an earlier moment, in seconds of one.
+func (t cpuTime) cores(before cpuTime) float64 {
+	return t.at.Sub(before.at).Seconds() * float64(runtime.NumCPU())
+}
+
+// shares are what of all cores was busy since an earlier moment, and what the hypervisor gave to others. The kernel counts
+// in hundredths of a second, so that a short time could seem to have been more than busy.
+func (t cpuTime) shares(before cpuTime) (busy, steal float64) {
+	cores := t.cores(before)
+	return min(1, (t.busy-before.busy)/cores), min(1, (t.steal-before.steal)/cores)
 }

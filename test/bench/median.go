@@ -18,11 +18,14 @@ func median(values []float64) float64 {
 	return (s[mid-1] + s[mid]) / 2
 }
 
-// medians takes the median of each figure by itself.
+// medians takes the median of each figure by itself, and of nothing else.
 func medians(samples []sample) sample {
 	var out sample
 	fields := reflect.ValueOf(&out).Elem()
 	for i := range fields.NumField() {
+		if fields.Field(i).Kind() != reflect.Float64 {
+			continue
+		}
 		values := make([]float64, len(samples))
 		for j := range samples {
 			values[j] = reflect.ValueOf(samples[j]).Field(i).Float()

@@ -1,14 +1,9 @@
 package main
 
-import (
-	"time"
-
-	"geogate/test/etcdbin/process"
-)
+import "geogate/test/etcdbin/process"
 
 // meters are the counters that a measurement reads before and after.
 type meters struct {
-	at      time.Time
 	server  process.Usage
 	machine cpuTime
 }
@@ -19,5 +14,5 @@ func readMeters(s server) (meters, error) {
 		return meters{}, err
 	}
 	m, err := machineCPU()
-	return meters{at: time.Now(), server: u, machine: m}, err
+	return meters{server: u, machine: m}, err
 }

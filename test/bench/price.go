@@ -58,7 +58,9 @@ func (r *runner) alone(ctx context.Context, dir string) (row geoRow, err error) 
 }
 
 func (r *runner) priced(name, where string, m sample) geoRow {
-	return geoRow{Case: name, Side: where, Clients: flowClients, Rate: m.Rate, P50: m.P50, P99: m.P99, Errors: m.Errors, PerCPU: 1e6 / m.CPUMicros}
+	row := rowOf(name, where, flowClients, m)
+	row.PerCPU = 1e6 / m.CPUMicros
+	return row
 }
 
 // level waits until all datacenters have what the first has committed.

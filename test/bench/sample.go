@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"time"
 )
 
@@ -20,11 +19,16 @@ type sample struct {
 	CPUMicros float64 `json:"server_cpu_us_per_op"`
 	// PeakRSS is the sum over the servers' processes of the most memory each has had since it started.
 	PeakRSS float64 `json:"server_peak_rss_bytes"`
-	// LoadCPU, OtherCPU and Steal are shares of all cores: the load generator's; that of everything that is
-	// neither server nor load generator; what the hypervisor took away.
+	// LoadCPU and OtherCPU are shares of all cores: the load generator's, and that of everything that is neither
+	// server nor load generator.
 	LoadCPU  float64 `json:"load_generator_cpu_share"`
 	OtherCPU float64 `json:"other_cpu_share"`
-	Steal    float64 `json:"steal_share"`
+	// Busy and Steal are of all cores too, but only while the load generator ran: what was busy, whoever it was, and what
+	// the hypervisor took away.
+	Busy  float64 `json:"machine_busy_share"`
+	Steal float64 `json:"steal_share"`
+
+	loaded span // when the load was; a median has none
 }
 
 // settle is how long the servers may finish in the background what they have answered already, before their
@@ -58,6 +62,10 @@ func measure(ctx context.Context, cfg *Config, s server, c testCase) (out sample
 	if err != nil {
 		return out, false, err
 	}
+	ended, err := machineCPU()
+	if err != nil {
+		return out, false, err
+	}
 	if err := pause(ctx, settle); err != nil {
 		return out, false, err
 	}
@@ -69,17 +77,19 @@ func measure(ctx context.Context, cfg *Config, s server, c testCase) (out sample
 	if err != nil {
 		return out, false, err
 	}
-	cores := after.at.Sub(before.at).Seconds() * float64(runtime.NumCPU())
+	cores := after.machine.cores(before.machine)
 	servers := after.server.CPUSeconds - before.server.CPUSeconds
 	ok := float64(r.Total - r.Errors)
-	return sample{
+	out = sample{
 		Rate: r.Rate, P50: r.P50, P99: r.P99, P999: r.P999,
 		Operations: float64(r.Total), Errors: float64(r.Errors),
 		CPUMicros: 1e6 * servers / ok, PeakRSS: float64(after.server.PeakRSSBytes),
 		LoadCPU:  loadCPU.Seconds() / cores,
 		OtherCPU: max(0, after.machine.busy-before.machine.busy-servers-loadCPU.Seconds()) / cores,
-		Steal:    (after.machine.steal - before.machine.steal) / cores,
-	}, now != leader, nil
+		loaded:   span{ended.at.Add(-time.Duration(r.Seconds * float64(time.Second))), ended.at},
+	}
+	out.Busy, out.Steal = ended.shares(before.machine)
+	return out, now != leader, nil
 }
 
 func pause(ctx context.Context, d time.Duration) error {
