@@ -11,7 +11,7 @@ import (
 
 func TestFramesCountAsAwaitedForAWhile(t *testing.T) {
 	began := time.Now()
-	a := awaits{began: began}
+	a := newAwaits(began)
 	if !a.quiet(began) {
 		t.Error("nobody has ever waited, and it is not quiet")
 	}
@@ -98,4 +98,28 @@ func TestUnawaitedFramesShareAcks(t *testing.T) {
 	c.dcs["a"].write(t, []byte("v"))
 	last = c.dcs["a"].write(t, []byte("v"))
 	eventually(t, 20*time.Second, "acks of what comes soon after a wait", func() bool { return acked() == last })
+}
+
+// TestAWriteThatWaitsEndsThePause: frames gather only while no write waits.
+func TestAWriteThatWaitsEndsThePause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAwaits(time.Now())
+		begin := time.Now()
+		a.pause(t.Context(), time.Second)
+		if d := time.Since(begin); d != time.Second {
+			t.Errorf("a pause of 1 s with nobody waiting took %s", d)
+		}
+		go func() {
+			time.Sleep(300 * time.Millisecond)
+			a.note(time.Now())
+		}()
+		begin = time.Now()
+		a.pause(t.Context(), time.Hour)
+		if d := time.Since(begin); d != 300*time.Millisecond {
+			t.Errorf("the pause ended after %s, the write began to wait after 300 ms", d)
+		}
+		if a.pause(t.Context(), -1); a.quiet(time.Now()) {
+			t.Error("quiet right after a write waited")
+		}
+	})
 }

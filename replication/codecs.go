@@ -5,18 +5,26 @@ import (
 	"geogate/replication/wire"
 )
 
-// codecs is what a peer has said that it takes. Everyone takes s2.
-type codecs struct{ said, zstd bool }
+// codecs is what a peer has said that it takes. Everyone takes s2, and a frame in a shipment of its own.
+type codecs struct {
+	said bool
+	wire.Reader
+}
 
 func (c codecs) label() string {
 	switch {
 	case !c.said:
 		return ""
-	case c.zstd:
+	case c.Zstd:
 		return wire.Codec_CODEC_ZSTD.Label()
 	default:
 		return wire.Codec_CODEC_S2.Label()
 	}
+}
+
+// own is what this DC takes, and makes.
+func (e *Engine) own() wire.Reader {
+	return wire.Reader{Zstd: !e.cfg.WithoutZstd, Bundles: !e.cfg.WithoutZstd && !e.cfg.withoutBundles}
 }
 
 // codecs is what this node says to others.
@@ -28,65 +36,71 @@ func (e *Engine) codecs() []wire.Codec {
 }
 
 // noteCodecs takes what a peer says in a handshake. Its nodes need not be of one build, so the last one that asks counts.
-func (l *lead) noteCodecs(p *peer, said []wire.Codec) {
-	now := codecs{said: true, zstd: wire.Takes(said)}
+func (l *lead) noteCodecs(p *peer, req *wire.SyncRequest) {
+	now := codecs{said: true, Reader: wire.Reader{Zstd: wire.Takes(req.Codecs), Bundles: req.TakesMoreFrames}}
 	p.mu.Lock()
 	before := p.takes
 	p.takes = now
 	p.mu.Unlock()
-	if before == now || !before.said && now.zstd {
+	if before == now || !before.said && now.Zstd {
 		return
 	}
 	l.cfg.Logger.Info("codec that a peer takes", "peer", p.name, "from", before.label(), "to", now.label())
 }
 
-// takesZstd says whether frames for this peer alone go under zstd.
-func (l *lead) takesZstd(p *peer) bool {
+// takes is how frames for this peer alone may go.
+func (l *lead) takes(p *peer) wire.Reader {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.takes.zstd && !l.cfg.WithoutZstd
+	return l.own().And(p.takes.Reader)
 }
 
-// withoutZstd names a peer because of which frames for all go under s2; empty when there is none. One that is down and has
-// said nothing to this leader is no reason: when it comes back and does not take zstd, the stream is made anew.
-func (l *lead) withoutZstd() string {
-	if l.cfg.WithoutZstd {
-		return l.cfg.Local
-	}
+// common is how frames for all may go, and names a peer, or this DC, because of which they go under s2. A peer that is down
+// and has said nothing to this leader does not count: when it comes back and takes less, the stream is made anew.
+func (l *lead) common() (by wire.Reader, because string) {
+	by = l.own()
 	for _, name := range l.data {
 		p := l.peers[name]
 		p.mu.Lock()
 		takes, down := p.takes, p.machine.State == health.Down
 		p.mu.Unlock()
-		if takes.said && !takes.zstd || !takes.said && !down {
-			return name
+		if !takes.said && down {
+			continue
 		}
+		if !takes.Zstd && because == "" {
+			because = name
+		}
+		by = by.And(takes.Reader)
 	}
-	return ""
+	if l.cfg.WithoutZstd {
+		because = l.cfg.Local
+	}
+	return by, because
 }
 
-// packsZstd says whether the next live frame goes under zstd. Who has heard yes must pack it so before anyone can learn that
-// there is no such frame in the stream: unreadableFor comes either before, and then what it knew of its peer counts here, or
+// packsFor is how the next live frames go. Who has heard that they go under zstd must pack them so before anyone can learn that
+// there are no such frames in the stream: unreadableFor comes either before, and then what it knew of its peer counts here, or
 // behind.
-func (g *generation) packsZstd() bool {
+func (g *generation) packsFor() wire.Reader {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	because := g.withoutZstd()
+	by, because := g.common()
 	codec := wire.Codec_CODEC_ZSTD
-	if because != "" {
+	if !by.Zstd {
 		codec = wire.Codec_CODEC_S2
 	}
 	if g.said != codec.Label() {
 		g.said = codec.Label()
 		g.cfg.Logger.Info("codec of the frames for all peers", "codec", g.said, "zstd_not_taken_by", because)
 	}
-	g.zstd = g.zstd || because == ""
-	return because == ""
+	g.needs = wire.Reader{Zstd: g.needs.Zstd || by.Zstd, Bundles: g.needs.Bundles || by.Bundles}
+	return by
 }
 
 // unreadableFor says whether the stream may have frames that a peer, whose codecs have been noted, can't read.
 func (g *generation) unreadableFor(p *peer) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.zstd && !g.takesZstd(p)
+	by := g.takes(p)
+	return g.needs.Zstd && !by.Zstd || g.needs.Bundles && !by.Bundles
 }

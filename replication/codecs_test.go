@@ -14,6 +14,12 @@ func (c *cluster) packed(dc, codec string) int {
 	return int(counterOf(c.t, c.engine(dc).metrics.framesPacked.WithLabelValues("live", codec)))
 }
 
+// shared is how many live frames of a DC went in the shipment of another one.
+func (c *cluster) shared(dc string) int {
+	m := c.engine(dc).metrics
+	return int(counterOf(c.t, m.framesShipped.WithLabelValues("live")) - counterOf(c.t, m.shipments.WithLabelValues("live")))
+}
+
 // unread are the frames of an origin that a DC could not read.
 func (c *cluster) unread(dc, origin string) int {
 	m := c.engine(dc).metrics
@@ -27,6 +33,16 @@ func old(dcs ...string) func(*Config) {
 			cfg.WithoutZstd = cfg.WithoutZstd || cfg.Local == dc
 		}
 		cfg.RunBytes = 2 << 10 // some runs
+	}
+}
+
+// apart makes a DC one whose build has one frame in a shipment.
+func apart(dcs ...string) func(*Config) {
+	return func(cfg *Config) {
+		for _, dc := range dcs {
+			cfg.withoutBundles = cfg.withoutBundles || cfg.Local == dc
+		}
+		cfg.BundleInterval = 50 * time.Millisecond
 	}
 }
 
@@ -81,41 +97,81 @@ func TestPeerWithoutZstd(t *testing.T) {
 	c.settle(5 * time.Second)
 }
 
+// TestPeerWithoutBundles: one that doesn't take them gets none, nor does anyone who shares the stream with it.
+func TestPeerWithoutBundles(t *testing.T) {
+	for _, c := range []struct {
+		old    []string
+		shared bool
+	}{{nil, true}, {[]string{"b"}, false}, {[]string{"a"}, false}} {
+		t.Run(fmt.Sprint("old ", c.old), func(t *testing.T) {
+			k := newCluster(t, apart(c.old...), "a", "b", "c")
+			k.healthy(10 * time.Second)
+			for range 3 {
+				k.flow("a", "b", "c")
+			}
+			if n := k.shared("a"); (n > 0) != c.shared {
+				t.Errorf("%d frames of a shared a shipment", n)
+			}
+			if k.packed("a", "zstd") == 0 {
+				t.Error("nothing went under zstd")
+			}
+			for _, dc := range []string{"b", "c"} {
+				if n := k.unread(dc, "a"); n > 0 {
+					t.Errorf("%s was sent %d frames that it can't read", dc, n)
+				}
+			}
+			k.settle(5 * time.Second)
+		})
+	}
+}
+
 // TestOldPeerComesBack: while a peer is down, frames go under zstd. When it comes back with a build that can't read those, and
 // later with one that can, nobody is stuck.
 func TestOldPeerComesBack(t *testing.T) {
 	c := prepareCluster(t, old("c"), "a", "b", "c")
+	c.comesBack(func() int { return c.packed("a", "zstd") }, old())
+}
+
+// TestOldPeerComesBackToBundles is the same with bundles.
+func TestOldPeerComesBackToBundles(t *testing.T) {
+	c := prepareCluster(t, apart("c"), "a", "b", "c")
+	c.comesBack(func() int { return c.shared("a") }, apart())
+}
+
+// comesBack has c come up late with an old build and then with a new one; made is how many frames a has shipped in the new form.
+func (c *cluster) comesBack(made func() int, now func(*Config)) {
+	t := c.t
+	t.Helper()
 	for _, dc := range []string{"a", "b"} {
 		c.start(dc, "n1")
 		c.nodes[dc]["n1"].lead(1)
 	}
 	eventually(t, 10*time.Second, "a has given c up", func() bool { return c.peer("a", "c").Health == "down" })
 	c.flow("a", "b")
-	if c.packed("a", "zstd") == 0 {
-		t.Fatal("a peer that is down and has said nothing keeps frames under s2")
+	if made() == 0 {
+		t.Fatal("a peer that is down and has said nothing keeps frames in the old form")
 	}
 
 	c.start("c", "n1")
 	c.nodes["c"]["n1"].lead(1)
 	c.flow("a", "b", "c")
-	zstd := c.packed("a", "zstd")
+	before := made()
 	c.flow("a", "b", "c")
-	if now := c.packed("a", "zstd"); now != zstd || c.packed("a", "s2") == 0 {
-		t.Errorf("%d and then %d frames under zstd after c came back", zstd, now)
+	if now := made(); now != before {
+		t.Errorf("%d and then %d frames in the new form after c came back", before, now)
 	}
 	if n := c.unread("c", "a"); n > 0 {
 		t.Errorf("c was sent %d frames that it can't read", n)
 	}
 
 	c.nodes["c"]["n1"].stop()
-	c.tune = old()
+	c.tune = now
 	c.start("c", "n1")
 	c.nodes["c"]["n1"].lead(2)
-	eventually(t, 10*time.Second, "a hears that c takes zstd", func() bool { return c.peer("a", "c").Codec == "zstd" })
-	c.flow("a", "b", "c")
-	if c.packed("a", "zstd") == zstd {
-		t.Error("frames stay under s2 although everyone takes zstd again")
-	}
+	eventually(t, 10*time.Second, "a hears what c takes now", func() bool {
+		c.flow("a", "b", "c")
+		return made() > before
+	})
 	c.settle(5 * time.Second)
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"geogate/replication/wire"
 )
 
 // difference publishes frames of the chain on disk for one peer that is too far behind for the live ones,
@@ -47,9 +49,9 @@ func startDifference(l *lead, peer string, from, until int64) *difference {
 
 func shipDifference(ctx context.Context, l *lead, peer string, cur, until int64) error {
 	unconfirmed := ahead{limit: int64(l.cfg.DifferenceBytes)}
-	zstd := l.takesZstd(l.peers[peer])
+	takes := l.takes(l.peers[peer])
 	// No window: what is read at once bounds what is in flight.
-	diff := newShipper(l, "difference", diffSubject(l.cfg.Local, peer), nil, func() bool { return zstd })
+	diff := newShipper(l, "difference", diffSubject(l.cfg.Local, peer), nil, func() wire.Reader { return takes })
 	for cur < until {
 		frames, err := l.cfg.Chain.Frames(l.cfg.Local, cur, l.cfg.ReadBytes)
 		if err != nil {
@@ -59,27 +61,23 @@ func shipDifference(ctx context.Context, l *lead, peer string, cur, until int64)
 			return fmt.Errorf("%w: nothing behind %d", ErrTrimmed, cur)
 		}
 		var batch []published
-		for i := range frames {
-			if cur >= until {
-				break
+		for len(frames) > 0 && cur < until {
+			if frames[0].PrevRevision != cur {
+				return fmt.Errorf("%w: chain continues at %d, asked behind %d", ErrTrimmed, frames[0].PrevRevision, cur)
 			}
-			if frames[i].PrevRevision != cur {
-				return fmt.Errorf("%w: chain continues at %d, asked behind %d", ErrTrimmed, frames[i].PrevRevision, cur)
-			}
-			p, err := diff.publish(ctx, &frames[i])
+			p, err := diff.publish(ctx, frames)
 			if err != nil {
 				return err
 			}
-			unconfirmed.add(p.frame.last, p.bytes)
+			frames, cur = frames[len(p.frames):], p.last()
+			unconfirmed.add(cur, p.bytes)
 			batch = append(batch, p)
-			cur = frames[i].Last
 		}
 		for _, p := range batch {
 			if _, _, err := await(ctx, p.futures); err != nil {
 				return err
 			}
-			l.metrics.framesShipped.WithLabelValues("difference").Inc()
-			l.metrics.bytesShipped.WithLabelValues("difference").Add(float64(p.bytes))
+			diff.shipped(&p)
 		}
 		if err := unconfirmed.wait(ctx, l, peer); err != nil {
 			return err

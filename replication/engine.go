@@ -60,7 +60,7 @@ func Open(cfg Config) (*Engine, error) {
 		cfg: cfg, verifiers: map[string]*wire.Verifier{}, byToken: map[string]string{},
 		turn: make(chan struct{}, 1), apiPrefix: peerAPIPrefix, holders: 1, began: cfg.Clock(), wallBegan: cfg.Wall(), beats: time.Now(),
 	}
-	e.awaits.began = e.began
+	e.awaits = newAwaits(e.began)
 	e.ackSeq.Store(uint64(e.cfg.Clock().UnixNano()))
 	e.closing, e.cancel = context.WithCancel(context.Background())
 	var err error

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"geogate/replication/event"
+	"geogate/replication/wire"
 )
 
 // generation is one life of the outbox stream.
@@ -26,10 +27,10 @@ type generation struct {
 	floor int64 // where the live frames begin, once begun
 	index index // of live frames that JetStream has acknowledged
 	tail  uint64
-	run   uint64 // where the run begins that the newest of them is in
-	fresh bool   // a reader waits for a run to begin
-	zstd  bool   // some frame was packed under zstd
-	said  string // the codec that was last logged
+	run   uint64      // where the run begins that the newest of them is in
+	fresh bool        // a reader waits for a run to begin
+	needs wire.Reader // what a reader of all live frames must take
+	said  string      // the codec that was last logged
 }
 
 func newGeneration(o *outbox, created time.Time) *generation {
@@ -45,15 +46,6 @@ func (g *generation) again() {
 	case g.over <- struct{}{}:
 	default:
 	}
-}
-
-// published is a frame on its way into the stream.
-type published struct {
-	frame   indexEntry
-	begins  bool  // it can be read without those before it
-	bytes   int64 // of all its messages
-	taken   int64 // from the window
-	futures []jetstream.PubAckFuture
 }
 
 // ship publishes the live frames. It returns when ctx ends or this life of the stream has.
@@ -119,6 +111,8 @@ func (g *generation) resume() int64 {
 // publishes; collect awaits the answers in order.
 func (g *generation) shipFrom(ctx context.Context, cur int64) error {
 	ctx, cancel := context.WithCancelCause(ctx)
+	live := newShipper(g.lead, "live", liveSubject(g.cfg.Local), g.window, g.packsFor)
+	live.live = true
 	pipeline := make(chan published, 1024)
 	var collecting sync.WaitGroup
 	collecting.Go(func() {
@@ -127,12 +121,14 @@ func (g *generation) shipFrom(ctx context.Context, cur int64) error {
 			if failed == nil {
 				if failed = g.collect(ctx, p); failed != nil {
 					cancel(failed)
+				} else {
+					live.shipped(&p)
 				}
 			}
 			g.window.Release(p.taken)
 		}
 	})
-	err := g.publishAll(ctx, cur, pipeline)
+	err := g.publishAll(ctx, live, cur, pipeline)
 	close(pipeline)
 	if err != nil {
 		cancel(err)
@@ -141,46 +137,49 @@ func (g *generation) shipFrom(ctx context.Context, cur int64) error {
 	return context.Cause(ctx)
 }
 
-func (g *generation) publishAll(ctx context.Context, cur int64, pipeline chan<- published) error {
-	live := newShipper(g.lead, "live", liveSubject(g.cfg.Local), g.window, g.packsZstd)
-	live.live = true
+func (g *generation) publishAll(ctx context.Context, live *shipper, cur int64, pipeline chan<- published) error {
+	var apart spacing
 	for {
+		if now := g.cfg.Clock(); g.awaits.quiet(now) {
+			g.awaits.pause(ctx, apart.next(now, g.cfg.BundleInterval))
+		}
 		changed := g.cfg.Chain.Changed()
 		frames, err := g.cfg.Chain.Frames(g.cfg.Local, cur, g.cfg.ReadBytes)
 		if err != nil {
 			return fmt.Errorf("read the chain behind %d: %w", cur, err)
 		}
-		for i := range frames {
-			if frames[i].PrevRevision != cur {
-				return fmt.Errorf("%w: chain continues at %d, asked behind %d", ErrTrimmed, frames[i].PrevRevision, cur)
+		if len(frames) == 0 {
+			select {
+			case <-changed:
+				continue
+			case <-g.over:
+				return errRebuild
+			case <-ctx.Done():
+				return context.Cause(ctx)
 			}
-			p, err := g.publish(ctx, live, &frames[i])
+		}
+		for len(frames) > 0 {
+			if frames[0].PrevRevision != cur {
+				return fmt.Errorf("%w: chain continues at %d, asked behind %d", ErrTrimmed, frames[0].PrevRevision, cur)
+			}
+			p, err := g.publish(ctx, live, frames)
 			if err != nil {
 				return err
 			}
+			frames, cur = frames[len(p.frames):], p.last()
+			apart.sent(g.cfg.Clock(), p.writes)
 			select {
 			case pipeline <- p:
 			case <-ctx.Done():
 				g.window.Release(p.taken)
 				return context.Cause(ctx)
 			}
-			cur = frames[i].Last
-		}
-		if len(frames) > 0 {
-			continue
-		}
-		select {
-		case <-changed:
-		case <-g.over:
-			return errRebuild
-		case <-ctx.Done():
-			return context.Cause(ctx)
 		}
 	}
 }
 
-// publish sends the parts of a frame, once there is room in the window.
-func (g *generation) publish(ctx context.Context, live *shipper, f *event.Sealed) (published, error) {
+// publish sends the parts of a shipment, once there is room in the window.
+func (g *generation) publish(ctx context.Context, live *shipper, frames []event.Sealed) (published, error) {
 	select {
 	case <-g.over:
 		return published{}, errRebuild
@@ -189,7 +188,7 @@ func (g *generation) publish(ctx context.Context, live *shipper, f *event.Sealed
 	if g.endsRun() {
 		live.packer.EndRun()
 	}
-	return live.publish(ctx, f)
+	return live.publish(ctx, frames)
 }
 
 // endsRun says, once, that the next frame must begin a run.
@@ -201,7 +200,7 @@ func (g *generation) endsRun() bool {
 	return was
 }
 
-// collect awaits JetStream's answer for a frame and enters it into the index.
+// collect awaits JetStream's answer for a shipment and enters its frames into the index.
 func (g *generation) collect(ctx context.Context, p published) error {
 	first, last, err := await(ctx, p.futures)
 	if err != nil {
@@ -216,10 +215,10 @@ func (g *generation) collect(ctx context.Context, p published) error {
 	if p.begins {
 		g.run = first
 	}
-	p.frame.seq, p.frame.end = g.run, last
-	g.index.add(p.frame)
-	g.metrics.framesShipped.WithLabelValues("live").Inc()
-	g.metrics.bytesShipped.WithLabelValues("live").Add(float64(p.bytes))
+	for _, e := range p.frames {
+		e.seq, e.end = g.run, last
+		g.index.add(e)
+	}
 	return nil
 }
 

@@ -222,6 +222,7 @@ func (k *link) sync(ctx context.Context, gap bool) (*wire.SyncReply, error) {
 	at := r.cfg.Chain.Position(r.peer.Name)
 	req := &wire.SyncRequest{
 		From: r.cfg.Local, To: r.peer.Name, Nonce: rand.Uint64(), Position: wire.FromPosition(at), Gap: gap, Codecs: r.codecs(),
+		TakesMoreFrames: r.own().Bundles,
 	}
 	var reply wire.SyncReply
 	err := k.request(ctx, syncSubject(r.peer.Name, r.cfg.Local), wire.Kind_KIND_SYNC_REQUEST, req, wire.Kind_KIND_SYNC_REPLY, &reply)

@@ -23,6 +23,7 @@ type metrics struct {
 
 	framesShipped  *prometheus.CounterVec
 	bytesShipped   *prometheus.CounterVec
+	shipments      *prometheus.CounterVec
 	framesPacked   *prometheus.CounterVec
 	bytesPacked    *prometheus.CounterVec
 	framesReceived *prometheus.CounterVec
@@ -63,6 +64,7 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 	}
 	m.framesShipped = vec("frames_shipped_total", "Frames that JetStream has taken, live or for a difference.", "source")
 	m.bytesShipped = vec("bytes_shipped_total", "The same in compressed bytes.", "source")
+	m.shipments = vec("shipments_total", "Shipments that JetStream has taken; frames share one where they may.", "source")
 	m.framesPacked = vec("frames_packed_total", "Frames that were compressed to be shipped, by codec: zstd, s2, none.", "source", "codec")
 	m.bytesPacked = vec("bytes_packed_total", "The same in bytes before compression.", "source", "codec")
 	m.framesReceived = vec("frames_received_total", "Frames of an origin that were proposed here.", "origin")

@@ -20,37 +20,67 @@ type shipper struct {
 	way     string // of the frames, for the metrics
 	subject string
 	window  *semaphore.Weighted // nil takes none
-	zstd    func() bool         // whether everyone who may read the next frame takes zstd
+	takes   func() wire.Reader  // what everyone takes who may read the next frames
 	live    bool                // and not a difference, which is paced by acks
 }
 
-func newShipper(l *lead, way, subject string, window *semaphore.Weighted, zstd func() bool) *shipper {
-	return &shipper{
-		lead: l, packer: wire.NewPacker(l.signer, l.cfg.PartBytes, l.cfg.RunBytes), way: way, subject: subject, window: window, zstd: zstd,
-	}
+func newShipper(l *lead, way, subject string, window *semaphore.Weighted, takes func() wire.Reader) *shipper {
+	limits := wire.Limits{Part: l.cfg.PartBytes, Run: l.cfg.RunBytes, Bundle: l.cfg.BundleBytes}
+	return &shipper{lead: l, packer: wire.NewPacker(l.signer, limits), way: way, subject: subject, window: window, takes: takes}
 }
 
-// publish packs a frame and sends its parts without waiting for JetStream's answers. The bytes stay taken
-// from the window until the caller releases them.
-func (s *shipper) publish(ctx context.Context, f *event.Sealed) (published, error) {
+// published are frames of one shipment on their way into the stream.
+type published struct {
+	frames  []indexEntry
+	writes  int
+	begins  bool  // they can be read without those before them
+	bytes   int64 // of all messages
+	taken   int64 // from the window
+	futures []jetstream.PubAckFuture
+}
+
+// last is the last revision of the frames.
+func (p *published) last() int64 { return p.frames[len(p.frames)-1].last }
+
+// publish packs the first of some frames, and those behind it that may share its shipment, and sends the parts without waiting
+// for JetStream's answers. The bytes stay taken from the window until the caller releases them.
+func (s *shipper) publish(ctx context.Context, frames []event.Sealed) (published, error) {
 	s.packer.Unawaited = s.live && s.awaits.quiet(s.cfg.Clock())
-	packed, err := s.packer.Pack(f, s.zstd())
-	if err != nil {
-		return published{}, fmt.Errorf("pack frame %d..%d: %w", f.First, f.Last, err)
+	failed := func(err error) (published, error) {
+		return published{}, fmt.Errorf("pack what is behind %d: %w", frames[0].PrevRevision, err)
 	}
-	p := published{frame: indexEntry{prev: f.PrevRevision, last: f.Last, hash: f.Hash, run: packed.Run}, begins: packed.Begins}
+	packed, err := s.packer.Pack(frames, s.takes())
+	if err != nil {
+		return failed(err)
+	}
+	frames = frames[:packed.Frames]
+	p := published{begins: packed.Begins}
+	raw := 0
+	for i := range frames {
+		f := &frames[i]
+		p.frames = append(p.frames, indexEntry{prev: f.PrevRevision, last: f.Last, hash: f.Hash, run: packed.Run})
+		p.writes += f.Txns
+		raw += len(f.Bytes)
+	}
 	if err := s.send(ctx, &p, packed.Parts); err != nil {
 		return published{}, err
 	}
-	s.metrics.framesPacked.WithLabelValues(s.way, packed.Codec.Label()).Inc()
-	s.metrics.bytesPacked.WithLabelValues(s.way, packed.Codec.Label()).Add(float64(len(f.Bytes)))
-	if err := s.packer.Learn(f); err != nil {
+	s.metrics.framesPacked.WithLabelValues(s.way, packed.Codec.Label()).Add(float64(len(frames)))
+	s.metrics.bytesPacked.WithLabelValues(s.way, packed.Codec.Label()).Add(float64(raw))
+	if err := s.packer.Learn(frames); err != nil {
 		if s.window != nil {
 			s.window.Release(p.taken)
 		}
-		return published{}, fmt.Errorf("pack frame %d..%d: %w", f.First, f.Last, err)
+		return failed(err)
 	}
 	return p, nil
+}
+
+// shipped counts frames that JetStream has taken.
+func (s *shipper) shipped(p *published) {
+	s.metrics.shipments.WithLabelValues(s.way).Inc()
+	s.metrics.framesShipped.WithLabelValues(s.way).Add(float64(len(p.frames)))
+	s.metrics.bytesShipped.WithLabelValues(s.way).Add(float64(p.bytes))
 }
 
 func (s *shipper) send(ctx context.Context, p *published, parts [][]byte) error {

@@ -41,7 +41,7 @@ type proposal struct {
 // proposals have been answered or ApplyTimeout has passed.
 func (r *receiver) pull(leading context.Context, k *link, reply *wire.SyncReply) (applied bool, err error) {
 	p := &pull{receiver: r, reply: reply, at: r.cfg.Chain.Position(r.peer.Name), began: r.cfg.Clock()}
-	p.from = wire.NewUnpacker(r.verifier, r.peer.Name, r.cfg.MaxFrameBytes, !r.cfg.WithoutZstd)
+	p.from = wire.NewUnpacker(r.verifier, r.peer.Name, r.cfg.MaxFrameBytes, r.own())
 	p.touch()
 	p.reached.Store(p.at.Revision)
 
@@ -124,9 +124,9 @@ func (p *pull) has(part *wire.Part) bool {
 	return part.LastRevision <= p.at.Revision && part.Incarnation == p.at.Incarnation
 }
 
-// take verifies a whole frame, checks that it is the next one, and proposes it.
+// take verifies a whole shipment, and proposes its frames.
 func (p *pull) take(ctx context.Context, whole []byte, part *wire.Part, inflight chan<- proposal, room *semaphore.Weighted) error {
-	frame, err := p.from.Unpack(whole)
+	frames, err := p.from.Unpack(whole)
 	if errors.Is(err, wire.ErrHistory) {
 		if p.has(part) {
 			return nil // of another run, as two leaders of the origin may write them for a moment
@@ -139,6 +139,16 @@ func (p *pull) take(ctx context.Context, whole []byte, part *wire.Part, inflight
 		return fmt.Errorf("%w: %w", errGap, err)
 	}
 	p.urgency.note(p.from.Unawaited())
+	for i := range frames {
+		if err := p.propose(ctx, frames[i], inflight, room); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// propose checks that a frame is the next one, and proposes it.
+func (p *pull) propose(ctx context.Context, frame event.Sealed, inflight chan<- proposal, room *semaphore.Weighted) error {
 	step, err := p.at.Next(&frame)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errGap, err)

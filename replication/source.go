@@ -82,7 +82,7 @@ func (s *source) answer(ctx context.Context, req *wire.SyncRequest) *wire.SyncRe
 	s.diff.stop()
 	s.diff = nil
 	reply := s.replyTo(s.peer, req.Nonce)
-	s.noteCodecs(s.peers[s.peer], req.Codecs)
+	s.noteCodecs(s.peers[s.peer], req)
 	at, err := req.Position.In(s.cfg.Local)
 	if err == nil {
 		err = s.judgePosition(at, reply)
@@ -141,9 +141,9 @@ func (s *source) prepare(ctx context.Context, at event.Position, gap bool, reply
 	}
 	if g.unreadableFor(s.peers[s.peer]) {
 		if s.outbox.againFor(g) {
-			s.cfg.Logger.Warn("a peer takes s2 only, and the outbox stream has frames under zstd", "peer", s.peer)
+			s.cfg.Logger.Warn("the outbox stream has frames in a form that a peer does not take", "peer", s.peer)
 		}
-		return fmt.Errorf("frames of the stream are under zstd, which %s does not take: %w", s.peer, errRebuild)
+		return fmt.Errorf("frames of the stream are in a form that %s does not take: %w", s.peer, errRebuild)
 	}
 	// Half of what the peer waits, so that it hears that this DC is alive even when its JetStream is not.
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.RequestTimeout/2)

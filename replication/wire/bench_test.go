@@ -17,10 +17,10 @@ func benchmarkPack(b *testing.B, writes int, value func(*rand.Rand) []byte, zstd
 		payload += writes * (256 + len("/records/00000000"))
 	}
 	sent, packed := 0, 0
-	p := NewPacker(signer, 1<<20, 256<<10)
+	p := NewPacker(signer, Limits{Part: 1 << 20, Run: 256 << 10})
 	for b.Loop() {
-		f := &frames[packed%len(frames)]
-		out, err := p.Pack(f, zstd)
+		f := frames[packed%len(frames):][:1]
+		out, err := p.Pack(f, Reader{Zstd: zstd})
 		if err == nil {
 			err = p.Learn(f)
 		}
@@ -59,11 +59,11 @@ func BenchmarkUnpack(b *testing.B) {
 		for _, codec := range []string{"s2", "zstd"} {
 			wholes, _ := packAll(b, signer, frames, 256<<10, func(int) bool { return codec == "zstd" })
 			b.Run(fmt.Sprintf("JSON/%d/%s", writes, codec), func(b *testing.B) {
-				u, i := NewUnpacker(verifier, "fra", maxFrame, true), 0
+				u, i := NewUnpacker(verifier, "fra", maxFrame, bundles), 0
 				var got event.Sealed
 				for b.Loop() {
 					var err error
-					if got, err = u.Unpack(wholes[i]); err != nil {
+					if got, err = unpack(u, wholes[i]); err != nil {
 						b.Fatal(err)
 					}
 					i = (i + 1) % len(wholes)

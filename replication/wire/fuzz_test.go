@@ -31,7 +31,7 @@ func FuzzUnpack(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s, err := NewUnpacker(verifier, "fra", maxFrame, true).Unpack(whole)
+		s, err := unpack(NewUnpacker(verifier, "fra", maxFrame, bundles), whole)
 		if err == nil && (len(s.Bytes) > maxFrame || uint64(len(s.Bytes)) != raw || codec == int32(Codec_CODEC_ZSTD) && hashHead(s.Hash) != hashHead(frame.Hash)) {
 			t.Fatalf("a frame of %d bytes, %d said", len(s.Bytes), raw)
 		}
@@ -54,9 +54,9 @@ func FuzzHistory(f *testing.F) {
 	f.Add(last.Data, last.RawBytes, uint64(0), uint64(0))
 	f.Add(last.Data, last.RawBytes, uint64(1<<63), uint64(1<<63))
 	f.Fuzz(func(t *testing.T, data []byte, raw, from, beside uint64) {
-		u := NewUnpacker(verifier, "fra", maxFrame, true)
+		u := NewUnpacker(verifier, "fra", maxFrame, bundles)
 		for i := range 10 {
-			if _, err := u.Unpack(wholes[i]); err != nil {
+			if _, err := unpack(u, wholes[i]); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -66,11 +66,11 @@ func FuzzHistory(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s, err := u.Unpack(whole); err == nil && hashHead(s.Hash) != last.FrameHash {
+		if s, err := unpack(u, whole); err == nil && hashHead(s.Hash) != last.FrameHash {
 			t.Fatal("another frame came out")
 		}
 		for i := 10; i < len(wholes); i++ {
-			if s, err := u.Unpack(wholes[i]); err != nil || s.Hash != frames[i].Hash {
+			if s, err := unpack(u, wholes[i]); err != nil || s.Hash != frames[i].Hash {
 				t.Fatalf("frame %d afterwards: %v", i, err)
 			}
 		}
@@ -90,5 +90,29 @@ func FuzzSigned(f *testing.F) {
 			t.Fatal("a message was opened that was never signed")
 		}
 		_, _ = Marks(ack.Vector)
+	})
+}
+
+// FuzzBundle: a signed shipment that lies about where its frames begin gives those that were packed, or an error.
+func FuzzBundle(f *testing.F) {
+	signer, verifier := keyOf(f, 1)
+	frames := chainOf(f, 3, 2, record)
+	b := (&Packer{limits: Limits{Bundle: 1 << 20}}).gather(frames, bundles)
+	honest := b.shipment()
+	f.Add(honest.Data, honest.MoreFrames[0], honest.MoreFrames[1], uint8(2))
+	f.Add(honest.Data, uint32(0), uint32(1<<32-1), uint8(255))
+	f.Fuzz(func(t *testing.T, data []byte, one, other uint32, more uint8) {
+		s := &Shipment{RawBytes: uint64(len(data)), Data: data, FrameHash: honest.FrameHash}
+		for i := range more {
+			s.MoreFrames = append(s.MoreFrames, []uint32{one, other}[i%2])
+		}
+		whole, err := signer.Seal(Kind_KIND_SHIPMENT, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := NewUnpacker(verifier, "fra", maxFrame, bundles).Unpack(whole)
+		if err == nil && (len(got) != int(more)+1 || more > 0 && got[more].Hash != frames[2].Hash) {
+			t.Fatalf("%d frames of %d", len(got), more)
+		}
 	})
 }

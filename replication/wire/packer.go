@@ -21,13 +21,31 @@ const (
 	mostWithHistory = 64 << 10
 )
 
-// Packer compresses and signs frames of one chain, in order, and splits them into stream messages of about partBytes
-// each. Under zstd it compresses them beside the beginning of a run of frames, of which most have some like them: a run is as
-// many frames as runBytes hold. Who reads a run must begin with its first frame. It belongs to one goroutine.
+// Limits of what a packer makes, in bytes.
+type Limits struct {
+	Part   int // of a stream message
+	Run    int // of frames that are compressed beside the same history
+	Bundle int // of frames that share a shipment; larger ones go alone
+}
+
+// Reader is what everyone who reads a shipment takes.
+type Reader struct {
+	Zstd    bool
+	Bundles bool // more than one frame in a shipment, which counts only with zstd
+}
+
+// And is what two readers take.
+func (r Reader) And(other Reader) Reader {
+	zstd := r.Zstd && other.Zstd
+	return Reader{Zstd: zstd, Bundles: zstd && r.Bundles && other.Bundles}
+}
+
+// Packer compresses and signs frames of one chain, in order, and splits them into stream messages. Under zstd it compresses them
+// beside the beginning of a run of frames, of which most have some like them: a run is as many frames as Limits.Run holds. Who
+// reads a run must begin with its first frame. It belongs to one goroutine.
 type Packer struct {
-	signer    *Signer
-	partBytes int
-	runBytes  int
+	signer *Signer
+	limits Limits
 
 	plain  *zstd.Encoder // nil until it is needed, as below
 	beside *zstd.Encoder // of the first known bytes of the history
@@ -40,68 +58,67 @@ type Packer struct {
 }
 
 // NewPacker makes a packer that has packed nothing.
-func NewPacker(signer *Signer, partBytes, runBytes int) *Packer {
-	return &Packer{signer: signer, partBytes: partBytes, runBytes: runBytes}
+func NewPacker(signer *Signer, limits Limits) *Packer {
+	return &Packer{signer: signer, limits: limits}
 }
 
-// Packed is a frame as stream messages.
+// Packed are frames as stream messages.
 type Packed struct {
-	Parts [][]byte
-	Codec Codec
-	// Begins says that the frame can be read without those before it, and Run that those behind it may not be read
-	// without it.
+	Frames int // how many
+	Parts  [][]byte
+	Codec  Codec
+	// Begins says that the frames can be read without those before them, and Run that those behind them may not be read
+	// without them.
 	Begins, Run bool
 }
 
-// Pack packs a frame under zstd, or under s2 when some reader takes nothing else; a frame that gets no smaller is left as
-// it is. Learn must be told of it before the next one is packed.
-func (p *Packer) Pack(f *event.Sealed, takesZstd bool) (Packed, error) {
-	s := &Shipment{
-		Origin: f.Origin, Incarnation: f.Incarnation, PrevRevision: f.PrevRevision, LastRevision: f.Last,
-		RawBytes: uint64(len(f.Bytes)), Data: f.Bytes,
-	}
-	out := Packed{Begins: true}
-	if takesZstd {
-		if !p.past.open || p.past.end != f.PrevRevision || p.spent >= p.runBytes {
-			p.past.begin(f.PrevRevision)
+// Pack packs the first of some frames, and those behind it that may share its shipment, under zstd, or under s2 when some
+// reader takes nothing else; what gets no smaller is left as it is. Learn must be told of them before the next one is packed.
+func (p *Packer) Pack(frames []event.Sealed, by Reader) (Packed, error) {
+	b := p.gather(frames, by)
+	first, s := b.first(), b.shipment()
+	out := Packed{Frames: len(b.frames), Begins: true}
+	if by.Zstd {
+		if !p.past.open || p.past.end != first.PrevRevision || p.spent >= p.limits.Run {
+			p.past.begin(first.PrevRevision)
 			p.known, p.spent = 0, 0
 		}
-		out.Begins, out.Run = p.past.from == f.PrevRevision, true
-		if err := p.compress(s, f); err != nil {
+		out.Begins, out.Run = p.past.from == first.PrevRevision, true
+		if err := p.compress(s, b); err != nil {
 			return out, err
 		}
 	} else {
 		p.past.open = false
-		compressS2(s, f)
+		compressS2(s)
 	}
 	out.Codec, s.Unawaited = s.Codec, p.Unawaited
 	whole, err := p.signer.Seal(Kind_KIND_SHIPMENT, s)
 	if err != nil {
 		return out, err
 	}
-	out.Parts, err = split(f, whole, p.partBytes)
+	out.Parts, err = split(b, whole, p.limits.Part)
 	return out, err
 }
 
 // EndRun makes the next frame begin a run.
 func (p *Packer) EndRun() { p.past.open = false }
 
-func compressS2(s *Shipment, f *event.Sealed) {
-	if len(f.Bytes) < worthBytes {
+func compressS2(s *Shipment) {
+	if len(s.Data) < worthBytes {
 		return
 	}
-	if c := s2.Encode(nil, f.Bytes); len(c) < len(f.Bytes) {
+	if c := s2.Encode(nil, s.Data); len(c) < len(s.Data) {
 		s.Codec, s.Data = Codec_CODEC_S2, c
 	}
 }
 
 // compress turns the shipment into one under zstd, if that makes it smaller.
-func (p *Packer) compress(s *Shipment, f *event.Sealed) (err error) {
+func (p *Packer) compress(s *Shipment, b bundle) (err error) {
 	s.HistoryFromPlusOne = uint64(p.past.from) + 1
-	raw, cut := f.Bytes, false
-	if p.past.from != f.PrevRevision && p.past.hash == f.PrevHash {
-		if without := event.WithoutPrevHash(f.Bytes); without != nil {
-			raw, cut = without, true
+	first, raw, cut := b.first(), s.Data, false
+	if p.past.from != first.PrevRevision && p.past.hash == first.PrevHash {
+		if without := event.WithoutPrevHash(first.Bytes); without != nil {
+			raw, cut = append(without, b.more...), true
 		}
 	}
 	var c []byte
@@ -119,24 +136,26 @@ func (p *Packer) compress(s *Shipment, f *event.Sealed) (err error) {
 		}
 		c = p.plain.EncodeAll(raw, nil)
 	}
-	if len(c) >= len(f.Bytes) {
+	if len(c) >= len(s.Data) {
 		return nil
 	}
 	*s = Shipment{
-		Codec: Codec_CODEC_ZSTD, RawBytes: uint64(len(raw)), Data: c, FrameHash: hashHead(f.Hash),
+		Codec: Codec_CODEC_ZSTD, RawBytes: uint64(len(raw)), Data: c, FrameHash: hashHead(b.last().Hash), MoreFrames: b.sizes,
 		HistoryFromPlusOne: s.HistoryFromPlusOne, HistoryBytes: uint64(beside), WithoutPrevHash: cut,
 	}
 	return nil
 }
 
-// Learn adds the frame that was packed last to what the next ones are compressed beside. It is apart from Pack because it
-// may take longer than that, and the frame need not wait for it.
-func (p *Packer) Learn(f *event.Sealed) error {
+// Learn adds the frames that were packed last to what the next ones are compressed beside. It is apart from Pack because it
+// may take longer than that, and they need not wait for it.
+func (p *Packer) Learn(frames []event.Sealed) error {
 	if !p.past.open {
 		return nil
 	}
-	p.spent += len(f.Bytes)
-	p.past.add(f)
+	for i := range frames {
+		p.spent += len(frames[i].Bytes)
+		p.past.add(&frames[i])
+	}
 	n := len(p.past.bytes)
 	if n < leastHistory || n < historyGrowth*p.known && n < maxHistory || n == p.known {
 		return nil
@@ -158,12 +177,12 @@ func (p *Packer) Learn(f *event.Sealed) error {
 // hashHead is the beginning of a frame's hash, which travels with it.
 func hashHead(h event.Hash) uint64 { return binary.BigEndian.Uint64(h[:8]) }
 
-func split(f *event.Sealed, whole []byte, partBytes int) (parts [][]byte, err error) {
+func split(b bundle, whole []byte, partBytes int) (parts [][]byte, err error) {
 	count := (len(whole) + partBytes - 1) / partBytes
 	parts = make([][]byte, count)
 	for i := range parts {
 		parts[i], err = proto.Marshal(&Part{
-			Version: Version, Incarnation: f.Incarnation, PrevRevision: f.PrevRevision, LastRevision: f.Last,
+			Version: Version, Incarnation: b.first().Incarnation, PrevRevision: b.first().PrevRevision, LastRevision: b.last().Last,
 			Index: uint32(i), Count: uint32(count), TotalBytes: uint64(len(whole)),
 			Data: whole[i*partBytes : min((i+1)*partBytes, len(whole))],
 		})

@@ -66,13 +66,13 @@ func chainOf(t testing.TB, frames, writes int, value func(*rand.Rand) []byte) []
 // packAll packs a chain of frames that fit into one message each; zstd says for each who takes it.
 func packAll(t testing.TB, signer *Signer, frames []event.Sealed, runBytes int, zstd func(i int) bool) (wholes [][]byte, packed []Packed) {
 	t.Helper()
-	p := NewPacker(signer, 1<<20, runBytes)
+	p := NewPacker(signer, Limits{Part: 1 << 20, Run: runBytes})
 	for i := range frames {
-		out, err := p.Pack(&frames[i], zstd(i))
+		out, err := p.Pack(frames[i:], Reader{Zstd: zstd(i)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := p.Learn(&frames[i]); err != nil {
+		if err := p.Learn(frames[i : i+1]); err != nil {
 			t.Fatal(err)
 		}
 		a := Assembler{MaxBytes: maxFrame}
@@ -86,6 +86,18 @@ func packAll(t testing.TB, signer *Signer, frames []event.Sealed, runBytes int, 
 }
 
 func always(int) bool { return true }
+
+// unpack reads a shipment of one frame.
+func unpack(u *Unpacker, whole []byte) (event.Sealed, error) {
+	frames, err := u.Unpack(whole)
+	if err == nil && len(frames) != 1 {
+		err = fmt.Errorf("%d frames in a shipment", len(frames))
+	}
+	if err != nil {
+		return event.Sealed{}, err
+	}
+	return frames[0], nil
+}
 
 // TestRuns reads a chain from the beginning of each run to its end, and checks that nowhere else it can be begun where a
 // history is needed.
@@ -101,9 +113,9 @@ func TestRuns(t *testing.T) {
 		wholes, packed := packAll(t, signer, frames, c.runBytes, always)
 		begins, refused := 0, 0
 		for start := range frames {
-			u := NewUnpacker(verifier, "fra", maxFrame, true)
+			u := NewUnpacker(verifier, "fra", maxFrame, bundles)
 			if !packed[start].Begins {
-				switch _, err := u.Unpack(wholes[start]); {
+				switch _, err := unpack(u, wholes[start]); {
 				case errors.Is(err, ErrHistory):
 					refused++
 				case err != nil:
@@ -113,7 +125,7 @@ func TestRuns(t *testing.T) {
 			}
 			begins++
 			for i := start; i < len(frames); i++ {
-				got, err := u.Unpack(wholes[i])
+				got, err := unpack(u, wholes[i])
 				if err != nil || got.Hash != frames[i].Hash || !bytes.Equal(got.Bytes, frames[i].Bytes) {
 					t.Fatalf("%d writes, frame %d, begun at %d: %v", writes, i, start, err)
 				}
@@ -130,19 +142,19 @@ func TestRunEndsWhereS2Begins(t *testing.T) {
 	signer, verifier := keyOf(t, 1)
 	frames := chainOf(t, 60, 4, record)
 	wholes, packed := packAll(t, signer, frames, 1<<20, func(i int) bool { return i < 20 || i >= 40 })
-	all := NewUnpacker(verifier, "fra", maxFrame, true)
+	all := NewUnpacker(verifier, "fra", maxFrame, bundles)
 	for i := range frames {
 		want := Codec_CODEC_ZSTD
 		if i >= 20 && i < 40 {
 			want = Codec_CODEC_S2
-			if _, err := NewUnpacker(verifier, "fra", maxFrame, true).Unpack(wholes[i]); err != nil || !packed[i].Begins || packed[i].Run {
+			if _, err := unpack(NewUnpacker(verifier, "fra", maxFrame, bundles), wholes[i]); err != nil || !packed[i].Begins || packed[i].Run {
 				t.Fatalf("frame %d for itself: %v, %+v", i, err, packed[i].Codec)
 			}
 		}
 		if packed[i].Codec != want || packed[i].Begins != (i == 0 || i == 40 || want == Codec_CODEC_S2) {
 			t.Errorf("frame %d: %s, begins %v", i, packed[i].Codec, packed[i].Begins)
 		}
-		if got, err := all.Unpack(wholes[i]); err != nil || got.Hash != frames[i].Hash {
+		if got, err := unpack(all, wholes[i]); err != nil || got.Hash != frames[i].Hash {
 			t.Fatalf("frame %d: %v", i, err)
 		}
 	}
@@ -153,15 +165,15 @@ func TestHistoryOfAnother(t *testing.T) {
 	signer, verifier := keyOf(t, 1)
 	frames := chainOf(t, 30, 4, record)
 	wholes, _ := packAll(t, signer, frames, 1<<20, always)
-	u := NewUnpacker(verifier, "fra", maxFrame, true)
+	u := NewUnpacker(verifier, "fra", maxFrame, bundles)
 	for i := range frames[:20] {
-		if _, err := u.Unpack(wholes[i]); err != nil {
+		if _, err := unpack(u, wholes[i]); err != nil {
 			t.Fatal(err)
 		}
 	}
 	u.past.bytes, u.known = bytes.ReplaceAll(u.past.bytes, []byte("generation"), []byte("noitareneg")), 0
 	for i := 20; i < len(frames); i++ {
-		if got, err := u.Unpack(wholes[i]); !errors.Is(err, ErrHistory) {
+		if got, err := unpack(u, wholes[i]); !errors.Is(err, ErrHistory) {
 			t.Fatalf("frame %d: %v, came out with the right bytes: %v", i, err, got.Hash == frames[i].Hash)
 		}
 	}
@@ -172,13 +184,13 @@ func TestHistoryWithAHole(t *testing.T) {
 	signer, verifier := keyOf(t, 1)
 	frames := chainOf(t, 40, 4, record)
 	wholes, _ := packAll(t, signer, frames, 1<<20, always)
-	u := NewUnpacker(verifier, "fra", maxFrame, true)
+	u := NewUnpacker(verifier, "fra", maxFrame, bundles)
 	refused := 0
 	for i := range frames {
 		if i == 2 {
 			continue
 		}
-		got, err := u.Unpack(wholes[i])
+		got, err := unpack(u, wholes[i])
 		if errors.Is(err, ErrHistory) {
 			refused++
 		} else if err != nil || got.Hash != frames[i].Hash {
@@ -236,10 +248,10 @@ func TestUnpackRefusesZstd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := NewUnpacker(verifier, "fra", maxFrame, true).Unpack(whole); !errors.Is(err, c.want) {
+		if _, err := unpack(NewUnpacker(verifier, "fra", maxFrame, bundles), whole); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v, want %v", name, err, c.want)
 		}
-		if _, err := NewUnpacker(verifier, "nyc", maxFrame, true).Unpack(whole); err == nil {
+		if _, err := unpack(NewUnpacker(verifier, "nyc", maxFrame, bundles), whole); err == nil {
 			t.Errorf("%s: taken for one of nyc", name)
 		}
 	}
@@ -274,39 +286,41 @@ func TestPieces(t *testing.T) {
 	}
 }
 
-// TestGoldenRun reads shipments that are compressed beside each other, as this build's first writer wrote them. Later
-// compressors may give other bytes; all of them must be readable.
+// TestGoldenRun reads shipments that are compressed beside each other, as this build's first writer wrote them, and such as
+// hold several frames each. Later compressors may give other bytes; all of them must be readable.
 func TestGoldenRun(t *testing.T) {
 	signer, verifier := keyOf(t, 1)
-	frames := chainOf(t, 4, 2, record)
-	path := filepath.Join("testdata", "run.hex")
-	if *update {
-		wholes, _ := packAll(t, signer, frames, 1<<20, always)
-		var text strings.Builder
-		for _, w := range wholes {
-			text.WriteString(hex.EncodeToString(w) + "\n")
+	frames := chainOf(t, 12, 2, record)
+	for name, wrote := range map[string][]event.Sealed{"run.hex": frames[:4], "bundles.hex": frames} {
+		path := filepath.Join("testdata", name)
+		if *update {
+			var text strings.Builder
+			wholes, _ := packBundles(t, signer, wrote, Limits{Run: 1 << 20, Bundle: 1 << 20}, len(wrote)/4, bundles)
+			for _, w := range wholes {
+				text.WriteString(hex.EncodeToString(w) + "\n")
+			}
+			if err := os.WriteFile(path, []byte(text.String()), 0o644); err != nil {
+				t.Fatal(err)
+			}
 		}
-		if err := os.WriteFile(path, []byte(text.String()), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	u, beside := NewUnpacker(verifier, "fra", maxFrame, true), 0
-	for i, line := range strings.Fields(string(text)) {
-		whole, err := hex.DecodeString(line)
+		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := u.Unpack(whole)
-		if err != nil || got.Hash != frames[i].Hash {
-			t.Fatalf("shipment %d: %v", i, err)
+		u, beside, read := NewUnpacker(verifier, "fra", maxFrame, bundles), 0, 0
+		for i, line := range strings.Fields(string(text)) {
+			whole, err := hex.DecodeString(line)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, err := u.Unpack(whole)
+			if err != nil || len(got) != len(wrote)/4 || got[len(got)-1].Hash != wrote[read+len(got)-1].Hash {
+				t.Fatalf("%s, shipment %d: %d frames, %v", name, i, len(got), err)
+			}
+			beside, read = max(beside, u.known), read+len(got)
 		}
-		beside = max(beside, u.known)
-	}
-	if beside == 0 {
-		t.Error("none of them needed a history")
+		if beside == 0 || read != len(wrote) {
+			t.Errorf("%s: %d frames read, %d bytes of history known", name, read, beside)
+		}
 	}
 }

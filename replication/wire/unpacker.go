@@ -18,51 +18,57 @@ type Unpacker struct {
 	verifier *Verifier
 	origin   string
 	maxBytes int
-	zstd     bool // whether it takes that
+	takes    Reader
 
 	dec   *zstd.Decoder // nil until it is needed
 	known int           // how much of the history it knows
 	past  history
 
-	unawaited bool // the frame that was read last
+	unawaited bool // the frames that were read last
 }
 
-// Unawaited says that nobody waits for an ack of the frame that was read last. Older builds never say so.
+// Unawaited says that nobody waits for an ack of the frames that were read last. Older builds never say so.
 func (u *Unpacker) Unawaited() bool { return u.unawaited }
 
-// NewUnpacker makes an unpacker that has read nothing. maxBytes bounds a frame; without zstd, shipments under that are refused.
-func NewUnpacker(verifier *Verifier, origin string, maxBytes int, zstd bool) *Unpacker {
-	return &Unpacker{verifier: verifier, origin: origin, maxBytes: maxBytes, zstd: zstd}
+// NewUnpacker makes an unpacker that has read nothing. maxBytes bounds the frames of a shipment; what it does not take is refused.
+func NewUnpacker(verifier *Verifier, origin string, maxBytes int, takes Reader) *Unpacker {
+	return &Unpacker{verifier: verifier, origin: origin, maxBytes: maxBytes, takes: takes}
 }
 
 // Unpack reads a whole shipment. Nothing is decompressed before the signature has been verified, and nothing is kept that
-// is not the frame which was packed.
-func (u *Unpacker) Unpack(whole []byte) (event.Sealed, error) {
+// is not what was packed.
+func (u *Unpacker) Unpack(whole []byte) ([]event.Sealed, error) {
 	var s Shipment
 	if err := u.verifier.Open(Kind_KIND_SHIPMENT, whole, &s); err != nil {
-		return event.Sealed{}, err
+		return nil, err
 	}
 	if s.RawBytes > uint64(u.maxBytes) {
-		return event.Sealed{}, fmt.Errorf("%w: frame of %d bytes, the limit is %d", ErrMessage, s.RawBytes, u.maxBytes)
+		return nil, fmt.Errorf("%w: frames of %d bytes, the limit is %d", ErrMessage, s.RawBytes, u.maxBytes)
+	}
+	if len(s.MoreFrames) > 0 && !u.takes.Bundles {
+		return nil, fmt.Errorf("%w: %d frames in a shipment, which is not taken here", ErrMessage, 1+len(s.MoreFrames))
 	}
 	raw, err := u.expand(&s)
 	if err != nil {
-		return event.Sealed{}, err
+		return nil, err
 	}
-	_, sealed, err := event.Open(raw)
+	frames, err := s.open(raw, u.past.hash)
 	if err != nil {
-		return event.Sealed{}, err
+		return nil, err
 	}
-	if err := u.judge(&s, &sealed); err != nil {
-		return event.Sealed{}, err
+	if err := u.judge(&s, frames); err != nil {
+		return nil, err
 	}
-	u.learn(&s, &sealed)
+	u.learn(&s, frames)
 	u.unawaited = s.Unawaited
-	return sealed, nil
+	return frames, nil
 }
 
-// expand returns the bytes of the frame.
+// expand returns the bytes of the frames.
 func (u *Unpacker) expand(s *Shipment) ([]byte, error) {
+	if s.WithoutPrevHash && s.Codec != Codec_CODEC_ZSTD {
+		return nil, fmt.Errorf("%w: frames without prev_hash under %s", ErrMessage, s.Codec.Label())
+	}
 	switch s.Codec {
 	case Codec_CODEC_NONE:
 		if uint64(len(s.Data)) != s.RawBytes {
@@ -72,20 +78,13 @@ func (u *Unpacker) expand(s *Shipment) ([]byte, error) {
 	case Codec_CODEC_S2:
 		return expandS2(s.Data, s.RawBytes)
 	case Codec_CODEC_ZSTD:
-		if !u.zstd {
+		if !u.takes.Zstd {
 			return nil, fmt.Errorf("%w: a frame under zstd, which is not taken here", ErrMessage)
 		}
 		if err := u.recall(s); err != nil {
 			return nil, err
 		}
-		raw, err := expand(u.dec, s.Data, s.RawBytes)
-		if err != nil || !s.WithoutPrevHash {
-			return raw, err
-		}
-		if raw = event.WithPrevHash(raw, u.past.hash); raw == nil {
-			return nil, fmt.Errorf("%w: what has no prev_hash is no frame", ErrMessage)
-		}
-		return raw, nil
+		return expand(u.dec, s.Data, s.RawBytes)
 	default:
 		return nil, fmt.Errorf("%w: unknown codec %d", ErrMessage, s.Codec)
 	}
@@ -116,32 +115,35 @@ func (u *Unpacker) recall(s *Shipment) (err error) {
 	return nil
 }
 
-// judge checks that the frame is the one that was packed. Beside another history than the packer's, zstd would give other
-// bytes and no error.
-func (u *Unpacker) judge(s *Shipment, f *event.Sealed) error {
+// judge checks that the frames are those that were packed. Beside another history than the packer's, zstd would give other
+// bytes and no error. The hash of the last one covers all of them: each holds that of the one before.
+func (u *Unpacker) judge(s *Shipment, frames []event.Sealed) error {
+	f, last := &frames[0], &frames[len(frames)-1]
 	matches := s.Origin == u.origin && f.Incarnation == s.Incarnation && f.PrevRevision == s.PrevRevision && f.Last == s.LastRevision
-	if s.Codec == Codec_CODEC_ZSTD {
-		matches = s.FrameHash == hashHead(f.Hash)
+	if s.Codec == Codec_CODEC_ZSTD || len(frames) > 1 {
+		matches = s.FrameHash == hashHead(last.Hash)
 	}
 	if !matches && s.WithoutPrevHash { // most likely one is missing between
 		return fmt.Errorf("%w: read behind %d, it is another frame than was packed", ErrHistory, u.past.end)
 	}
 	if !matches || f.Origin != u.origin {
-		return fmt.Errorf("%w: frame %s/%016x %d..%d#%s does not match its shipment for %s",
-			ErrMessage, f.Origin, f.Incarnation, f.PrevRevision, f.Last, f.Hash, u.origin)
+		return fmt.Errorf("%w: frames %s/%016x %d..%d#%s do not match their shipment for %s",
+			ErrMessage, f.Origin, f.Incarnation, f.PrevRevision, last.Last, last.Hash, u.origin)
 	}
 	return nil
 }
 
-func (u *Unpacker) learn(s *Shipment, f *event.Sealed) {
+func (u *Unpacker) learn(s *Shipment, frames []event.Sealed) {
 	if s.HistoryFromPlusOne == 0 {
 		return
 	}
-	if from := int64(s.HistoryFromPlusOne - 1); from == f.PrevRevision {
+	if from := int64(s.HistoryFromPlusOne - 1); from == frames[0].PrevRevision {
 		u.past.begin(from)
 		u.known = 0
 	} else if from != u.past.from {
 		return
 	}
-	u.past.add(f)
+	for i := range frames {
+		u.past.add(&frames[i])
+	}
 }

@@ -614,8 +614,9 @@ func (x *Signed) GetSignature() []byte {
 	return nil
 }
 
-// Shipment is one frame on its way. Under CODEC_ZSTD the fields 1 to 4 are left out: the frame itself says them, and
-// frame_hash says which frame it is.
+// Shipment is one frame on its way, or some that follow each other, for those who said that they take them so. Under
+// CODEC_ZSTD, and of more than one frame, the fields 1 to 4 are left out: the frames themselves say them, and frame_hash says
+// which they are.
 type Shipment struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	Origin       string                 `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
@@ -629,11 +630,14 @@ type Shipment struct {
 	// 0 for none: the frame is read without any other.
 	HistoryFromPlusOne uint64 `protobuf:"varint,8,opt,name=history_from_plus_one,json=historyFromPlusOne,proto3" json:"history_from_plus_one,omitempty"`
 	HistoryBytes       uint64 `protobuf:"varint,9,opt,name=history_bytes,json=historyBytes,proto3" json:"history_bytes,omitempty"`             // how many of its first bytes are the codec's dictionary; at most 16 KiB
-	FrameHash          uint64 `protobuf:"fixed64,10,opt,name=frame_hash,json=frameHash,proto3" json:"frame_hash,omitempty"`                    // the first 8 bytes of the frame's hash, big-endian
-	WithoutPrevHash    bool   `protobuf:"varint,11,opt,name=without_prev_hash,json=withoutPrevHash,proto3" json:"without_prev_hash,omitempty"` // the frame's prev_hash is left out: it is the hash of the frame before, in the same run
+	FrameHash          uint64 `protobuf:"fixed64,10,opt,name=frame_hash,json=frameHash,proto3" json:"frame_hash,omitempty"`                    // the first 8 bytes of the last frame's hash, big-endian
+	WithoutPrevHash    bool   `protobuf:"varint,11,opt,name=without_prev_hash,json=withoutPrevHash,proto3" json:"without_prev_hash,omitempty"` // the first frame's prev_hash is left out: it is the hash of the frame before, in the same run
 	// When the frame was packed no write waited for another datacenter, or had done so lately: its ack may come a little later,
 	// and share that of others.
-	Unawaited     bool `protobuf:"varint,12,opt,name=unawaited,proto3" json:"unawaited,omitempty"`
+	Unawaited bool `protobuf:"varint,12,opt,name=unawaited,proto3" json:"unawaited,omitempty"`
+	// The lengths of the frames behind the first one, in what the codec gives. They have no prev_hash: it is the hash of the
+	// frame before.
+	MoreFrames    []uint32 `protobuf:"varint,13,rep,packed,name=more_frames,json=moreFrames,proto3" json:"more_frames,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -750,6 +754,13 @@ func (x *Shipment) GetUnawaited() bool {
 		return x.Unawaited
 	}
 	return false
+}
+
+func (x *Shipment) GetMoreFrames() []uint32 {
+	if x != nil {
+		return x.MoreFrames
+	}
+	return nil
 }
 
 // Part is one message of the stream: a slice of a Signed that holds a Shipment.
@@ -1251,15 +1262,16 @@ func (x *Opinion) GetContactMillisPlusOne() uint64 {
 
 // SyncRequest opens a pull.
 type SyncRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	From          string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
-	To            string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
-	Nonce         uint64                 `protobuf:"fixed64,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
-	Position      *Position              `protobuf:"bytes,4,opt,name=position,proto3" json:"position,omitempty"`                                         // where the sender stands in the chain of `to`
-	Gap           bool                   `protobuf:"varint,5,opt,name=gap,proto3" json:"gap,omitempty"`                                                  // the pull before this one ended with a gap or a frame that did not verify
-	Codecs        []Codec                `protobuf:"varint,6,rep,packed,name=codecs,proto3,enum=geogate.replication.wire.Codec" json:"codecs,omitempty"` // what the sender takes beside none and s2; an older build says nothing
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	From            string                 `protobuf:"bytes,1,opt,name=from,proto3" json:"from,omitempty"`
+	To              string                 `protobuf:"bytes,2,opt,name=to,proto3" json:"to,omitempty"`
+	Nonce           uint64                 `protobuf:"fixed64,3,opt,name=nonce,proto3" json:"nonce,omitempty"`
+	Position        *Position              `protobuf:"bytes,4,opt,name=position,proto3" json:"position,omitempty"`                                         // where the sender stands in the chain of `to`
+	Gap             bool                   `protobuf:"varint,5,opt,name=gap,proto3" json:"gap,omitempty"`                                                  // the pull before this one ended with a gap or a frame that did not verify
+	Codecs          []Codec                `protobuf:"varint,6,rep,packed,name=codecs,proto3,enum=geogate.replication.wire.Codec" json:"codecs,omitempty"` // what the sender takes beside none and s2; an older build says nothing
+	TakesMoreFrames bool                   `protobuf:"varint,7,opt,name=takes_more_frames,json=takesMoreFrames,proto3" json:"takes_more_frames,omitempty"` // in one shipment; an older build says nothing
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *SyncRequest) Reset() {
@@ -1332,6 +1344,13 @@ func (x *SyncRequest) GetCodecs() []Codec {
 		return x.Codecs
 	}
 	return nil
+}
+
+func (x *SyncRequest) GetTakesMoreFrames() bool {
+	if x != nil {
+		return x.TakesMoreFrames
+	}
+	return false
 }
 
 // Endpoint is where a node listens for peers.
@@ -3380,7 +3399,7 @@ const file_wire_proto_rawDesc = "" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x122\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1e.geogate.replication.wire.KindR\x04kind\x12\x12\n" +
 	"\x04body\x18\x03 \x01(\fR\x04body\x12\x1c\n" +
-	"\tsignature\x18\x04 \x01(\fR\tsignature\"\xb7\x03\n" +
+	"\tsignature\x18\x04 \x01(\fR\tsignature\"\xd8\x03\n" +
 	"\bShipment\x12\x16\n" +
 	"\x06origin\x18\x01 \x01(\tR\x06origin\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12#\n" +
@@ -3395,7 +3414,9 @@ const file_wire_proto_rawDesc = "" +
 	"frame_hash\x18\n" +
 	" \x01(\x06R\tframeHash\x12*\n" +
 	"\x11without_prev_hash\x18\v \x01(\bR\x0fwithoutPrevHash\x12\x1c\n" +
-	"\tunawaited\x18\f \x01(\bR\tunawaited\"\xed\x01\n" +
+	"\tunawaited\x18\f \x01(\bR\tunawaited\x12\x1f\n" +
+	"\vmore_frames\x18\r \x03(\rR\n" +
+	"moreFrames\"\xed\x01\n" +
 	"\x04Part\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12#\n" +
@@ -3437,14 +3458,15 @@ const file_wire_proto_rawDesc = "" +
 	"\x02dc\x18\x01 \x01(\tR\x02dc\x12<\n" +
 	"\x05state\x18\x02 \x01(\x0e2&.geogate.replication.wire.OpinionStateR\x05state\x12-\n" +
 	"\x13ack_millis_plus_one\x18\x03 \x01(\x04R\x10ackMillisPlusOne\x125\n" +
-	"\x17contact_millis_plus_one\x18\x04 \x01(\x04R\x14contactMillisPlusOne\"\xd2\x01\n" +
+	"\x17contact_millis_plus_one\x18\x04 \x01(\x04R\x14contactMillisPlusOne\"\xfe\x01\n" +
 	"\vSyncRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
 	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\x12>\n" +
 	"\bposition\x18\x04 \x01(\v2\".geogate.replication.wire.PositionR\bposition\x12\x10\n" +
 	"\x03gap\x18\x05 \x01(\bR\x03gap\x127\n" +
-	"\x06codecs\x18\x06 \x03(\x0e2\x1f.geogate.replication.wire.CodecR\x06codecs\"0\n" +
+	"\x06codecs\x18\x06 \x03(\x0e2\x1f.geogate.replication.wire.CodecR\x06codecs\x12*\n" +
+	"\x11takes_more_frames\x18\a \x01(\bR\x0ftakesMoreFrames\"0\n" +
 	"\bEndpoint\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\"\xa7\x04\n" +

@@ -65,7 +65,7 @@ func noise(n int) []byte {
 
 // pack packs a frame alone, for who takes s2 only.
 func pack(signer *Signer, f *event.Sealed, partBytes int) ([][]byte, error) {
-	p, err := NewPacker(signer, partBytes, 0).Pack(f, false)
+	p, err := NewPacker(signer, Limits{Part: partBytes}).Pack([]event.Sealed{*f}, Reader{})
 	return p.Parts, err
 }
 
@@ -91,7 +91,7 @@ func TestPackAndUnpack(t *testing.T) {
 			if whole == nil {
 				continue
 			}
-			got, err := NewUnpacker(verifier, "fra", maxFrame, true).Unpack(whole)
+			got, err := unpack(NewUnpacker(verifier, "fra", maxFrame, bundles), whole)
 			if err != nil || got.Hash != want.Hash || !bytes.Equal(got.Bytes, want.Bytes) {
 				t.Fatalf("%s: %v", name, err)
 			}
@@ -116,7 +116,7 @@ func TestUnpackRefuses(t *testing.T) {
 		return b
 	}
 	nothing := func(*Shipment) {}
-	if _, err := NewUnpacker(verifier, "fra", maxFrame, true).Unpack(seal(signer, Kind_KIND_SHIPMENT, nothing)); err != nil {
+	if _, err := unpack(NewUnpacker(verifier, "fra", maxFrame, bundles), seal(signer, Kind_KIND_SHIPMENT, nothing)); err != nil {
 		t.Fatalf("the honest one: %v", err)
 	}
 	zeros := s2.Encode(nil, make([]byte, 100<<20))
@@ -142,7 +142,7 @@ func TestUnpackRefuses(t *testing.T) {
 			s.Data, s.RawBytes = []byte("no frame"), 8
 		}), event.ErrFrame},
 	} {
-		if _, err := NewUnpacker(verifier, "fra", maxFrame, true).Unpack(c.b); !errors.Is(err, c.want) {
+		if _, err := unpack(NewUnpacker(verifier, "fra", maxFrame, bundles), c.b); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -150,7 +150,7 @@ func TestUnpackRefuses(t *testing.T) {
 	for i := range whole {
 		flipped := bytes.Clone(whole)
 		flipped[i] ^= 1
-		if got, err := NewUnpacker(verifier, "fra", maxFrame, true).Unpack(flipped); err == nil && got.Hash != frame.Hash {
+		if got, err := unpack(NewUnpacker(verifier, "fra", maxFrame, bundles), flipped); err == nil && got.Hash != frame.Hash {
 			t.Fatalf("bit %d flipped: another frame came out", i)
 		}
 	}
@@ -323,7 +323,7 @@ func TestGoldenMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	f := frameOf(t, bytes.Repeat([]byte("value "), 100))
-	if got, err := NewUnpacker(verifier, "fra", maxFrame, true).Unpack(whole); err != nil || got.Hash != f.Hash {
+	if got, err := unpack(NewUnpacker(verifier, "fra", maxFrame, bundles), whole); err != nil || got.Hash != f.Hash {
 		t.Errorf("part: %v", err)
 	}
 }
@@ -357,7 +357,7 @@ func FuzzAssembler(f *testing.F) {
 			if err != nil || whole == nil {
 				continue
 			}
-			if got, err := NewUnpacker(verifier, "fra", maxFrame, true).Unpack(whole); err == nil && got.Hash != frame.Hash {
+			if got, err := unpack(NewUnpacker(verifier, "fra", maxFrame, bundles), whole); err == nil && got.Hash != frame.Hash {
 				t.Fatal("a frame came out that was never signed")
 			}
 		}
