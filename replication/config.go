@@ -143,7 +143,7 @@ type Config struct {
 	// 64 KiB.
 	BundleBytes int
 	// BundleInterval is how long a frame waits for others at most, while no write waits for other DCs. It waits less where
-	// less is written: 0.1 ms for each write of the last 50 ms. Its lag grows by as much. 0 means 20 ms.
+	// less is written: 0.05 ms for each write of the last 50 ms. Its lag grows by as much. 0 means 20 ms.
 	BundleInterval time.Duration
 	// withoutBundles makes this DC one of a build that has one frame in a shipment.
 	withoutBundles bool

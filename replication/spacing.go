@@ -5,8 +5,8 @@ import "time"
 const (
 	// spacingMemory is about how far back writes count.
 	spacingMemory = 50 * time.Millisecond
-	// spacingPerWrite is how much each of them puts shipments apart: 1,000 a second come to 5 ms.
-	spacingPerWrite = 100 * time.Microsecond
+	// spacingPerWrite is how much each of them puts shipments apart: 1,000 a second come to 2.5 ms.
+	spacingPerWrite = 50 * time.Microsecond
 )
 
 // spacing is how far apart shipments go out while nobody waits for them: the further, the more is written. Where little is

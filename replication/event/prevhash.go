@@ -11,19 +11,19 @@ import (
 // prevHashBytes is the field with its tag and length.
 const prevHashBytes = 2 + len(Hash{})
 
-// WithoutPrevHash returns a frame's bytes without the field prev_hash; nil when they don't have it in its place.
-func WithoutPrevHash(frame []byte) []byte {
+// AppendWithoutPrevHash appends a frame's bytes without the field prev_hash, unless they don't have it in its place.
+func AppendWithoutPrevHash(to, frame []byte) (_ []byte, ok bool) {
 	at := prevHashAt(frame)
 	if at < 0 || len(frame) < at+prevHashBytes {
-		return nil
+		return to, false
 	}
 	if num, typ, n := protowire.ConsumeTag(frame[at:]); n != 1 || num != fieldPrevHash || typ != protowire.BytesType || frame[at+1] != byte(len(Hash{})) {
-		return nil
+		return to, false
 	}
-	return slices.Concat(frame[:at], frame[at+prevHashBytes:])
+	return append(append(to, frame[:at]...), frame[at+prevHashBytes:]...), true
 }
 
-// WithPrevHash is the inverse of WithoutPrevHash; nil when the bytes can't be those of a frame.
+// WithPrevHash is the inverse of AppendWithoutPrevHash; nil when the bytes can't be those of a frame.
 func WithPrevHash(without []byte, h Hash) []byte {
 	at := prevHashAt(without)
 	if at < 0 {

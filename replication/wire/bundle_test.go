@@ -112,7 +112,7 @@ func TestBundleThatLies(t *testing.T) {
 	signer, verifier := keyOf(t, 1)
 	frames := chainOf(t, 3, 2, random256)
 	b := (&Packer{limits: Limits{Bundle: 1 << 20}}).gather(frames, bundles)
-	honest := b.shipment()
+	honest := b.plain()
 	for name, change := range map[string]func(s *Shipment){
 		"":                       func(*Shipment) {},
 		"a byte of one in other": func(s *Shipment) { s.MoreFrames = []uint32{s.MoreFrames[0] - 1, s.MoreFrames[1] + 1} },

@@ -48,8 +48,8 @@ func newDecoder(maxBytes int) (*zstd.Decoder, error) {
 		zstd.WithDecoderMaxWindow(max(uint64(maxBytes), zstd.MinWindowSize)), zstd.WithDecodeAllCapLimit(true))
 }
 
-// expand decompresses what must give so many bytes, which the caller has bounded.
-func expand(d *zstd.Decoder, data []byte, want uint64) ([]byte, error) {
+// expand decompresses what must give so many bytes, which the caller has bounded, into memory that may be too small.
+func expand(d *zstd.Decoder, data, into []byte, want uint64) ([]byte, error) {
 	var h zstd.Header
 	if err := h.Decode(data); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMessage, err)
@@ -57,7 +57,7 @@ func expand(d *zstd.Decoder, data []byte, want uint64) ([]byte, error) {
 	if !h.HasFCS || h.FrameContentSize != want {
 		return nil, fmt.Errorf("%w: compressed data claims %d bytes, its message %d", ErrMessage, h.FrameContentSize, want)
 	}
-	raw, err := d.DecodeAll(data, make([]byte, 0, want))
+	raw, err := d.DecodeAll(data, slices.Grow(into[:0], int(want))[:0:want])
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMessage, err)
 	}
@@ -112,7 +112,7 @@ func (p *Pieces) Decompress(codec Codec, data []byte, want uint64) ([]byte, erro
 	case Codec_CODEC_NONE, Codec_CODEC_S2:
 		return expandS2(data, want)
 	case Codec_CODEC_ZSTD:
-		return expand(p.dec, data, want)
+		return expand(p.dec, data, nil, want)
 	default:
 		return nil, fmt.Errorf("%w: unknown codec %d", ErrMessage, codec)
 	}

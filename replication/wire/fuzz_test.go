@@ -98,7 +98,7 @@ func FuzzBundle(f *testing.F) {
 	signer, verifier := keyOf(f, 1)
 	frames := chainOf(f, 3, 2, record)
 	b := (&Packer{limits: Limits{Bundle: 1 << 20}}).gather(frames, bundles)
-	honest := b.shipment()
+	honest := b.plain()
 	f.Add(honest.Data, honest.MoreFrames[0], honest.MoreFrames[1], uint8(2))
 	f.Add(honest.Data, uint32(0), uint32(1<<32-1), uint8(255))
 	f.Fuzz(func(t *testing.T, data []byte, one, other uint32, more uint8) {

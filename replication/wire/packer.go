@@ -52,6 +52,7 @@ type Packer struct {
 	known  int
 	past   history
 	spent  int // bytes of frames since the run began
+	memory struct{ more, raw, compressed []byte }
 
 	// Unawaited goes with the frames that are packed from now on: nobody waits for their acks.
 	Unawaited bool
@@ -76,74 +77,91 @@ type Packed struct {
 // reader takes nothing else; what gets no smaller is left as it is. Learn must be told of them before the next one is packed.
 func (p *Packer) Pack(frames []event.Sealed, by Reader) (Packed, error) {
 	b := p.gather(frames, by)
-	first, s := b.first(), b.shipment()
 	out := Packed{Frames: len(b.frames), Begins: true}
-	if by.Zstd {
-		if !p.past.open || p.past.end != first.PrevRevision || p.spent >= p.limits.Run {
-			p.past.begin(first.PrevRevision)
-			p.known, p.spent = 0, 0
-		}
-		out.Begins, out.Run = p.past.from == first.PrevRevision, true
-		if err := p.compress(s, b); err != nil {
-			return out, err
-		}
-	} else {
-		p.past.open = false
-		compressS2(s)
+	s, err := p.shipment(b, by, &out)
+	if err != nil {
+		return out, err
 	}
 	out.Codec, s.Unawaited = s.Codec, p.Unawaited
 	whole, err := p.signer.Seal(Kind_KIND_SHIPMENT, s)
 	if err != nil {
 		return out, err
 	}
+	if cap(p.memory.raw) > 2*mostWithHistory {
+		p.memory.raw, p.memory.compressed = nil, nil // a large frame should not stay
+	}
 	out.Parts, err = split(b, whole, p.limits.Part)
 	return out, err
+}
+
+// shipment compresses a bundle, and says how its frames are tied to others.
+func (p *Packer) shipment(b bundle, by Reader, out *Packed) (*Shipment, error) {
+	first := b.first()
+	if !by.Zstd {
+		p.past.open = false
+		return underS2(b.plain()), nil
+	}
+	if !p.past.open || p.past.end != first.PrevRevision || p.spent >= p.limits.Run {
+		p.past.begin(first.PrevRevision)
+		p.known, p.spent = 0, 0
+	}
+	out.Begins, out.Run = p.past.from == first.PrevRevision, true
+	s, err := p.underZstd(b)
+	if err == nil && s == nil {
+		s = b.plain()
+	}
+	if err == nil {
+		s.HistoryFromPlusOne = uint64(p.past.from) + 1
+	}
+	return s, err
 }
 
 // EndRun makes the next frame begin a run.
 func (p *Packer) EndRun() { p.past.open = false }
 
-func compressS2(s *Shipment) {
+func underS2(s *Shipment) *Shipment {
 	if len(s.Data) < worthBytes {
-		return
+		return s
 	}
 	if c := s2.Encode(nil, s.Data); len(c) < len(s.Data) {
 		s.Codec, s.Data = Codec_CODEC_S2, c
 	}
+	return s
 }
 
-// compress turns the shipment into one under zstd, if that makes it smaller.
-func (p *Packer) compress(s *Shipment, b bundle) (err error) {
-	s.HistoryFromPlusOne = uint64(p.past.from) + 1
-	first, raw, cut := b.first(), s.Data, false
+// underZstd is the bundle compressed, or nil if that does not make it smaller.
+func (p *Packer) underZstd(b bundle) (*Shipment, error) {
+	first, raw, cut := b.first(), p.memory.raw[:0], false
 	if p.past.from != first.PrevRevision && p.past.hash == first.PrevHash {
-		if without := event.WithoutPrevHash(first.Bytes); without != nil {
-			raw, cut = append(without, b.more...), true
-		}
+		raw, cut = event.AppendWithoutPrevHash(raw, first.Bytes)
 	}
-	var c []byte
-	beside := 0
+	if !cut {
+		raw = append(raw, first.Bytes...)
+	}
+	raw = append(raw, b.more...)
+	beside, to := 0, p.memory.compressed[:0]
 	switch {
 	case p.known > 0 && len(raw) <= mostWithHistory:
-		c, beside = p.beside.EncodeAll(raw, nil), p.known
+		to, beside = p.beside.EncodeAll(raw, to), p.known
 	case len(raw) < worthBytes:
-		return nil
+		return nil, nil
 	default:
 		if p.plain == nil {
+			var err error
 			if p.plain, err = newEncoder(); err != nil {
-				return fmt.Errorf("zstd: %w", err)
+				return nil, fmt.Errorf("zstd: %w", err)
 			}
 		}
-		c = p.plain.EncodeAll(raw, nil)
+		to = p.plain.EncodeAll(raw, to)
 	}
-	if len(c) >= len(s.Data) {
-		return nil
+	p.memory.raw, p.memory.compressed = raw, to
+	if len(to) >= b.bytes() {
+		return nil, nil
 	}
-	*s = Shipment{
-		Codec: Codec_CODEC_ZSTD, RawBytes: uint64(len(raw)), Data: c, FrameHash: hashHead(b.last().Hash), MoreFrames: b.sizes,
-		HistoryFromPlusOne: s.HistoryFromPlusOne, HistoryBytes: uint64(beside), WithoutPrevHash: cut,
-	}
-	return nil
+	return &Shipment{
+		Codec: Codec_CODEC_ZSTD, RawBytes: uint64(len(raw)), Data: to, FrameHash: hashHead(b.last().Hash), MoreFrames: b.sizes,
+		HistoryBytes: uint64(beside), WithoutPrevHash: cut,
+	}, nil
 }
 
 // Learn adds the frames that were packed last to what the next ones are compressed beside. It is apart from Pack because it

@@ -23,6 +23,7 @@ type Unpacker struct {
 	dec   *zstd.Decoder // nil until it is needed
 	known int           // how much of the history it knows
 	past  history
+	raw   []byte // what the decoder gave last; what comes out of it is copied
 
 	unawaited bool // the frames that were read last
 }
@@ -64,7 +65,7 @@ func (u *Unpacker) Unpack(whole []byte) ([]event.Sealed, error) {
 	return frames, nil
 }
 
-// expand returns the bytes of the frames.
+// expand returns the bytes of the frames, until the next shipment is read.
 func (u *Unpacker) expand(s *Shipment) ([]byte, error) {
 	if s.WithoutPrevHash && s.Codec != Codec_CODEC_ZSTD {
 		return nil, fmt.Errorf("%w: frames without prev_hash under %s", ErrMessage, s.Codec.Label())
@@ -84,7 +85,11 @@ func (u *Unpacker) expand(s *Shipment) ([]byte, error) {
 		if err := u.recall(s); err != nil {
 			return nil, err
 		}
-		return expand(u.dec, s.Data, s.RawBytes)
+		raw, err := expand(u.dec, s.Data, u.raw, s.RawBytes)
+		if err == nil && len(raw) <= 2*mostWithHistory { // a large frame should not stay
+			u.raw = raw
+		}
+		return raw, err
 	default:
 		return nil, fmt.Errorf("%w: unknown codec %d", ErrMessage, s.Codec)
 	}
