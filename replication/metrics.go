@@ -21,33 +21,33 @@ type metrics struct {
 	reg prometheus.Registerer
 	all []prometheus.Collector
 
-	framesShipped  *prometheus.CounterVec
-	bytesShipped   *prometheus.CounterVec
-	shipments      *prometheus.CounterVec
-	framesPacked   *prometheus.CounterVec
-	bytesPacked    *prometheus.CounterVec
-	framesReceived *prometheus.CounterVec
-	bytesReceived  *prometheus.CounterVec
-	publishErrors  prometheus.Counter
-	generations    prometheus.Counter
-	handshakes     *prometheus.CounterVec
-	pulls          *prometheus.CounterVec
-	refused        *prometheus.CounterVec
-	acksSent       *prometheus.CounterVec
-	acksReceived   *prometheus.CounterVec
-	acksRefused    *prometheus.CounterVec
-	transitions    *prometheus.CounterVec
-	breakerChanges *prometheus.CounterVec
-	breakerRefused prometheus.Counter
-	snapshots      *prometheus.CounterVec
-	fetchSent      *prometheus.CounterVec
-	fetchReceived  *prometheus.CounterVec
-	relayed        *prometheus.CounterVec
-	verifyRounds   *prometheus.CounterVec
-	future         *prometheus.CounterVec
-	calls          *prometheus.CounterVec
-	callsServed    *prometheus.CounterVec
-	homes          *registrar.Metrics
+	framesShipped   *prometheus.CounterVec
+	bytesShipped    *prometheus.CounterVec
+	shipmentsPacked *prometheus.CounterVec
+	framesPacked    *prometheus.CounterVec
+	bytesPacked     *prometheus.CounterVec
+	framesReceived  *prometheus.CounterVec
+	bytesReceived   *prometheus.CounterVec
+	publishErrors   prometheus.Counter
+	generations     prometheus.Counter
+	handshakes      *prometheus.CounterVec
+	pulls           *prometheus.CounterVec
+	refused         *prometheus.CounterVec
+	acksSent        *prometheus.CounterVec
+	acksReceived    *prometheus.CounterVec
+	acksRefused     *prometheus.CounterVec
+	transitions     *prometheus.CounterVec
+	breakerChanges  *prometheus.CounterVec
+	breakerRefused  prometheus.Counter
+	snapshots       *prometheus.CounterVec
+	fetchSent       *prometheus.CounterVec
+	fetchReceived   *prometheus.CounterVec
+	relayed         *prometheus.CounterVec
+	verifyRounds    *prometheus.CounterVec
+	future          *prometheus.CounterVec
+	calls           *prometheus.CounterVec
+	callsServed     *prometheus.CounterVec
+	homes           *registrar.Metrics
 }
 
 func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
@@ -64,7 +64,7 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 	}
 	m.framesShipped = vec("frames_shipped_total", "Frames that JetStream has taken, live or for a difference.", "source")
 	m.bytesShipped = vec("bytes_shipped_total", "The same in compressed bytes.", "source")
-	m.shipments = vec("shipments_total", "Shipments that JetStream has taken; frames share one where they may.", "source")
+	m.shipmentsPacked = vec("shipments_packed_total", "Shipments that the packed frames went into; they share one where they may.", "source")
 	m.framesPacked = vec("frames_packed_total", "Frames that were compressed to be shipped, by codec: zstd, s2, none.", "source", "codec")
 	m.bytesPacked = vec("bytes_packed_total", "The same in bytes before compression.", "source", "codec")
 	m.framesReceived = vec("frames_received_total", "Frames of an origin that were proposed here.", "origin")

@@ -65,6 +65,7 @@ func (s *shipper) publish(ctx context.Context, frames []event.Sealed) (published
 	if err := s.send(ctx, &p, packed.Parts); err != nil {
 		return published{}, err
 	}
+	s.metrics.shipmentsPacked.WithLabelValues(s.way).Inc()
 	s.metrics.framesPacked.WithLabelValues(s.way, packed.Codec.Label()).Add(float64(len(frames)))
 	s.metrics.bytesPacked.WithLabelValues(s.way, packed.Codec.Label()).Add(float64(raw))
 	if err := s.packer.Learn(frames); err != nil {
@@ -78,7 +79,6 @@ func (s *shipper) publish(ctx context.Context, frames []event.Sealed) (published
 
 // shipped counts frames that JetStream has taken.
 func (s *shipper) shipped(p *published) {
-	s.metrics.shipments.WithLabelValues(s.way).Inc()
 	s.metrics.framesShipped.WithLabelValues(s.way).Add(float64(len(p.frames)))
 	s.metrics.bytesShipped.WithLabelValues(s.way).Add(float64(p.bytes))
 }

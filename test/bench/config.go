@@ -61,7 +61,7 @@ func allSides() []string { return []string{sideEtcd, sideGeogate, sideCeiling, s
 func defaults() Config {
 	return Config{
 		Clients: []int{1, 16, 64, 256, 1000}, ReadClients: []int{64, 256}, TxnClients: []int{64},
-		Rounds: 3, Duration: 5 * time.Second, ValueBytes: 256, WorkPuts: 50_000, Single: true,
+		Rounds: 3, Duration: 2 * time.Second, ValueBytes: 256, WorkPuts: 50_000, Single: true,
 		Sides: allSides(), Target: targetAll,
 		Nodes: 3, RTT: 60 * time.Millisecond, QuorumClients: []int{1, 64}, Crowd: 256, CatchUp: 200_000, Idle: 20 * time.Second,
 		GrowthKeys: []int{10_000, 100_000, 1_000_000}, GrowthDCs: []int{1, 2, 3, 5}, GrowthNodes: []int{1, 3, 5},
