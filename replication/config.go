@@ -142,8 +142,8 @@ type Config struct {
 	// BundleBytes is how much of frames shares a shipment, so that its signature, its messages and its ack serve all of them. 0 means
 	// 64 KiB.
 	BundleBytes int
-	// BundleInterval is how long a frame waits for others at most, while no write waits for other DCs. It waits less where
-	// less is written: 0.05 ms for each write of the last 50 ms. Its lag grows by as much. 0 means 20 ms.
+	// BundleInterval is how long a frame waits for others at most, while no write waits for other DCs: where 8,000 are written a
+	// second. Where a half of that is, it waits a quarter as long, and so on. Its lag grows by as much. 0 means 20 ms.
 	BundleInterval time.Duration
 	// withoutBundles makes this DC one of a build that has one frame in a shipment.
 	withoutBundles bool

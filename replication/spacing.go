@@ -5,11 +5,11 @@ import "time"
 const (
 	// spacingMemory is about how far back writes count.
 	spacingMemory = 50 * time.Millisecond
-	// spacingPerWrite is how much each of them puts shipments apart: 1,000 a second come to 2.5 ms.
-	spacingPerWrite = 50 * time.Microsecond
+	// spacingFull is how many of them put shipments as far apart as they may be: 8,000 a second.
+	spacingFull = 400
 )
 
-// spacing is how far apart shipments go out while nobody waits for them: the further, the more is written. Where little is
+// spacing is how far apart shipments go out while nobody waits for them: as the square of how much is written. Where little is
 // written each frame goes at once, and costs little; where much is, frames share what a shipment costs. It belongs to one
 // goroutine.
 type spacing struct {
@@ -30,6 +30,6 @@ func (s *spacing) sent(now time.Time, writes int) {
 
 // next is how long the next shipment has to wait, at most so long after the last one.
 func (s *spacing) next(now time.Time, most time.Duration) time.Duration {
-	apart := min(most, time.Duration(s.recent*float64(spacingPerWrite)))
-	return apart - now.Sub(s.at)
+	much := min(1, s.recent/spacingFull)
+	return time.Duration(much*much*float64(most)) - now.Sub(s.at)
 }

@@ -15,8 +15,8 @@ func TestSpacing(t *testing.T) {
 	}{
 		{100 * time.Millisecond, 100 * time.Millisecond, 100 * time.Millisecond},
 		{10 * time.Millisecond, 10 * time.Millisecond, 10 * time.Millisecond},
-		{time.Millisecond, 2 * time.Millisecond, 4 * time.Millisecond},
-		{250 * time.Microsecond, 8 * time.Millisecond, 12 * time.Millisecond},
+		{time.Millisecond, time.Millisecond, time.Millisecond},
+		{250 * time.Microsecond, 3 * time.Millisecond, 6 * time.Millisecond},
 		{10 * time.Microsecond, most, most + 10*time.Microsecond},
 	} {
 		var s spacing
