@@ -14,20 +14,17 @@ const awaitedFor = time.Second
 // before its frame is shipped.
 type awaits struct {
 	began  time.Time
-	last   atomic.Int64  // nanoseconds since began, plus 1; 0 for never
-	roused chan struct{} // capacity 1: a write waits, after a quiet
+	last   atomic.Int64 // nanoseconds since began, plus 1; 0 for never
+	roused bell         // a write waits, after a quiet
 }
 
-func newAwaits(now time.Time) awaits { return awaits{began: now, roused: make(chan struct{}, 1)} }
+func newAwaits(now time.Time) awaits { return awaits{began: now, roused: newBell()} }
 
 func (a *awaits) note(now time.Time) {
 	quiet := a.quiet(now)
 	a.last.Store(int64(now.Sub(a.began)) + 1)
 	if quiet {
-		select {
-		case a.roused <- struct{}{}:
-		default:
-		}
+		a.roused.ring()
 	}
 }
 
@@ -39,33 +36,23 @@ func (a *awaits) quiet(now time.Time) bool {
 
 // pause waits for d, or until a write waits, for whoever has seen that none does.
 func (a *awaits) pause(ctx context.Context, d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-a.roused:
-	case <-ctx.Done():
+	if d > 0 {
+		a.roused.wait(ctx, d)
 	}
 }
 
 // urgency is that of a peer's frames, by its own word: whether a write there waits for the acks of this DC.
 type urgency struct {
 	unawaited atomic.Bool
-	roused    chan struct{} // capacity 1: an awaited frame has come behind others
+	roused    bell // an awaited frame has come behind others
 }
 
-func newUrgency() urgency { return urgency{roused: make(chan struct{}, 1)} }
+func newUrgency() urgency { return urgency{roused: newBell()} }
 
 // note takes down what the newest frame says.
 func (u *urgency) note(unawaited bool) {
 	if u.unawaited.Swap(unawaited) && !unawaited {
-		select {
-		case u.roused <- struct{}{}:
-		default:
-		}
+		u.roused.ring()
 	}
 }
 
@@ -75,14 +62,30 @@ func (u *urgency) pause(ctx context.Context, d time.Duration) {
 	case <-u.roused: // of a pause before
 	default:
 	}
-	if !u.unawaited.Load() {
-		return
+	if u.unawaited.Load() {
+		u.roused.wait(ctx, d)
 	}
+}
+
+// bell ends somebody's wait: the present one, or else the next.
+type bell chan struct{}
+
+func newBell() bell { return make(bell, 1) }
+
+func (b bell) ring() {
+	select {
+	case b <- struct{}{}:
+	default: // it rings already
+	}
+}
+
+// wait waits for d, or until the bell rings.
+func (b bell) wait(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
-	case <-u.roused:
+	case <-b:
 	case <-ctx.Done():
 	}
 }

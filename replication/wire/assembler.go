@@ -13,7 +13,7 @@ const overheadBytes = 4096
 // Assembler puts the parts of shipments together. Parts of one shipment must arrive in order; a first part
 // starts anew, so a shipment whose writer stopped half way is forgotten when the next one begins.
 type Assembler struct {
-	MaxBytes int // of a frame
+	MaxBytes int // of the frames of a shipment
 
 	head *Part // of the shipment under way; its Data collects all parts
 	next uint32

@@ -1,5 +1,5 @@
 // Package wire holds the messages that datacenters exchange: protobuf envelopes, their signatures, and the
-// packing of a frame into stream messages and back.
+// packing of frames into stream messages and back.
 //
 // It serves the hops "shipper" and "receiver" of the way of a write, and the ack on the way back. It is a
 // leaf: values in, values out, no I/O. [Signer] and [Verifier] are immutable and safe for concurrent use;

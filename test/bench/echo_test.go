@@ -13,11 +13,13 @@ func TestEchoTakesARoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := func() span { return span{begin, time.Now()} }
-	for p50, _ := e.during(all()); p50 == 0; p50, _ = e.during(all()) {
-		if time.Since(begin) > meetTimeout {
+	late := time.After(meetTimeout)
+	for p50 := 0.0; p50 == 0; p50, _ = e.during(all()) {
+		select {
+		case <-late:
 			t.Fatal("nothing came back")
+		case <-time.After(rtt):
 		}
-		time.Sleep(time.Millisecond)
 	}
 	e.Close()
 	if p50, p99 := e.during(all()); p50 < milliseconds(rtt) || p99 < p50 {

@@ -7,27 +7,6 @@ import (
 	"time"
 )
 
-func TestDueGoesByTheTime(t *testing.T) {
-	const every = time.Millisecond
-	for _, tc := range []struct {
-		name       string
-		next       int
-		since      time.Duration
-		first, end int
-	}{
-		{"before the first interval", 0, every - 1, 0, 0},
-		{"one each interval", 6, 7 * every, 6, 7},
-		{"again within it", 7, 7*every + every/2, 7, 7},
-		{"after ticks that were dropped", 7, 10 * every, 7, 10},
-		{"as many as there are clients", 7, (7 + markerClients) * every, 7, 7 + markerClients},
-		{"after a stall", 7, 1000 * every, 1000 - markerClients, 1000},
-	} {
-		if first, end := due(tc.next, tc.since, every); first != tc.first || end != tc.end {
-			t.Errorf("%s: %d to %d, want %d to %d", tc.name, first, end, tc.first, tc.end)
-		}
-	}
-}
-
 // TestBeatKeepsTheRate has clients that take longer than an interval, and enough of them.
 func TestBeatKeepsTheRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
