@@ -42,10 +42,10 @@ func (l *lead) noteCodecs(p *peer, req *wire.SyncRequest) {
 	before := p.takes
 	p.takes = now
 	p.mu.Unlock()
-	if before == now || !before.said && now.Zstd {
+	if before == now || !before.said && now.Zstd && now.Bundles {
 		return
 	}
-	l.cfg.Logger.Info("codec that a peer takes", "peer", p.name, "from", before.label(), "to", now.label())
+	l.cfg.Logger.Info("what a peer takes", "peer", p.name, "codec_before", before.label(), "codec", now.label(), "several_frames", now.Bundles)
 }
 
 // takes is how frames for this peer alone may go.
