@@ -25,12 +25,9 @@ type keepAliveStream struct {
 // LeaseKeepAlive answers each keepalive with the lease's TTL, 0 for one that is not there. The stream ends with an
 // error when the leader can't be asked: the client opens another one.
 func (l leaseServer) LeaseKeepAlive(stream pb.Lease_LeaseKeepAliveServer) error {
-	var lost <-chan struct{}
-	if requiresLeader(stream.Context()) {
-		lost = l.leaders.lostSignal()
-		if !l.leaders.known() {
-			return rpctypes.ErrGRPCNoLeader
-		}
+	lost, err := l.awaitLeader(stream.Context())
+	if err != nil {
+		return keepAliveStatus(err)
 	}
 	ks := &keepAliveStream{
 		Server: l.Server, stream: stream, ids: make(chan int64, l.cfg.KeepAliveWindow), ended: make(chan error, 1),

@@ -141,8 +141,8 @@ func (s *Server) admit(ctx context.Context, checked error, req proto.Message, lo
 	if checked != nil {
 		return rule{}, checked
 	}
-	if requiresLeader(ctx) && !s.leaders.known() {
-		return rule{}, ErrNoLeader
+	if _, err := s.awaitLeader(ctx); err != nil {
+		return rule{}, err
 	}
 	revision := s.authRevision()
 	r, err := look()
@@ -186,8 +186,8 @@ func answerRead[R response](ctx context.Context, s *Server, m method, start time
 	var resp R
 	users := s.users()
 	err := check()
-	if err == nil && requiresLeader(ctx) && !s.leaders.known() {
-		err = ErrNoLeader
+	if err == nil {
+		_, err = s.awaitLeader(ctx)
 	}
 	if err == nil {
 		err = s.catchUp(ctx)

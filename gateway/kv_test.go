@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -125,6 +126,30 @@ func TestRequireLeader(t *testing.T) {
 	}
 	if _, err = s.kv(0).Range(testContext(t), &pb.RangeRequest{Key: []byte("a"), Serializable: true}); err != nil {
 		t.Errorf("serializable range that requires no leader: %v", err)
+	}
+}
+
+// TestElectionIsNoLoss: who requires a leader and asks during an election is answered after it.
+func TestElectionIsNoLoss(t *testing.T) {
+	s := newSite(t, 1, func(c *Config) { c.LeaderLoss = time.Minute })
+	s.data.lead(0)
+	ctx := clientv3.WithRequireLeader(testContext(t))
+	w := s.watch(ctx, 0)
+	w.create(&pb.WatchCreateRequest{Key: []byte("a")})
+	read := make(chan error, 1)
+	go func() {
+		_, err := s.kv(0).Range(ctx, &pb.RangeRequest{Key: []byte("a"), Serializable: true})
+		read <- err
+	}()
+	select {
+	case err := <-read:
+		t.Errorf("the range did not wait: %v", err)
+	case <-time.After(20 * time.Millisecond):
+	}
+	s.data.lead(1)
+	w.want("id 0 rev 1 created")
+	if err := <-read; err != nil {
+		t.Errorf("after the election: %v", err)
 	}
 }
 

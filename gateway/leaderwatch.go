@@ -32,6 +32,25 @@ func (w *leaderWatch) lostSignal() <-chan struct{} {
 	return w.gone
 }
 
+// await returns when a leader is known, with the signal of its loss. An absence that counts as a loss fails with
+// ErrNoLeader; until then it waits.
+func (w *leaderWatch) await(ctx context.Context) (lost <-chan struct{}, err error) {
+	for {
+		lost = w.lostSignal() // before the look: a loss after it is seen
+		changed := w.leadership.LeadershipChanged()
+		if w.known() {
+			return lost, nil
+		}
+		select {
+		case <-changed:
+		case <-lost:
+			return nil, ErrNoLeader
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
 func (w *leaderWatch) run(ctx context.Context) {
 	t := time.NewTimer(w.patience)
 	defer t.Stop()

@@ -89,8 +89,8 @@ func leaseCall[Q proto.Message, R response](ctx context.Context, s *Server, op *
 	if forwarded {
 		s.markServed(ctx)
 	}
-	if err == nil && requiresLeader(ctx) && !s.leaders.known() {
-		err = ErrNoLeader
+	if err == nil {
+		_, err = s.awaitLeader(ctx)
 	}
 	if err == nil {
 		err = s.route(ctx, forwarded, func() (err error) {

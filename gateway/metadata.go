@@ -117,6 +117,15 @@ func requiresLeader(ctx context.Context) bool {
 	return ok && v == rpctypes.MetadataHasLeader
 }
 
+// awaitLeader waits for a leader if the caller does not want to be served without one. The signal of its loss is nil,
+// and never comes, for others.
+func (s *Server) awaitLeader(ctx context.Context) (lost <-chan struct{}, err error) {
+	if !requiresLeader(ctx) {
+		return nil, nil
+	}
+	return s.leaders.await(ctx)
+}
+
 func isForwarded(ctx context.Context) bool {
 	_, ok := metaValue(ctx, metaForwarded)
 	return ok

@@ -40,8 +40,8 @@ func (k kvServer) streamRange(ctx context.Context, as reading, r *pb.RangeReques
 	if err := k.authorize(ctx, ActionRead, r.Key, r.RangeEnd); err != nil {
 		return err
 	}
-	if requiresLeader(ctx) && !k.leaders.known() {
-		return ErrNoLeader
+	if _, err := k.awaitLeader(ctx); err != nil {
+		return err
 	}
 	if err := k.catchUp(ctx); err != nil {
 		return err

@@ -3,8 +3,6 @@ package gateway
 import (
 	"context"
 
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-
 	"geogate/gateway/watch"
 )
 
@@ -21,11 +19,8 @@ func (s *Server) newWatches() (*watch.Server, error) {
 
 // admitWatcher waits for what the caller has to see, and ends the stream with the leader when the caller wants that.
 func (s *Server) admitWatcher(ctx context.Context) (lost <-chan struct{}, err error) {
-	if requiresLeader(ctx) {
-		lost = s.leaders.lostSignal()
-		if !s.leaders.known() {
-			return nil, rpctypes.ErrGRPCNoLeader
-		}
+	if lost, err = s.awaitLeader(ctx); err != nil {
+		return nil, err
 	}
 	return lost, s.catchUp(ctx)
 }
