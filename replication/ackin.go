@@ -47,7 +47,7 @@ func (l *lead) onAck(m *nats.Msg) {
 	}
 }
 
-// countAcks verifies and counts the acks of a peer. A flood must not keep a core busy with signatures: twice what a
+// countAcks verifies and counts the acks of a peer. A flood must not keep a core busy with signatures and MACs: twice what a
 // peer with this configuration sends is counted.
 func (l *lead) countAcks(ctx context.Context, p *peer) {
 	spaced := rate.NewLimiter(rate.Every(l.cfg.AckMinInterval/2), 2*l.cfg.AckBurst)
@@ -64,7 +64,7 @@ func (l *lead) countAcks(ctx context.Context, p *peer) {
 	}
 }
 
-// countAck takes one ack. The signature says whose it is, even where the server can't be relied on.
+// countAck takes one ack. The signature, or the MAC, says whose it is, even where the server can't be relied on.
 func (l *lead) countAck(p *peer, b []byte) {
 	var ack wire.Ack
 	err := l.verifiers[p.name].Open(wire.Kind_KIND_ACK, b, &ack)

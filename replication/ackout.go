@@ -64,7 +64,7 @@ func (k *link) sendAck(brief bool) error {
 	if ack.Brief = brief && r.cfg.Homes == nil; !ack.Brief {
 		ack.Vector, ack.Opinions = marks, r.told()
 	}
-	b, err := r.signer.Seal(wire.Kind_KIND_ACK, ack)
+	b, err := k.seal(ack)
 	if err != nil {
 		return err
 	}
@@ -73,6 +73,13 @@ func (k *link) sendAck(brief bool) error {
 	}
 	r.metrics.acksSent.WithLabelValues(r.peer.Name).Inc()
 	return nil
+}
+
+func (k *link) seal(ack *wire.Ack) ([]byte, error) {
+	if k.macs.Load() {
+		return wire.SealFor(wire.Kind_KIND_ACK, ack, k.r.verifier)
+	}
+	return k.r.signer.Seal(wire.Kind_KIND_ACK, ack)
 }
 
 // watermarks is what this DC tells the others that it has applied.

@@ -5,7 +5,7 @@ import (
 	"geogate/replication/wire"
 )
 
-// codecs is what a peer has said that it takes. Everyone takes s2, and a frame in a shipment of its own.
+// codecs is what a peer has said that it takes. Everyone takes s2, a frame in a shipment of its own, and signatures.
 type codecs struct {
 	said bool
 	wire.Reader
@@ -24,7 +24,7 @@ func (c codecs) label() string {
 
 // own is what this DC takes, and makes.
 func (e *Engine) own() wire.Reader {
-	return wire.Reader{Zstd: !e.cfg.WithoutZstd, Bundles: !e.cfg.WithoutZstd && !e.cfg.withoutBundles}
+	return wire.Reader{Zstd: !e.cfg.WithoutZstd, Bundles: !e.cfg.WithoutZstd && !e.cfg.withoutBundles, MACs: !e.cfg.withoutMACs}
 }
 
 // codecs is what this node says to others.
@@ -37,15 +37,16 @@ func (e *Engine) codecs() []wire.Codec {
 
 // noteCodecs takes what a peer says in a handshake. Its nodes need not be of one build, so the last one that asks counts.
 func (l *lead) noteCodecs(p *peer, req *wire.SyncRequest) {
-	now := codecs{said: true, Reader: wire.Reader{Zstd: wire.Takes(req.Codecs), Bundles: req.TakesMoreFrames}}
+	now := codecs{said: true, Reader: wire.Reader{Zstd: wire.Takes(req.Codecs), Bundles: req.TakesMoreFrames, MACs: req.TakesMacs}}
 	p.mu.Lock()
 	before := p.takes
 	p.takes = now
 	p.mu.Unlock()
-	if before == now || !before.said && now.Zstd && now.Bundles {
+	if all := (wire.Reader{Zstd: true, Bundles: true, MACs: true}); before == now || !before.said && now.Reads(all) {
 		return
 	}
-	l.cfg.Logger.Info("what a peer takes", "peer", p.name, "codec_before", before.label(), "codec", now.label(), "several_frames", now.Bundles)
+	l.cfg.Logger.Info("what a peer takes", "peer", p.name, "codec_before", before.label(), "codec", now.label(),
+		"several_frames", now.Bundles, "macs", now.MACs)
 }
 
 // takes is how frames for this peer alone may go.
@@ -93,7 +94,7 @@ func (g *generation) packsFor() wire.Reader {
 		g.said = codec.Label()
 		g.cfg.Logger.Info("codec of the frames for all peers", "codec", g.said, "zstd_not_taken_by", because)
 	}
-	g.needs = wire.Reader{Zstd: g.needs.Zstd || by.Zstd, Bundles: g.needs.Bundles || by.Bundles}
+	g.needs = g.needs.Or(by)
 	return by
 }
 
@@ -101,6 +102,5 @@ func (g *generation) packsFor() wire.Reader {
 func (g *generation) unreadableFor(p *peer) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	by := g.takes(p)
-	return g.needs.Zstd && !by.Zstd || g.needs.Bundles && !by.Bundles
+	return !g.takes(p).Reads(g.needs)
 }

@@ -24,7 +24,7 @@ type Config struct {
 	// Incarnation is this life of the DC's data; it returns 0 as long as none has been chosen.
 	Incarnation func() uint64
 	// Key is this DC's user nkey with its seed, the same on all its nodes: it authenticates to the peers' NATS
-	// servers and signs frames and acks.
+	// servers, signs, and shares the secrets of MACs with its peers.
 	Key nkeys.KeyPair
 	// Peers are the other DCs. None makes the engine idle.
 	Peers []Peer
@@ -139,14 +139,15 @@ type Config struct {
 	// RunBytes is how many bytes of frames are compressed beside the same history, under zstd. A pull begins with the run that
 	// its first frame is in. 0 means 256 KiB.
 	RunBytes int
-	// BundleBytes is how much of frames shares a shipment, so that its signature, its messages and its ack serve all of them. 0 means
+	// BundleBytes is how much of frames shares a shipment, so that its messages and its ack serve all of them. 0 means
 	// 64 KiB.
 	BundleBytes int
 	// BundleInterval is how long a frame waits for others at most, while no write waits for other DCs: where 8,000 are written a
 	// second. Where a half of that is, it waits a quarter as long, and so on. Its lag grows by as much. 0 means 20 ms.
 	BundleInterval time.Duration
-	// withoutBundles makes this DC one of a build that has one frame in a shipment.
-	withoutBundles bool
+	// withoutBundles makes this DC one of a build that has one frame in a shipment, withoutMACs one of a build that signs and
+	// verifies signatures only.
+	withoutBundles, withoutMACs bool
 	// WithoutZstd makes this DC take and send s2 only, as builds without zstd do; then its peers send it, and whoever shares
 	// their streams with it, s2 as well. It trades bytes on the WAN for CPU time.
 	WithoutZstd bool
@@ -193,7 +194,7 @@ type Config struct {
 type Peer struct {
 	// Name is its DC name.
 	Name string
-	// PublicKey is its public user nkey (U...): it may connect here with it, and signs with it.
+	// PublicKey is its public user nkey (U...): it may connect here with it, and what it sends is known by it.
 	PublicKey string
 	// Endpoints are the NATS servers of its nodes, the primary first, then backups.
 	Endpoints []Endpoint

@@ -51,7 +51,7 @@ func shipDifference(ctx context.Context, l *lead, peer string, cur, until int64)
 	unconfirmed := ahead{limit: int64(l.cfg.DifferenceBytes)}
 	takes := l.takes(l.peers[peer])
 	// No window: what is read at once bounds what is in flight.
-	diff := newShipper(l, "difference", diffSubject(l.cfg.Local, peer), nil, func() wire.Reader { return takes })
+	diff := newShipper(l, "difference", diffSubject(l.cfg.Local, peer), []string{peer}, nil, func() wire.Reader { return takes })
 	for cur < until {
 		frames, err := l.cfg.Chain.Frames(l.cfg.Local, cur, l.cfg.ReadBytes)
 		if err != nil {

@@ -71,7 +71,7 @@ func Open(cfg Config) (*Engine, error) {
 		if !p.Witness && !cfg.Witness {
 			e.holders++
 		}
-		if e.verifiers[p.Name], err = wire.NewVerifier(p.PublicKey); err != nil {
+		if e.verifiers[p.Name], err = e.verifierOf(p.PublicKey); err != nil {
 			return nil, fmt.Errorf("%w: peer %s: %w", ErrConfig, p.Name, err)
 		}
 		e.byToken[token(p.Name)] = p.Name
@@ -90,6 +90,14 @@ func Open(cfg Config) (*Engine, error) {
 		return nil, errors.Join(err, e.Close())
 	}
 	return e, nil
+}
+
+func (e *Engine) verifierOf(public string) (*wire.Verifier, error) {
+	v, err := wire.NewVerifier(public)
+	if err != nil || e.cfg.withoutMACs {
+		return v, err
+	}
+	return v.With(e.signer)
 }
 
 // connect opens the engine's own connection to this DC's NATS.

@@ -111,7 +111,7 @@ func (g *generation) resume() int64 {
 // publishes; collect awaits the answers in order.
 func (g *generation) shipFrom(ctx context.Context, cur int64) error {
 	ctx, cancel := context.WithCancelCause(ctx)
-	live := newShipper(g.lead, "live", liveSubject(g.cfg.Local), g.window, g.packsFor)
+	live := newShipper(g.lead, "live", liveSubject(g.cfg.Local), g.data, g.window, g.packsFor)
 	live.live = true
 	pipeline := make(chan published, 1024)
 	var collecting sync.WaitGroup

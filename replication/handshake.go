@@ -59,7 +59,7 @@ func (e *Engine) onPing(m *nats.Msg) {
 		From: e.cfg.Local, To: peer, Nonce: ping.Nonce, ClockUnixNano: e.cfg.Wall().UnixNano(),
 		Incarnation: e.cfg.Incarnation(), Revision: e.cfg.Chain.Position(e.cfg.Local).Revision,
 		Leading: leading, Leader: e.leader(), Vector: e.watermarks(),
-		Verifies: e.cfg.Verified != nil, TakesBriefAcks: true,
+		Verifies: e.cfg.Verified != nil, TakesBriefAcks: true, TakesMacs: e.own().MACs,
 		Opinions: e.told(),
 		Epochs:   e.ackLimits().epochs(),
 		Nodes:    e.ownNodes(),

@@ -29,6 +29,7 @@ type link struct {
 
 	verifies atomic.Bool // the other side answers questions of verification
 	brief    atomic.Bool // it takes brief acks
+	macs     atomic.Bool // and acks with a MAC instead of a signature
 
 	wanted chan struct{} // wakes the relay
 
@@ -222,7 +223,7 @@ func (k *link) sync(ctx context.Context, gap bool) (*wire.SyncReply, error) {
 	at := r.cfg.Chain.Position(r.peer.Name)
 	req := &wire.SyncRequest{
 		From: r.cfg.Local, To: r.peer.Name, Nonce: rand.Uint64(), Position: wire.FromPosition(at), Gap: gap, Codecs: r.codecs(),
-		TakesMoreFrames: r.own().Bundles,
+		TakesMoreFrames: r.own().Bundles, TakesMacs: r.own().MACs,
 	}
 	var reply wire.SyncReply
 	err := k.request(ctx, syncSubject(r.peer.Name, r.cfg.Local), wire.Kind_KIND_SYNC_REQUEST, req, wire.Kind_KIND_SYNC_REPLY, &reply)

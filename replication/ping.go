@@ -52,6 +52,7 @@ func (k *link) ping(ctx context.Context) {
 	}
 	k.verifies.Store(pong.Verifies)
 	k.brief.Store(pong.TakesBriefAcks)
+	k.macs.Store(pong.TakesMacs && r.own().MACs)
 	r.status.nodes = pong.Nodes
 	rtt := now.Sub(sent)
 	r.status.rtt, r.status.heard = &rtt, now

@@ -24,9 +24,13 @@ type shipper struct {
 	live    bool                // and not a difference, which is paced by acks
 }
 
-func newShipper(l *lead, way, subject string, window *semaphore.Weighted, takes func() wire.Reader) *shipper {
+func newShipper(l *lead, way, subject string, to []string, window *semaphore.Weighted, takes func() wire.Reader) *shipper {
 	limits := wire.Limits{Part: l.cfg.PartBytes, Run: l.cfg.RunBytes, Bundle: l.cfg.BundleBytes}
-	return &shipper{lead: l, packer: wire.NewPacker(l.signer, limits), way: way, subject: subject, window: window, takes: takes}
+	var readers []*wire.Verifier
+	for _, peer := range to {
+		readers = append(readers, l.verifiers[peer])
+	}
+	return &shipper{lead: l, packer: wire.NewPacker(l.signer, readers, limits), way: way, subject: subject, window: window, takes: takes}
 }
 
 // published are frames of one shipment on their way into the stream.

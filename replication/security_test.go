@@ -241,7 +241,7 @@ func TestForgedFrame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	packed, err := wire.NewPacker(stranger, wire.Limits{Part: 1 << 20, Run: 1}).Pack([]event.Sealed{forged}, wire.Reader{Zstd: true})
+	packed, err := wire.NewPacker(stranger, nil, wire.Limits{Part: 1 << 20, Run: 1}).Pack([]event.Sealed{forged}, wire.Reader{Zstd: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ func benchmarkPack(b *testing.B, writes int, value func(*rand.Rand) []byte, zstd
 		payload += writes * (256 + len("/records/00000000"))
 	}
 	sent, packed := 0, 0
-	p := NewPacker(signer, Limits{Part: 1 << 20, Run: 256 << 10})
+	p := NewPacker(signer, nil, Limits{Part: 1 << 20, Run: 256 << 10})
 	for b.Loop() {
 		f := frames[packed%len(frames):][:1]
 		out, err := p.Pack(f, Reader{Zstd: zstd})
@@ -71,5 +71,39 @@ func BenchmarkUnpack(b *testing.B) {
 				_ = got
 			})
 		}
+	}
+}
+
+// BenchmarkAuthenticate seals an ack and opens it.
+func BenchmarkAuthenticate(b *testing.B) {
+	signer, _ := keyOf(b, 1)
+	to, from := between(b, 1, 2), between(b, 2, 1)
+	ack := &Ack{From: "fra", To: "nyc", Incarnation: 5, Term: 7, Seq: 9, Position: &Position{Incarnation: 5, Revision: 1 << 20, Hash: make([]byte, 32)}}
+	for _, kind := range []struct {
+		name string
+		seal func() ([]byte, error)
+	}{
+		{"signature", func() ([]byte, error) { return signer.Seal(Kind_KIND_ACK, ack) }},
+		{"MAC", func() ([]byte, error) { return SealFor(Kind_KIND_ACK, ack, to) }},
+	} {
+		sealed, err := kind.seal()
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(kind.name+"/seal", func(b *testing.B) {
+			for b.Loop() {
+				if _, err := kind.seal(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run(kind.name+"/open", func(b *testing.B) {
+			for b.Loop() {
+				var got Ack
+				if err := from.Open(Kind_KIND_ACK, sealed, &got); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }

@@ -14,7 +14,7 @@ var bundles = Reader{Zstd: true, Bundles: true}
 func packBundles(t testing.TB, signer *Signer, frames []event.Sealed, limits Limits, found int, by Reader) (wholes [][]byte, packed []Packed) {
 	t.Helper()
 	limits.Part = 1 << 20
-	p := NewPacker(signer, limits)
+	p := NewPacker(signer, nil, limits)
 	for len(frames) > 0 {
 		out, err := p.Pack(frames[:min(found, len(frames))], by)
 		if err == nil {
@@ -101,7 +101,7 @@ func TestBundleOfStrangers(t *testing.T) {
 	signer, _ := keyOf(t, 1)
 	frames := chainOf(t, 3, 1, record)
 	frames = []event.Sealed{frames[0], frames[2]}
-	out, err := NewPacker(signer, Limits{Part: 1 << 20, Run: 1 << 20, Bundle: 1 << 20}).Pack(frames, bundles)
+	out, err := NewPacker(signer, nil, Limits{Part: 1 << 20, Run: 1 << 20, Bundle: 1 << 20}).Pack(frames, bundles)
 	if err != nil || out.Frames != 1 {
 		t.Errorf("%d frames, %v", out.Frames, err)
 	}

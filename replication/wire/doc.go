@@ -1,4 +1,4 @@
-// Package wire holds the messages that datacenters exchange: protobuf envelopes, their signatures, and the
+// Package wire holds the messages that datacenters exchange: protobuf envelopes, their signatures and MACs, and the
 // packing of frames into stream messages and back.
 //
 // It serves the hops "shipper" and "receiver" of the way of a write, and the ack on the way back. It is a

@@ -78,12 +78,17 @@ func FuzzHistory(f *testing.F) {
 }
 
 func FuzzSigned(f *testing.F) {
-	signer, verifier := keyOf(f, 1)
+	signer, _ := keyOf(f, 1)
 	b, err := signer.Seal(Kind_KIND_ACK, &Ack{From: "fra"})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b)
+	if b, err = SealFor(Kind_KIND_ACK, &Ack{From: "fra"}, between(f, 1, 3), between(f, 1, 2)); err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	verifier := between(f, 2, 1)
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var ack Ack
 		if verifier.Open(Kind_KIND_ACK, b, &ack) == nil && ack.From != "fra" {

@@ -32,20 +32,30 @@ type Limits struct {
 type Reader struct {
 	Zstd    bool
 	Bundles bool // more than one frame in a shipment, which counts only with zstd
+	MACs    bool // in place of a signature
 }
 
 // And is what two readers take.
 func (r Reader) And(other Reader) Reader {
 	zstd := r.Zstd && other.Zstd
-	return Reader{Zstd: zstd, Bundles: zstd && r.Bundles && other.Bundles}
+	return Reader{Zstd: zstd, Bundles: zstd && r.Bundles && other.Bundles, MACs: r.MACs && other.MACs}
 }
 
-// Packer compresses and signs frames of one chain, in order, and splits them into stream messages. Under zstd it compresses them
+// Or is what one of two readers takes.
+func (r Reader) Or(other Reader) Reader {
+	return Reader{Zstd: r.Zstd || other.Zstd, Bundles: r.Bundles || other.Bundles, MACs: r.MACs || other.MACs}
+}
+
+// Reads says whether r takes all that a shipment needs.
+func (r Reader) Reads(needs Reader) bool { return r.Or(needs) == r }
+
+// Packer compresses and authenticates frames of one chain, in order, and splits them into stream messages. Under zstd it compresses them
 // beside the beginning of a run of frames, of which most have some like them: a run is as many frames as Limits.Run holds. Who
 // reads a run must begin with its first frame. It belongs to one goroutine.
 type Packer struct {
-	signer *Signer
-	limits Limits
+	signer  *Signer
+	readers []*Verifier
+	limits  Limits
 
 	plain  *zstd.Encoder // nil until it is needed, as below
 	beside *zstd.Encoder // of the first known bytes of the history
@@ -58,9 +68,9 @@ type Packer struct {
 	Unawaited bool
 }
 
-// NewPacker makes a packer that has packed nothing.
-func NewPacker(signer *Signer, limits Limits) *Packer {
-	return &Packer{signer: signer, limits: limits}
+// NewPacker makes a packer that has packed nothing. The readers are all who may read it, for their MACs.
+func NewPacker(signer *Signer, readers []*Verifier, limits Limits) *Packer {
+	return &Packer{signer: signer, readers: readers, limits: limits}
 }
 
 // Packed are frames as stream messages.
@@ -83,7 +93,7 @@ func (p *Packer) Pack(frames []event.Sealed, by Reader) (Packed, error) {
 		return out, err
 	}
 	out.Codec, s.Unawaited = s.Codec, p.Unawaited
-	whole, err := p.signer.Seal(Kind_KIND_SHIPMENT, s)
+	whole, err := p.seal(s, by)
 	if err != nil {
 		return out, err
 	}
@@ -92,6 +102,13 @@ func (p *Packer) Pack(frames []event.Sealed, by Reader) (Packed, error) {
 	}
 	out.Parts, err = split(b, whole, p.limits.Part)
 	return out, err
+}
+
+func (p *Packer) seal(s *Shipment, by Reader) ([]byte, error) {
+	if by.MACs {
+		return SealFor(Kind_KIND_SHIPMENT, s, p.readers...)
+	}
+	return p.signer.Seal(Kind_KIND_SHIPMENT, s)
 }
 
 // shipment compresses a bundle, and says how its frames are tied to others.

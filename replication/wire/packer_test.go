@@ -66,7 +66,7 @@ func chainOf(t testing.TB, frames, writes int, value func(*rand.Rand) []byte) []
 // packAll packs a chain of frames that fit into one message each; zstd says for each who takes it.
 func packAll(t testing.TB, signer *Signer, frames []event.Sealed, runBytes int, zstd func(i int) bool) (wholes [][]byte, packed []Packed) {
 	t.Helper()
-	p := NewPacker(signer, Limits{Part: 1 << 20, Run: runBytes})
+	p := NewPacker(signer, nil, Limits{Part: 1 << 20, Run: runBytes})
 	for i := range frames {
 		out, err := p.Pack(frames[i:], Reader{Zstd: zstd(i)})
 		if err != nil {

@@ -20,7 +20,7 @@ const Version = 1
 var (
 	// ErrMessage marks bytes that are not the expected message of a version that this build reads.
 	ErrMessage = errors.New("not a readable message")
-	// ErrSignature marks a message that the claimed sender's key did not sign.
+	// ErrSignature marks a message that the claimed sender's key did not sign, and that has no MAC of its for this reader.
 	ErrSignature = errors.New("signature does not verify")
 )
 
@@ -56,23 +56,31 @@ func (s *Signer) Public() string { return s.public }
 // SignNonce signs what a NATS server asks a client to sign.
 func (s *Signer) SignNonce(nonce []byte) ([]byte, error) { return ed25519.Sign(s.key, nonce), nil }
 
-// Seal marshals and signs a message.
+// Seal marshals and signs a message, which everyone can verify.
 func (s *Signer) Seal(kind Kind, m proto.Message) ([]byte, error) {
+	return seal(kind, m, func(signed *Signed, what []byte) { signed.Signature = ed25519.Sign(s.key, what) })
+}
+
+func seal(kind Kind, m proto.Message, authenticate func(signed *Signed, what []byte)) ([]byte, error) {
 	body, err := proto.Marshal(m)
 	if err != nil {
 		return nil, fmt.Errorf("marshal: %w", err)
 	}
-	b, err := proto.Marshal(&Signed{
-		Version: Version, Kind: kind, Body: body, Signature: ed25519.Sign(s.key, signedBytes(kind, body)),
-	})
+	signed := &Signed{Version: Version, Kind: kind, Body: body}
+	authenticate(signed, signedBytes(kind, body))
+	b, err := proto.Marshal(signed)
 	if err != nil {
 		return nil, fmt.Errorf("marshal: %w", err)
 	}
 	return b, nil
 }
 
-// Verifier checks the signatures of one datacenter.
-type Verifier struct{ key ed25519.PublicKey }
+// Verifier checks that messages are of one datacenter: by its signature, or by a MAC where there is a secret ([Verifier.With]).
+type Verifier struct {
+	key    ed25519.PublicKey
+	public string
+	secret secret
+}
 
 // NewVerifier reads a public user nkey, U....
 func NewVerifier(public string) (*Verifier, error) {
@@ -83,7 +91,7 @@ func NewVerifier(public string) (*Verifier, error) {
 	if len(raw) != ed25519.PublicKeySize {
 		return nil, fmt.Errorf("public key %q has %d bytes, want %d", public, len(raw), ed25519.PublicKeySize)
 	}
-	return &Verifier{key: raw}, nil
+	return &Verifier{key: raw, public: public}, nil
 }
 
 // Open verifies b and unmarshals its body into m, which does not alias b.
@@ -98,7 +106,9 @@ func (v *Verifier) Open(kind Kind, b []byte, m proto.Message) error {
 	if s.Kind != kind {
 		return fmt.Errorf("%w: kind %s, want %s", ErrMessage, s.Kind, kind)
 	}
-	if len(s.Signature) != ed25519.SignatureSize || !ed25519.Verify(v.key, signedBytes(kind, s.Body), s.Signature) {
+	what := signedBytes(kind, s.Body)
+	signed := len(s.Signature) == ed25519.SignatureSize && ed25519.Verify(v.key, what, s.Signature)
+	if !signed && !v.secret.verifies(what, s.Macs) {
 		return ErrSignature
 	}
 	if err := proto.Unmarshal(s.Body, m); err != nil {

@@ -36,7 +36,7 @@ func NewUnpacker(verifier *Verifier, origin string, maxBytes int, takes Reader) 
 	return &Unpacker{verifier: verifier, origin: origin, maxBytes: maxBytes, takes: takes}
 }
 
-// Unpack reads a whole shipment. Nothing is decompressed before the signature has been verified, and nothing is kept that
+// Unpack reads a whole shipment. Nothing is decompressed before it is known whose it is, and nothing is kept that
 // is not what was packed.
 func (u *Unpacker) Unpack(whole []byte) ([]event.Sealed, error) {
 	var s Shipment

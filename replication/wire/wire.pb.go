@@ -544,14 +544,16 @@ func (CallStatus) EnumDescriptor() ([]byte, []int) {
 	return file_wire_proto_rawDescGZIP(), []int{8}
 }
 
-// Signed carries every message. The signature is Ed25519 over
-// "geogate/" + kind in decimal + "/" + SHA-256(body), with the sending datacenter's key.
+// Signed carries every message, with a signature or with MACs. Both are over "geogate/" + kind in decimal + "/" + SHA-256(body).
 type Signed struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Version       uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
-	Kind          Kind                   `protobuf:"varint,2,opt,name=kind,proto3,enum=geogate.replication.wire.Kind" json:"kind,omitempty"`
-	Body          []byte                 `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
-	Signature     []byte                 `protobuf:"bytes,4,opt,name=signature,proto3" json:"signature,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Version   uint32                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
+	Kind      Kind                   `protobuf:"varint,2,opt,name=kind,proto3,enum=geogate.replication.wire.Kind" json:"kind,omitempty"`
+	Body      []byte                 `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
+	Signature []byte                 `protobuf:"bytes,4,opt,name=signature,proto3" json:"signature,omitempty"` // Ed25519, with the sending datacenter's key
+	// The first 16 bytes of HMAC-SHA256 for each reader, in any order, with the key of that direction that the two datacenters
+	// have in common; only for those who said that they take it.
+	Macs          []byte `protobuf:"bytes,5,opt,name=macs,proto3" json:"macs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -610,6 +612,13 @@ func (x *Signed) GetBody() []byte {
 func (x *Signed) GetSignature() []byte {
 	if x != nil {
 		return x.Signature
+	}
+	return nil
+}
+
+func (x *Signed) GetMacs() []byte {
+	if x != nil {
+		return x.Macs
 	}
 	return nil
 }
@@ -1270,6 +1279,7 @@ type SyncRequest struct {
 	Gap             bool                   `protobuf:"varint,5,opt,name=gap,proto3" json:"gap,omitempty"`                                                  // the pull before this one ended with a gap or a frame that did not verify
 	Codecs          []Codec                `protobuf:"varint,6,rep,packed,name=codecs,proto3,enum=geogate.replication.wire.Codec" json:"codecs,omitempty"` // what the sender takes beside none and s2; an older build says nothing
 	TakesMoreFrames bool                   `protobuf:"varint,7,opt,name=takes_more_frames,json=takesMoreFrames,proto3" json:"takes_more_frames,omitempty"` // in one shipment; an older build says nothing
+	TakesMacs       bool                   `protobuf:"varint,8,opt,name=takes_macs,json=takesMacs,proto3" json:"takes_macs,omitempty"`                     // of shipments, in place of a signature; an older build says nothing
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1349,6 +1359,13 @@ func (x *SyncRequest) GetCodecs() []Codec {
 func (x *SyncRequest) GetTakesMoreFrames() bool {
 	if x != nil {
 		return x.TakesMoreFrames
+	}
+	return false
+}
+
+func (x *SyncRequest) GetTakesMacs() bool {
+	if x != nil {
+		return x.TakesMacs
 	}
 	return false
 }
@@ -1648,6 +1665,7 @@ type Pong struct {
 	Nodes          []*Endpoint            `protobuf:"bytes,12,rep,name=nodes,proto3" json:"nodes,omitempty"`        // of the origin, as the answering node knows them
 	Epochs         []*KeyspaceEpoch       `protobuf:"bytes,13,rep,name=epochs,proto3" json:"epochs,omitempty"`      // as the answering node knows them
 	TakesBriefAcks bool                   `protobuf:"varint,14,opt,name=takes_brief_acks,json=takesBriefAcks,proto3" json:"takes_brief_acks,omitempty"`
+	TakesMacs      bool                   `protobuf:"varint,15,opt,name=takes_macs,json=takesMacs,proto3" json:"takes_macs,omitempty"` // of acks, in place of a signature
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1776,6 +1794,13 @@ func (x *Pong) GetEpochs() []*KeyspaceEpoch {
 func (x *Pong) GetTakesBriefAcks() bool {
 	if x != nil {
 		return x.TakesBriefAcks
+	}
+	return false
+}
+
+func (x *Pong) GetTakesMacs() bool {
+	if x != nil {
+		return x.TakesMacs
 	}
 	return false
 }
@@ -3394,12 +3419,13 @@ var File_wire_proto protoreflect.FileDescriptor
 const file_wire_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"wire.proto\x12\x18geogate.replication.wire\"\x88\x01\n" +
+	"wire.proto\x12\x18geogate.replication.wire\"\x9c\x01\n" +
 	"\x06Signed\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x122\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x1e.geogate.replication.wire.KindR\x04kind\x12\x12\n" +
 	"\x04body\x18\x03 \x01(\fR\x04body\x12\x1c\n" +
-	"\tsignature\x18\x04 \x01(\fR\tsignature\"\xd8\x03\n" +
+	"\tsignature\x18\x04 \x01(\fR\tsignature\x12\x12\n" +
+	"\x04macs\x18\x05 \x01(\fR\x04macs\"\xd8\x03\n" +
 	"\bShipment\x12\x16\n" +
 	"\x06origin\x18\x01 \x01(\tR\x06origin\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\x06R\vincarnation\x12#\n" +
@@ -3458,7 +3484,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x02dc\x18\x01 \x01(\tR\x02dc\x12<\n" +
 	"\x05state\x18\x02 \x01(\x0e2&.geogate.replication.wire.OpinionStateR\x05state\x12-\n" +
 	"\x13ack_millis_plus_one\x18\x03 \x01(\x04R\x10ackMillisPlusOne\x125\n" +
-	"\x17contact_millis_plus_one\x18\x04 \x01(\x04R\x14contactMillisPlusOne\"\xfe\x01\n" +
+	"\x17contact_millis_plus_one\x18\x04 \x01(\x04R\x14contactMillisPlusOne\"\x9d\x02\n" +
 	"\vSyncRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -3466,7 +3492,9 @@ const file_wire_proto_rawDesc = "" +
 	"\bposition\x18\x04 \x01(\v2\".geogate.replication.wire.PositionR\bposition\x12\x10\n" +
 	"\x03gap\x18\x05 \x01(\bR\x03gap\x127\n" +
 	"\x06codecs\x18\x06 \x03(\x0e2\x1f.geogate.replication.wire.CodecR\x06codecs\x12*\n" +
-	"\x11takes_more_frames\x18\a \x01(\bR\x0ftakesMoreFrames\"0\n" +
+	"\x11takes_more_frames\x18\a \x01(\bR\x0ftakesMoreFrames\x12\x1d\n" +
+	"\n" +
+	"takes_macs\x18\b \x01(\bR\ttakesMacs\"0\n" +
 	"\bEndpoint\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
 	"\x03url\x18\x02 \x01(\tR\x03url\"\xa7\x04\n" +
@@ -3492,7 +3520,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x04Ping\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\x95\x04\n" +
+	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\xb4\x04\n" +
 	"\x04Pong\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -3508,7 +3536,9 @@ const file_wire_proto_rawDesc = "" +
 	"\bopinions\x18\v \x03(\v2!.geogate.replication.wire.OpinionR\bopinions\x128\n" +
 	"\x05nodes\x18\f \x03(\v2\".geogate.replication.wire.EndpointR\x05nodes\x12?\n" +
 	"\x06epochs\x18\r \x03(\v2'.geogate.replication.wire.KeyspaceEpochR\x06epochs\x12(\n" +
-	"\x10takes_brief_acks\x18\x0e \x01(\bR\x0etakesBriefAcks\"\xef\x02\n" +
+	"\x10takes_brief_acks\x18\x0e \x01(\bR\x0etakesBriefAcks\x12\x1d\n" +
+	"\n" +
+	"takes_macs\x18\x0f \x01(\bR\ttakesMacs\"\xef\x02\n" +
 	"\fFetchRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +

@@ -65,7 +65,7 @@ func noise(n int) []byte {
 
 // pack packs a frame alone, for who takes s2 only.
 func pack(signer *Signer, f *event.Sealed, partBytes int) ([][]byte, error) {
-	p, err := NewPacker(signer, Limits{Part: partBytes}).Pack([]event.Sealed{*f}, Reader{})
+	p, err := NewPacker(signer, nil, Limits{Part: partBytes}).Pack([]event.Sealed{*f}, Reader{})
 	return p.Parts, err
 }
 
