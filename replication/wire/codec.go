@@ -57,14 +57,15 @@ func expand(d *zstd.Decoder, data, into []byte, want uint64) ([]byte, error) {
 	if !h.HasFCS || h.FrameContentSize != want {
 		return nil, fmt.Errorf("%w: compressed data claims %d bytes, its message %d", ErrMessage, h.FrameContentSize, want)
 	}
-	raw, err := d.DecodeAll(data, slices.Grow(into[:0], int(want))[:0:want])
+	into = slices.Grow(into[:0], int(want))
+	raw, err := d.DecodeAll(data, into[:0:want]) // which it does not grow
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMessage, err)
 	}
 	if uint64(len(raw)) != want {
 		return nil, fmt.Errorf("%w: compressed data gives %d bytes, its message says %d", ErrMessage, len(raw), want)
 	}
-	return raw, nil
+	return into[:want], nil // with all of its room, for the next one
 }
 
 func expandS2(data []byte, want uint64) ([]byte, error) {

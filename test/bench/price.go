@@ -4,57 +4,72 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // price is what replication costs the servers: ASYNC puts per second of their CPU time, of a datacenter without peers
-// and of one with two. CPU time and not puts per second, because all datacenters share one machine here.
-func (r *runner) price(ctx context.Context, g *region, dir string) error {
-	alone, err := r.alone(ctx, dir)
+// and of one with two, in turn. CPU time and not puts per second, because all datacenters share one machine here.
+func (r *runner) price(ctx context.Context, g *region, dir string) (err error) {
+	single, err := startGeogate(ctx, r.cfg.Geogate, dir, r.cfg.Nodes)
 	if err != nil {
 		return fmt.Errorf("a datacenter without peers: %w", err)
 	}
-	peers := g.dcs[1:]
-	before, err := usageOfAll(peers)
-	if err != nil {
-		return err
+	defer func() { err = errors.Join(err, single.Stop()) }()
+	var alone, together []sample
+	var shares, all []float64 // of each round: together by alone, and puts by the CPU time of all
+	for i := range r.cfg.Rounds {
+		a, t, elsewhere, err := r.priceRound(ctx, g, single, i%2 == 1)
+		if err != nil {
+			return fmt.Errorf("put ASYNC without and with peers, round %d: %w", i+1, err)
+		}
+		alone, together = append(alone, a), append(together, t)
+		shares = append(shares, a.CPUMicros/t.CPUMicros)
+		all = append(all, 1e6/(t.CPUMicros+elsewhere))
 	}
-	c := testCase{Op: opPut, Clients: flowClients, Policy: async}
-	m, moved, err := measure(ctx, r.cfg, g.dcs[0], c)
-	if err != nil {
-		return fmt.Errorf("%d peers: %w", len(peers), err)
-	}
-	if err := r.level(ctx, g); err != nil {
-		return err
-	}
-	after, err := usageOfAll(peers)
-	if err != nil {
-		return err
-	}
-	r.judge(g.name(0), c, sample{}, moved)
-	row := r.priced(fmt.Sprintf("put ASYNC, %d peers", len(peers)), g.name(0), m)
-	row.PerCPUAll = (m.Operations - m.Errors) / ((m.Operations-m.Errors)/row.PerCPU + after - before)
-	row.OfAlone = row.PerCPU / alone.PerCPU
+	r.add(r.priced("put ASYNC, no peers", datacenter, medians(alone)))
+	row := r.priced(fmt.Sprintf("put ASYNC, %d peers", len(g.dcs)-1), g.name(0), medians(together))
+	row.PerCPUAll, row.OfAlone = median(all), median(shares)
 	r.add(row)
 	return nil
 }
 
-// alone measures a datacenter that has no peers, and stops it again.
-func (r *runner) alone(ctx context.Context, dir string) (row geoRow, err error) {
-	d, err := startGeogate(ctx, r.cfg.Geogate, dir, r.cfg.Nodes)
-	if err != nil {
-		return row, err
+// priceRound measures both once, and what a put costs at the peers, in microseconds of their CPU time.
+func (r *runner) priceRound(ctx context.Context, g *region, single *geogate, swapped bool) (alone, together sample, elsewhere float64, err error) {
+	c := testCase{Op: opPut, Clients: flowClients, Policy: async}
+	without := func() (err error) {
+		var moved bool
+		alone, moved, err = measure(ctx, r.cfg, single, c)
+		r.judge("no peers", c, sample{}, moved)
+		return err
 	}
-	defer func() { err = errors.Join(err, d.Stop()) }()
-	m, moved, err := measure(ctx, r.cfg, d, testCase{Op: opPut, Clients: flowClients, Policy: async})
-	if err != nil {
-		return row, err
+	with := func() error {
+		peers := g.dcs[1:]
+		before, err := usageOfAll(peers)
+		if err != nil {
+			return err
+		}
+		var moved bool
+		if together, moved, err = measure(ctx, r.cfg, g.dcs[0], c); err != nil {
+			return err
+		}
+		r.judge(g.name(0), c, sample{}, moved)
+		if err := r.level(ctx, g); err != nil {
+			return err
+		}
+		after, err := usageOfAll(peers)
+		elsewhere = 1e6 * (after - before) / (together.Operations - together.Errors)
+		return err
 	}
-	if moved {
-		r.warn("put ASYNC, no peers: the leader changed")
+	steps := []func() error{without, with}
+	if swapped {
+		slices.Reverse(steps)
 	}
-	row = r.priced("put ASYNC, no peers", datacenter, m)
-	r.add(row)
-	return row, nil
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return alone, together, 0, err
+		}
+	}
+	return alone, together, elsewhere, nil
 }
 
 func (r *runner) priced(name, where string, m sample) geoRow {
