@@ -258,9 +258,10 @@ func TestOldPeerComesBackToMACs(t *testing.T) {
 	c.comesBack(func() int { macs, _ := c.withMACs("a"); return macs }, unsigned())
 }
 
-// comesBack has c come up late with an old build and then with a new one; made is how many frames a has shipped in the new form.
+// comesBack has c come up late with an old build, then with a new one, and with the old one again; made is how many frames a has
+// shipped in the new form.
 func (c *cluster) comesBack(made func() int, now func(*Config)) {
-	t := c.t
+	t, then := c.t, c.tune
 	t.Helper()
 	for _, dc := range []string{"a", "b"} {
 		c.start(dc, "n1")
@@ -292,6 +293,17 @@ func (c *cluster) comesBack(made func() int, now func(*Config)) {
 		c.flow("a", "b", "c")
 		return made() > before
 	})
+
+	c.nodes["c"]["n1"].stop()
+	c.tune = then
+	c.start("c", "n1")
+	c.nodes["c"]["n1"].lead(3)
+	c.flow("a", "b", "c")
+	before = made()
+	c.flow("a", "b", "c")
+	if now := made(); now != before {
+		t.Errorf("%d and then %d frames in the new form after c went back to the old build", before, now)
+	}
 	c.settle(5 * time.Second)
 }
 

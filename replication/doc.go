@@ -3,9 +3,9 @@
 //
 // It serves the hops from the applied entry to the answer, on the node that leads the DC:
 //
-//	chain -> outbox (pack, sign, publish) -> JetStream ---- WAN, pulled by the peer ---->
+//	chain -> outbox (pack, authenticate, publish) -> JetStream ---- WAN, pulled by the peer ---->
 //	receiver (verify, chain check) -> Applier.Propose -> the peer's Raft group -> applied
-//	-> signed cumulative ack -> progress -> Wait returns
+//	-> cumulative ack -> progress -> Wait returns
 //
 // JetStream carries and does not keep: whatever happens to the stream, the receiver sees by the chain's
 // hashes that something is missing, and says where it stands; the origin ships from there.

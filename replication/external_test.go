@@ -93,8 +93,10 @@ func TestExternalCluster(t *testing.T) {
 	c := prepareCluster(t, func(cfg *Config) {
 		if cfg.Local == "a" {
 			cfg.NATS = NATS{External: &External{URLs: urls}}
+			cfg.withoutMACs = cfg.Node == "n2" // an older build
 			return
 		}
+		cfg.PingInterval = time.Minute // the handshake must say what the new leader takes: b's connection is to its servers, and stays
 		cfg.Peers[0].Endpoints = nil
 		for _, u := range urls {
 			cfg.Peers[0].Endpoints = append(cfg.Peers[0].Endpoints, Endpoint{URL: u})

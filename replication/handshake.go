@@ -39,7 +39,7 @@ func (e *Engine) notLeading(peer string, nonce uint64) *wire.SyncReply {
 }
 
 func (e *Engine) replyTo(peer string, nonce uint64) *wire.SyncReply {
-	return &wire.SyncReply{From: e.cfg.Local, To: peer, Nonce: nonce, Vector: e.watermarks(), Nodes: e.ownNodes()}
+	return &wire.SyncReply{From: e.cfg.Local, To: peer, Nonce: nonce, Vector: e.watermarks(), Nodes: e.ownNodes(), TakesMacs: e.own().MACs}
 }
 
 func (e *Engine) respond(m *nats.Msg, reply *wire.SyncReply) {

@@ -234,6 +234,7 @@ func (k *link) sync(ctx context.Context, gap bool) (*wire.SyncReply, error) {
 		return nil, fmt.Errorf("handshake with %s: %w: answer to another request", r.peer.Name, wire.ErrMessage)
 	}
 	r.heard()
+	k.macs.Store(reply.TakesMacs && r.own().MACs) // another node may lead now, of an older build
 	r.mu.Lock()
 	r.status.nodes = reply.Nodes
 	r.mu.Unlock()

@@ -48,6 +48,8 @@ func (k *link) ping(ctx context.Context) {
 	defer r.mu.Unlock()
 	if err != nil || pong.From != r.peer.Name || pong.Nonce != req.Nonce {
 		r.status.rtt = nil
+		k.brief.Store(false) // whoever answers next may be of an older build
+		k.macs.Store(false)
 		return
 	}
 	k.verifies.Store(pong.Verifies)

@@ -16,7 +16,7 @@ import (
 // pull is one pull from an origin's stream: messages are put together, verified and checked against the
 // chain by one goroutine, and proposed without waiting; another awaits the proposals in order.
 //
-//	stream -> assembler -> MAC -> decompress -> frame -> chain check -> propose -> applied
+//	stream -> assembler -> MAC or signature -> decompress -> frame -> chain check -> propose -> applied
 type pull struct {
 	*receiver
 	reply *wire.SyncReply

@@ -6,7 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// overheadBytes bounds what a signed shipment adds to its frame: names, numbers, the signature, and the
+// overheadBytes bounds what a signed shipment adds to its frame: names, numbers, the signature or MACs, and the
 // worst case of a codec that does not compress.
 const overheadBytes = 4096
 

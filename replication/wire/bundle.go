@@ -8,7 +8,7 @@ import (
 	"geogate/replication/event"
 )
 
-// bundle are frames that share a shipment: each continues the one before. What a signature, a message and an ack cost, they
+// bundle are frames that share a shipment: each continues the one before. What a message and its ack cost, they
 // cost once.
 type bundle struct {
 	frames []event.Sealed // at least one

@@ -36,7 +36,7 @@ type secret struct {
 func (v *Verifier) With(own *Signer) (*Verifier, error) {
 	point, err := new(edwards25519.Point).SetBytes(v.key)
 	if err != nil {
-		return nil, fmt.Errorf("public key %q: %w", v.public, err)
+		return nil, fmt.Errorf("public key %q is no point of the curve, so nobody has its private half: %w", v.public, err)
 	}
 	hashed := sha512.Sum512(own.key.Seed()) // the first half is the private scalar of Ed25519 (RFC 8032, 5.1.5)
 	private, err := ecdh.X25519().NewPrivateKey(hashed[:32])
@@ -64,12 +64,22 @@ func (v *Verifier) With(own *Signer) (*Verifier, error) {
 
 func direction(from, to string) string { return "geogate/mac/1/" + from + "/" + to }
 
-// errNoSecret is a mistake of the caller.
-var errNoSecret = errors.New("there is no secret with this reader")
+// Mistakes of the caller.
+var (
+	errNoSecret = errors.New("there is no secret with this reader")
+	errNoMACs   = errors.New("this must be signed")
+)
+
+// mayHaveMACs says which messages need no signature: those that there are many of. Others ask for more than to be believed by
+// their reader, such as calls, which are made in the name of a user.
+func mayHaveMACs(kind Kind) bool { return kind == Kind_KIND_SHIPMENT || kind == Kind_KIND_ACK }
 
 // SealFor marshals a message for some readers, with each of whom there is a secret, and authenticates it by MACs instead of
 // a signature.
 func SealFor(kind Kind, m proto.Message, readers ...*Verifier) ([]byte, error) {
+	if !mayHaveMACs(kind) || len(readers) > mostMACs {
+		return nil, fmt.Errorf("%w: %s for %d readers", errNoMACs, kind, len(readers))
+	}
 	for _, r := range readers {
 		if r.secret.out == nil {
 			return nil, fmt.Errorf("%w: %s", errNoSecret, r.public)

@@ -1,8 +1,12 @@
 package wire
 
 import (
+	"bytes"
+	"crypto/ed25519"
 	"encoding/hex"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -23,11 +27,15 @@ func between(t testing.TB, own, peer byte) *Verifier {
 func TestMACs(t *testing.T) {
 	const a, b, c, stranger = 1, 2, 3, 4
 	sealed := func(from byte, kind Kind, to ...byte) []byte {
-		var readers []*Verifier
+		readers := []*Verifier{}
 		for _, peer := range to {
 			readers = append(readers, between(t, from, peer))
 		}
-		raw, err := SealFor(kind, &Ack{From: "a"}, readers...)
+		raw, err := seal(kind, &Ack{From: "a"}, func(s *Signed, what []byte) { // as SealFor, of any kind
+			for _, r := range readers {
+				s.Macs = append(s.Macs, mac(r.secret.out, what)...)
+			}
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -75,8 +83,25 @@ func TestMACs(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, err, x.want)
 		}
 	}
-	if _, err := SealFor(Kind_KIND_ACK, &Ack{}, between(t, a, b), signaturesOnly); !errors.Is(err, errNoSecret) {
-		t.Errorf("for one without a secret: %v", err)
+	var ack Ack
+	if err := between(t, b, a).Open(Kind_KIND_PING, sealed(a, Kind_KIND_PING, b), &ack); !errors.Is(err, ErrSignature) {
+		t.Errorf("a ping with a MAC: %v", err)
+	}
+	if raw, err := SealFor(Kind_KIND_ACK, &Ack{From: "a"}, between(t, a, b), between(t, a, c)); err != nil || !bytes.Equal(raw, honest) {
+		t.Errorf("SealFor gives %x, %v, want %x", raw, err, honest)
+	}
+	for name, x := range map[string]struct {
+		kind    Kind
+		readers []*Verifier
+		want    error
+	}{
+		"for one without a secret": {Kind_KIND_ACK, []*Verifier{between(t, a, b), signaturesOnly}, errNoSecret},
+		"of what must be signed":   {Kind_KIND_CALL_REQUEST, []*Verifier{between(t, a, b)}, errNoMACs},
+		"for more than are read":   {Kind_KIND_ACK, slices.Repeat([]*Verifier{between(t, a, b)}, mostMACs+1), errNoMACs},
+	} {
+		if _, err := SealFor(x.kind, &Ack{}, x.readers...); !errors.Is(err, x.want) {
+			t.Errorf("%s: %v, want %v", name, err, x.want)
+		}
 	}
 	for i := range honest {
 		flipped := append([]byte(nil), honest...)
@@ -96,6 +121,41 @@ func signedAck(t testing.TB, by byte) []byte {
 		t.Fatal(err)
 	}
 	return raw
+}
+
+// TestNonces: a server can't have a message signed.
+func TestNonces(t *testing.T) {
+	signer, verifier := keyOf(t, 1)
+	const good = "PXoWU7zWAMt75FY" // as nats-server makes them
+	signature, err := signer.SignNonce([]byte(good))
+	if err != nil || !ed25519.Verify(verifier.key, []byte(good), signature) {
+		t.Errorf("a nonce: %v", err)
+	}
+	// A hash of which every byte is a letter: were it signed, it would be the signature of a message.
+	message := "geogate/" + "2/" + strings.Repeat("A", 32)
+	for name, nonce := range map[string]string{
+		"a message": message, "a beginning of one": "geogate/", "bytes": string([]byte{0, 1, 2}), "long": strings.Repeat("A", 68),
+		"with a line break": "PXoWU7zW\nAMt75FY",
+	} {
+		if _, err := signer.SignNonce([]byte(nonce)); !errors.Is(err, errNonce) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestKeyWithLineBreak: the text of a key may be written in more than one way, and gives one secret.
+func TestKeyWithLineBreak(t *testing.T) {
+	signer, verifier := keyOf(t, 1)
+	other, err := NewVerifier(verifier.public + "\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if other, err = other.With(signer); err != nil {
+		t.Fatal(err)
+	}
+	if want := between(t, 1, 1); !bytes.Equal(other.secret.in, want.secret.in) || !bytes.Equal(other.secret.out, want.secret.out) {
+		t.Error("another text of the same key gives another secret")
+	}
 }
 
 // TestSecretStays: builds that derive different keys would not understand each other. These come from another implementation

@@ -105,7 +105,7 @@ func (p *Packer) Pack(frames []event.Sealed, by Reader) (Packed, error) {
 }
 
 func (p *Packer) seal(s *Shipment, by Reader) ([]byte, error) {
-	if by.MACs {
+	if by.MACs && len(p.readers) <= mostMACs {
 		return SealFor(Kind_KIND_SHIPMENT, s, p.readers...)
 	}
 	return p.signer.Seal(Kind_KIND_SHIPMENT, s)

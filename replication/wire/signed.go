@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"errors"
@@ -21,7 +22,7 @@ var (
 	// ErrMessage marks bytes that are not the expected message of a version that this build reads.
 	ErrMessage = errors.New("not a readable message")
 	// ErrSignature marks a message that the claimed sender's key did not sign, and that has no MAC of its for this reader.
-	ErrSignature = errors.New("signature does not verify")
+	ErrSignature = errors.New("neither a signature nor a MAC verifies")
 )
 
 // Signer signs with a datacenter's key.
@@ -53,8 +54,23 @@ func NewSigner(pair nkeys.KeyPair) (*Signer, error) {
 // Public is the key's public half, U....
 func (s *Signer) Public() string { return s.public }
 
-// SignNonce signs what a NATS server asks a client to sign.
-func (s *Signer) SignNonce(nonce []byte) ([]byte, error) { return ed25519.Sign(s.key, nonce), nil }
+// SignNonce signs what a NATS server asks a client to sign. Whoever is at the other end of the connection chooses it, so it must
+// not be able to pass for a message: a server's nonces are 15 characters of URL-safe base64, and what is signed of a message
+// begins with "geogate/".
+func (s *Signer) SignNonce(nonce []byte) ([]byte, error) {
+	if len(nonce) > mostNonce || len(bytes.Trim(nonce, base64URL)) > 0 {
+		return nil, fmt.Errorf("%w: %.80q", errNonce, nonce)
+	}
+	return ed25519.Sign(s.key, nonce), nil
+}
+
+const (
+	mostNonce = 64 // bytes
+	base64URL = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+)
+
+// errNonce marks what no NATS server asks for.
+var errNonce = errors.New("the server asks to sign what is no nonce of a NATS server; is it one?")
 
 // Seal marshals and signs a message, which everyone can verify.
 func (s *Signer) Seal(kind Kind, m proto.Message) ([]byte, error) {
@@ -75,7 +91,8 @@ func seal(kind Kind, m proto.Message, authenticate func(signed *Signed, what []b
 	return b, nil
 }
 
-// Verifier checks that messages are of one datacenter: by its signature, or by a MAC where there is a secret ([Verifier.With]).
+// Verifier checks that messages are of one datacenter: by its signature, or of those that are most of all, by a MAC where there
+// is a secret ([Verifier.With]).
 type Verifier struct {
 	key    ed25519.PublicKey
 	public string
@@ -91,7 +108,11 @@ func NewVerifier(public string) (*Verifier, error) {
 	if len(raw) != ed25519.PublicKeySize {
 		return nil, fmt.Errorf("public key %q has %d bytes, want %d", public, len(raw), ed25519.PublicKeySize)
 	}
-	return &Verifier{key: raw, public: public}, nil
+	canonical, err := nkeys.Encode(nkeys.PrefixByteUser, raw) // the text may have line breaks
+	if err != nil {
+		return nil, fmt.Errorf("public key %q: %w", public, err)
+	}
+	return &Verifier{key: raw, public: string(canonical)}, nil
 }
 
 // Open verifies b and unmarshals its body into m, which does not alias b.
@@ -108,7 +129,7 @@ func (v *Verifier) Open(kind Kind, b []byte, m proto.Message) error {
 	}
 	what := signedBytes(kind, s.Body)
 	signed := len(s.Signature) == ed25519.SignatureSize && ed25519.Verify(v.key, what, s.Signature)
-	if !signed && !v.secret.verifies(what, s.Macs) {
+	if !signed && !(mayHaveMACs(kind) && v.secret.verifies(what, s.Macs)) {
 		return ErrSignature
 	}
 	if err := proto.Unmarshal(s.Body, m); err != nil {

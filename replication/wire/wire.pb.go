@@ -24,7 +24,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Kind is part of what is signed, so that a signature of one kind of message is worthless for another.
+// Kind is part of what signatures and MACs are over, so that one of one kind of message is worthless for another.
 type Kind int32
 
 const (
@@ -552,7 +552,7 @@ type Signed struct {
 	Body      []byte                 `protobuf:"bytes,3,opt,name=body,proto3" json:"body,omitempty"`
 	Signature []byte                 `protobuf:"bytes,4,opt,name=signature,proto3" json:"signature,omitempty"` // Ed25519, with the sending datacenter's key
 	// The first 16 bytes of HMAC-SHA256 for each reader, in any order, with the key of that direction that the two datacenters
-	// have in common; only for those who said that they take it.
+	// have in common; only in shipments and acks, for those who said that they take it.
 	Macs          []byte `protobuf:"bytes,5,opt,name=macs,proto3" json:"macs,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1439,9 +1439,10 @@ type SyncReply struct {
 	Consumer      string                 `protobuf:"bytes,11,opt,name=consumer,proto3" json:"consumer,omitempty"`
 	Sequence      uint64                 `protobuf:"varint,12,opt,name=sequence,proto3" json:"sequence,omitempty"` // the consumer's first sequence
 	Source        Source                 `protobuf:"varint,13,opt,name=source,proto3,enum=geogate.replication.wire.Source" json:"source,omitempty"`
-	Until         int64                  `protobuf:"varint,14,opt,name=until,proto3" json:"until,omitempty"`  // of a difference: ask again from here
-	Vector        []*Watermark           `protobuf:"bytes,15,rep,name=vector,proto3" json:"vector,omitempty"` // of the origin
-	Nodes         []*Endpoint            `protobuf:"bytes,16,rep,name=nodes,proto3" json:"nodes,omitempty"`   // of the origin, as the answering node knows them
+	Until         int64                  `protobuf:"varint,14,opt,name=until,proto3" json:"until,omitempty"`                          // of a difference: ask again from here
+	Vector        []*Watermark           `protobuf:"bytes,15,rep,name=vector,proto3" json:"vector,omitempty"`                         // of the origin
+	Nodes         []*Endpoint            `protobuf:"bytes,16,rep,name=nodes,proto3" json:"nodes,omitempty"`                           // of the origin, as the answering node knows them
+	TakesMacs     bool                   `protobuf:"varint,17,opt,name=takes_macs,json=takesMacs,proto3" json:"takes_macs,omitempty"` // of acks, in place of a signature
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1586,6 +1587,13 @@ func (x *SyncReply) GetNodes() []*Endpoint {
 		return x.Nodes
 	}
 	return nil
+}
+
+func (x *SyncReply) GetTakesMacs() bool {
+	if x != nil {
+		return x.TakesMacs
+	}
+	return false
 }
 
 // Ping measures the round trip on the puller's own connection.
@@ -3497,7 +3505,7 @@ const file_wire_proto_rawDesc = "" +
 	"takes_macs\x18\b \x01(\bR\ttakesMacs\"0\n" +
 	"\bEndpoint\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x10\n" +
-	"\x03url\x18\x02 \x01(\tR\x03url\"\xa7\x04\n" +
+	"\x03url\x18\x02 \x01(\tR\x03url\"\xc6\x04\n" +
 	"\tSyncReply\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -3516,7 +3524,9 @@ const file_wire_proto_rawDesc = "" +
 	"\x06source\x18\r \x01(\x0e2 .geogate.replication.wire.SourceR\x06source\x12\x14\n" +
 	"\x05until\x18\x0e \x01(\x03R\x05until\x12;\n" +
 	"\x06vector\x18\x0f \x03(\v2#.geogate.replication.wire.WatermarkR\x06vector\x128\n" +
-	"\x05nodes\x18\x10 \x03(\v2\".geogate.replication.wire.EndpointR\x05nodes\"@\n" +
+	"\x05nodes\x18\x10 \x03(\v2\".geogate.replication.wire.EndpointR\x05nodes\x12\x1d\n" +
+	"\n" +
+	"takes_macs\x18\x11 \x01(\bR\ttakesMacs\"@\n" +
 	"\x04Ping\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
