@@ -82,7 +82,9 @@ func TestProblems(t *testing.T) {
 			"t.yaml:5: datacenters[1].public_key: is missing; `geogate config keys --dir keys b` makes a key and prints this line"}},
 		"no key file":    {sub("    key_file: b.seed\n", ""), []string{"t.yaml:5: datacenters[1].key_file: is missing; it names the seed file that belongs to public_key"}},
 		"bad public key": {sub(keyB, "UABC"), []string{`t.yaml:6: datacenters[1].public_key: "UABC" is not the public key of an nkey user: 56 letters and digits that start with U`}},
-		"same key":       {sub(keyB, keyA), []string{`t.yaml:6: datacenters[1].public_key: "` + keyA + `" is used by datacenters[0].public_key already`}},
+		"no point": {sub(keyB, "UABAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAHWN"), []string{
+			`t.yaml:6: datacenters[1].public_key: "UABAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAHWN" is well formed, but no point of the curve of nkeys, so nobody can have its private half; copy the key again, or make one with ` + "`geogate config keys --dir keys b`"}},
+		"same key": {sub(keyB, keyA), []string{`t.yaml:6: datacenters[1].public_key: "` + keyA + `" is used by datacenters[0].public_key already`}},
 
 		// Words.
 		"unknown policy":  {pair + "policy: {default: MOST}\n", []string{`t.yaml:10: policy.default: found "MOST", want one of ALL, QUORUM, ANY, ASYNC`}},

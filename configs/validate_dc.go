@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strconv"
 
+	"filippo.io/edwards25519"
 	"github.com/nats-io/nkeys"
 )
 
@@ -53,7 +54,21 @@ func (t *Topology) checkKey(report reporter, path string, d *Datacenter, keys ma
 		report(path+".public_key", "%q is not the public key of an nkey user: 56 letters and digits that start with U", d.PublicKey)
 		return
 	}
+	if !onCurve(d.PublicKey) {
+		report(path+".public_key", "%q is well formed, but no point of the curve of nkeys, so nobody can have its private half; copy the key again, or make one with `geogate config keys --dir keys %s`", d.PublicKey, d.Name)
+		return
+	}
 	once(report, keys, path+".public_key", d.PublicKey)
+}
+
+// onCurve says whether a well-formed key can belong to anyone: the secrets that datacenters share come from it.
+func onCurve(public string) bool {
+	raw, err := nkeys.Decode(nkeys.PrefixByteUser, []byte(public))
+	if err != nil {
+		return false
+	}
+	_, err = new(edwards25519.Point).SetBytes(raw)
+	return err == nil
 }
 
 func checkNATS(report reporter, path string, n NATS) {
