@@ -6,12 +6,15 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nkeys"
 	"go.uber.org/goleak"
+
+	"geogate/test/etcdbin/process"
 )
 
 // TestMain looks for goroutines that are left. nats-server now and then leaves these two behind for a stream
@@ -107,12 +110,11 @@ func (c *cluster) addLink(dc, name string) {
 // freeAddr is an address that was free a moment ago.
 func freeAddr(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	ports, err := process.Ports(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	return l.Addr().String()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[0]))
 }
 
 func (c *cluster) config(dc, name, dir string) Config {
