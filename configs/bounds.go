@@ -90,6 +90,9 @@ type Limits struct {
 	// HalfOpenWrites bounds the writes that wait for a datacenter which is coming back and has not confirmed
 	// anything yet.
 	HalfOpenWrites int `yaml:"half_open_writes"`
+	// CatchUpPercent is how much of the time a datacenter works on what it has missed of another, while no write there
+	// waits; 1 to 100.
+	CatchUpPercent int `yaml:"catch_up_percent"`
 	// PublishWindowBytes bounds what is published to JetStream and not yet stored there.
 	PublishWindowBytes Bytes `yaml:"publish_window_bytes"`
 	// ReceiveWindowBytes bounds, per peer, what is pulled and not yet applied.

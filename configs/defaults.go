@@ -57,6 +57,7 @@ func Default() *Topology {
 			RetentionAge:          72 * time.Hour,
 			SnapshotRate:          64 << 20,
 			HalfOpenWrites:        16,
+			CatchUpPercent:        50,
 			PublishWindowBytes:    16 << 20,
 			ReceiveWindowBytes:    8 << 20,
 		},

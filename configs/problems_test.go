@@ -141,6 +141,7 @@ func TestProblems(t *testing.T) {
 		"election":     {pair + "timing: {election_ticks: 1}\n", []string{`t.yaml:10: timing.election_ticks: is 1, want more than timing.heartbeat_ticks (1)`}},
 		"retention":    {pair + "limits: {retention_bytes: 1KiB}\n", []string{`t.yaml:10: limits.retention_bytes: is 1KiB, want at least limits.max_entry_bytes (512KiB)`}},
 		"rate":         {pair + "limits: {snapshot_rate: 1KiB}\n", []string{`t.yaml:10: limits.snapshot_rate: is 1KiB, want at least 1MiB`}},
+		"catch-up":     {pair + "limits: {catch_up_percent: 101}\n", []string{`t.yaml:10: limits.catch_up_percent: is 101, want 1 to 100`}},
 		"request":      {pair + "limits: {max_request_bytes: 1GiB}\n", []string{`t.yaml:10: limits.max_uncommitted_bytes: is 64MiB, want at least limits.max_request_bytes (1GiB)`}},
 		"flush":        {pair + "limits: {flush_bytes: 65MiB}\n", []string{`t.yaml:10: limits.pending_bytes: is 64MiB, want at least limits.flush_bytes (65MiB)`}},
 		"quota":        {pair + "storage: {quota_bytes: 8GiB}\n", []string{`t.yaml:10: storage.quota_bytes: is 8GiB, want more than 2 times limits.retention_bytes (4GiB), or a datacenter that is away stops the writes of the others`}},

@@ -208,6 +208,9 @@ func (t *Topology) checkOrder(report reporter) {
 	if l.SnapshotRate < leastSnapshotRate {
 		report("limits.snapshot_rate", "is %s, want at least %s, or a peer gives up waiting", l.SnapshotRate, Bytes(leastSnapshotRate))
 	}
+	if l.CatchUpPercent > 100 {
+		report("limits.catch_up_percent", "is %d, want 1 to 100; 100 catches up as fast as the machine can", l.CatchUpPercent)
+	}
 	if l.PendingBytes < l.FlushBytes {
 		report("limits.pending_bytes", "is %s, want at least limits.flush_bytes (%s), or every write waits for the flush interval",
 			l.PendingBytes, l.FlushBytes)

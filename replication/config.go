@@ -157,6 +157,9 @@ type Config struct {
 	PullBytes int
 	// ProposeBytes is how much received data may be in flight to this DC's Raft group per origin. 0 means 16 MiB.
 	ProposeBytes int
+	// CatchUpPercent is how much of the time this DC works on what it has missed of an origin, as long as nobody there waits for
+	// it and it comes nearer by a second in each second at least; the rest is for local clients. 0 means 50, 100 is all of it.
+	CatchUpPercent int
 	// PublishBytes is how much may be in flight to this DC's JetStream. 0 means 16 MiB.
 	PublishBytes int
 	// ReadBytes is how much is read from the chain at once. 0 means 1 MiB.
@@ -294,6 +297,7 @@ func (c *Config) validate() error {
 	c.MaxFrameBytes = cmp.Or(c.MaxFrameBytes, 16<<20)
 	c.PullBytes = cmp.Or(c.PullBytes, 8<<20)
 	c.ProposeBytes = cmp.Or(c.ProposeBytes, 16<<20)
+	c.CatchUpPercent = cmp.Or(c.CatchUpPercent, 50)
 	c.PublishBytes = cmp.Or(c.PublishBytes, 16<<20)
 	c.ReadBytes = cmp.Or(c.ReadBytes, 1<<20)
 	c.DifferenceBytes = cmp.Or(c.DifferenceBytes, 16<<20)
@@ -335,6 +339,8 @@ func (c *Config) validate() error {
 		return bad("calls of %d bytes under way must be at least 1", c.CallWindowBytes)
 	case c.HalfOpenWrites < 0:
 		return bad("half-open writes %d must not be negative", c.HalfOpenWrites)
+	case c.CatchUpPercent < 1 || c.CatchUpPercent > 100:
+		return bad("to catch up %d percent of the time must be 1 to 100", c.CatchUpPercent)
 	case c.MaxClockSkew < 0:
 		return bad("max clock skew %s must not be negative; 0 is off", c.MaxClockSkew)
 	case c.RetryMax < c.RetryMin:

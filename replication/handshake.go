@@ -60,9 +60,9 @@ func (e *Engine) onPing(m *nats.Msg) {
 		Incarnation: e.cfg.Incarnation(), Revision: e.cfg.Chain.Position(e.cfg.Local).Revision,
 		Leading: leading, Leader: e.leader(), Vector: e.watermarks(),
 		Verifies: e.cfg.Verified != nil, TakesBriefAcks: true, TakesMacs: e.own().MACs,
-		Opinions: e.told(),
-		Epochs:   e.ackLimits().epochs(),
-		Nodes:    e.ownNodes(),
+		Opinions: e.told(), Unhurried: leading && e.awaits.quiet(e.cfg.Clock()),
+		Epochs: e.ackLimits().epochs(),
+		Nodes:  e.ownNodes(),
 	})
 }
 

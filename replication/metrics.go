@@ -44,6 +44,7 @@ type metrics struct {
 	fetchReceived   *prometheus.CounterVec
 	relayed         *prometheus.CounterVec
 	verifyRounds    *prometheus.CounterVec
+	rested          *prometheus.CounterVec
 	future          *prometheus.CounterVec
 	calls           *prometheus.CounterVec
 	callsServed     *prometheus.CounterVec
@@ -69,6 +70,7 @@ func newMetrics(reg prometheus.Registerer, e *Engine) (*metrics, error) {
 	m.bytesPacked = vec("bytes_packed_total", "The same in bytes before compression.", "source", "codec")
 	m.framesReceived = vec("frames_received_total", "Frames of an origin that were proposed here.", "origin")
 	m.bytesReceived = vec("bytes_received_total", "Compressed bytes of whole frames received from an origin.", "origin")
+	m.rested = vec("catch_up_rest_seconds_total", "Time for which what was missed of an origin was left alone for the sake of local clients, as limits.catch_up_percent says.", "origin")
 	m.publishErrors = counter("publish_errors_total", "Failures to publish into the outbox stream or to make it.")
 	m.generations = counter("outbox_streams_created_total", "Times that the outbox stream was made anew.")
 	m.handshakes = vec("handshakes_total", "Answers to a peer's handshakes.", "peer", "status")

@@ -50,11 +50,13 @@ func (k *link) ping(ctx context.Context) {
 		r.status.rtt = nil
 		k.brief.Store(false) // whoever answers next may be of an older build
 		k.macs.Store(false)
+		r.unhurried.Store(false)
 		return
 	}
 	k.verifies.Store(pong.Verifies)
 	k.brief.Store(pong.TakesBriefAcks)
 	k.macs.Store(pong.TakesMacs && r.own().MACs)
+	r.unhurried.Store(pong.Unhurried)
 	r.status.nodes = pong.Nodes
 	rtt := now.Sub(sent)
 	r.status.rtt, r.status.heard = &rtt, now

@@ -23,6 +23,7 @@ type pull struct {
 	at    event.Position // of the last frame proposed; what comes next must continue it
 	from  *wire.Unpacker
 	moved atomic.Bool // whether a proposed frame has been applied
+	respite
 
 	began     time.Time
 	lastFrame atomic.Int64 // when the last data came, nanoseconds since began
@@ -41,6 +42,7 @@ type proposal struct {
 // proposals have been answered or ApplyTimeout has passed.
 func (r *receiver) pull(leading context.Context, k *link, reply *wire.SyncReply) (applied bool, err error) {
 	p := &pull{receiver: r, reply: reply, at: r.cfg.Chain.Position(r.peer.Name), began: r.cfg.Clock()}
+	p.respite.share = float64(r.cfg.CatchUpPercent) / 100
 	p.from = wire.NewUnpacker(r.verifier, r.peer.Name, r.cfg.MaxFrameBytes, r.own())
 	p.touch()
 	p.reached.Store(p.at.Revision)
@@ -171,7 +173,7 @@ func (p *pull) propose(ctx context.Context, frame event.Sealed, inflight chan<- 
 	p.metrics.framesReceived.WithLabelValues(p.peer.Name).Inc()
 	select {
 	case inflight <- proposal{last: frame.Last, bytes: bytes, result: result}:
-		return nil
+		return p.breathe(ctx, &frame, room)
 	case <-ctx.Done(): // the proposal may still be applied, which does no harm
 		return context.Cause(ctx)
 	}

@@ -31,6 +31,8 @@ type receiver struct {
 	lacks atomic.Pointer[string] // set by pings: why a snapshot is needed although the pull goes well
 	// urgency is that of the acks.
 	urgency urgency
+	// unhurried: no write of the origin waits for other DCs, by the last ping. Its frames may say otherwise: they may be old.
+	unhurried atomic.Bool
 
 	mu     sync.Mutex
 	status receiverStatus // guarded by mu

@@ -198,8 +198,8 @@ func (n *Node) openEngine() error {
 		Health:            health.Limits{SuspectAfter: t.Timing.SuspectAfter, DownAfter: t.Timing.DownAfter},
 		PublishBytes:      int(t.Limits.PublishWindowBytes), ProposeBytes: int(t.Limits.ReceiveWindowBytes),
 		PullBytes: int(t.Limits.ReceiveWindowBytes), SnapshotRate: int(t.Limits.SnapshotRate), HalfOpenWrites: t.Limits.HalfOpenWrites,
-		MaxClockSkew: t.Timing.MaxClockSkew,
-		CallTimeout:  gateway.LongestWrite, Uptime: uptime(n.spec.Dir, n.log),
+		CatchUpPercent: t.Limits.CatchUpPercent, MaxClockSkew: t.Timing.MaxClockSkew,
+		CallTimeout: gateway.LongestWrite, Uptime: uptime(n.spec.Dir, n.log),
 		Wall: n.cfg.Now, Logger: n.log, Registerer: n.registry,
 	}
 	for _, k := range t.AllKeyspaces() {

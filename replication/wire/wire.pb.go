@@ -1674,6 +1674,7 @@ type Pong struct {
 	Epochs         []*KeyspaceEpoch       `protobuf:"bytes,13,rep,name=epochs,proto3" json:"epochs,omitempty"`      // as the answering node knows them
 	TakesBriefAcks bool                   `protobuf:"varint,14,opt,name=takes_brief_acks,json=takesBriefAcks,proto3" json:"takes_brief_acks,omitempty"`
 	TakesMacs      bool                   `protobuf:"varint,15,opt,name=takes_macs,json=takesMacs,proto3" json:"takes_macs,omitempty"` // of acks, in place of a signature
+	Unhurried      bool                   `protobuf:"varint,16,opt,name=unhurried,proto3" json:"unhurried,omitempty"`                  // no write of the origin waits for other datacenters, or has lately
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1809,6 +1810,13 @@ func (x *Pong) GetTakesBriefAcks() bool {
 func (x *Pong) GetTakesMacs() bool {
 	if x != nil {
 		return x.TakesMacs
+	}
+	return false
+}
+
+func (x *Pong) GetUnhurried() bool {
+	if x != nil {
+		return x.Unhurried
 	}
 	return false
 }
@@ -3530,7 +3538,7 @@ const file_wire_proto_rawDesc = "" +
 	"\x04Ping\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
-	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\xb4\x04\n" +
+	"\x05nonce\x18\x03 \x01(\x06R\x05nonce\"\xd2\x04\n" +
 	"\x04Pong\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
@@ -3548,7 +3556,8 @@ const file_wire_proto_rawDesc = "" +
 	"\x06epochs\x18\r \x03(\v2'.geogate.replication.wire.KeyspaceEpochR\x06epochs\x12(\n" +
 	"\x10takes_brief_acks\x18\x0e \x01(\bR\x0etakesBriefAcks\x12\x1d\n" +
 	"\n" +
-	"takes_macs\x18\x0f \x01(\bR\ttakesMacs\"\xef\x02\n" +
+	"takes_macs\x18\x0f \x01(\bR\ttakesMacs\x12\x1c\n" +
+	"\tunhurried\x18\x10 \x01(\bR\tunhurried\"\xef\x02\n" +
 	"\fFetchRequest\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\tR\x04from\x12\x0e\n" +
 	"\x02to\x18\x02 \x01(\tR\x02to\x12\x14\n" +
