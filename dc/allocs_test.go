@@ -20,7 +20,7 @@ func TestAllocationsOfAnEntry(t *testing.T) {
 		{"applying 100 puts of others", []string{"b"}, entryShape{puts: 100, unwatched: true}, 22},
 		{"applying 16 puts alone", nil, entryShape{puts: 16}, 29},
 		{"applying 16 puts of others alone", nil, entryShape{puts: 16, unwatched: true}, 13},
-		{"applying 16 transactions", []string{"b"}, entryShape{puts: 16, txns: true}, 182},
+		{"applying 16 transactions", []string{"b"}, entryShape{puts: 16, txns: true}, 82},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := newReplica(t, "a", c.peers...)

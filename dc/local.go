@@ -107,7 +107,7 @@ func (m *mutation) evaluate(it *item) (proto.Message, error) {
 		}
 		return m.deleteRange(&r)
 	default:
-		r, err := decodeTxn(it.payload)
+		r, err := DecodeTxn(it.payload)
 		if err != nil {
 			return nil, err
 		}

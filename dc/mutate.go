@@ -231,15 +231,28 @@ func (m *mutation) runUnwatched(p *plan) error {
 	return nil
 }
 
-// txnAnswer is a response and its header in one piece, putOp that of a put in a Txn.
+// txnAnswer is a response, its header and what it says of its first operation in one piece.
 type txnAnswer struct {
-	response pb.TxnResponse
-	header   pb.ResponseHeader
+	response  pb.TxnResponse
+	header    pb.ResponseHeader
+	responses [1]*pb.ResponseOp
+	first     putOp
 }
 
+// putOp is what is said of a put in a Txn.
 type putOp struct {
 	op pb.ResponseOp
 	of pb.ResponseOp_ResponsePut
+}
+
+// said is the answer of the i-th operation, which is a put.
+func (a *txnAnswer) said(i int, r *pb.PutResponse) *pb.ResponseOp {
+	o := &a.first
+	if i > 0 {
+		o = new(putOp)
+	}
+	o.of.ResponsePut, o.op.Response = r, &o.of
+	return &o.op
 }
 
 func (m *mutation) checkPlan(p *plan) error {
@@ -267,7 +280,10 @@ func (m *mutation) run(p *plan) (*pb.TxnResponse, error) {
 	answer := new(txnAnswer)
 	resp := &answer.response
 	resp.Header, resp.Succeeded = &answer.header, p.succeeded
-	if len(p.ops) > 0 {
+	switch {
+	case len(p.ops) == 1:
+		resp.Responses = answer.responses[:0]
+	case len(p.ops) > 1:
 		resp.Responses = make([]*pb.ResponseOp, 0, len(p.ops))
 	}
 	for i, op := range p.ops {
@@ -285,9 +301,7 @@ func (m *mutation) run(p *plan) (*pb.TxnResponse, error) {
 			if err != nil {
 				return nil, fmt.Errorf("operation %d: %w", i, err)
 			}
-			o := new(putOp)
-			o.of.ResponsePut, o.op.Response = r, &o.of
-			out = &o.op
+			out = answer.said(i, r)
 		case op.GetRequestDeleteRange() != nil:
 			r, err := m.deleteRange(op.GetRequestDeleteRange())
 			if err != nil {

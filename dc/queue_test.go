@@ -331,7 +331,7 @@ func FuzzDecodeTxn(f *testing.F) {
 	}
 	f.Add([]byte("\x12\x08\x12\x03\x0a\x01a\x12\x01b")) // two puts in one operation: protobuf merges them
 	f.Fuzz(func(t *testing.T, b []byte) {
-		got, err := decodeTxn(b)
+		got, err := DecodeTxn(b)
 		want := &pb.TxnRequest{}
 		if bad := proto.Unmarshal(b, want); bad != nil {
 			if !errors.Is(err, ErrMalformed) {

@@ -9,9 +9,9 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
-// decodeTxn reads an encoded TxnRequest. Where it is of what this build knows, keys and values are slices of b, and its
+// DecodeTxn reads an encoded TxnRequest. Where it is of what this build knows, keys and values are slices of b, and its
 // parts share memory: proto.Unmarshal makes a dozen pieces of a transaction with one comparison and one put.
-func decodeTxn(b []byte) (*pb.TxnRequest, error) {
+func DecodeTxn(b []byte) (*pb.TxnRequest, error) {
 	if r, ok := decodePlainTxn(b); ok {
 		return r, nil
 	}
@@ -50,6 +50,38 @@ type operation struct {
 	put pb.PutRequest
 }
 
+// plainTxn is the memory of a transaction.
+type plainTxn struct {
+	request  *pb.TxnRequest
+	compares []comparison
+	ops      []operation
+	all      []*pb.RequestOp
+}
+
+// smallTxn is that of one with a comparison and an operation at most, which most are, in one piece.
+type smallTxn struct {
+	request  pb.TxnRequest
+	compares [1]comparison
+	compare  [1]*pb.Compare
+	ops      [1]operation
+	all      [1]*pb.RequestOp
+}
+
+func newPlainTxn(compares, ops int) plainTxn {
+	if compares <= 1 && ops <= 1 {
+		t := new(smallTxn)
+		if compares > 0 {
+			t.request.Compare = t.compare[:0]
+		}
+		return plainTxn{request: &t.request, compares: t.compares[:compares], ops: t.ops[:ops], all: t.all[:ops]}
+	}
+	r := &pb.TxnRequest{}
+	if compares > 0 {
+		r.Compare = make([]*pb.Compare, 0, compares)
+	}
+	return plainTxn{request: r, compares: make([]comparison, compares), ops: make([]operation, ops), all: make([]*pb.RequestOp, ops)}
+}
+
 // decodePlainTxn is false for what is malformed, or has fields that are unknown or repeated.
 func decodePlainTxn(b []byte) (*pb.TxnRequest, bool) {
 	var count [txnFieldFailure + 1]int
@@ -61,13 +93,8 @@ func decodePlainTxn(b []byte) (*pb.TxnRequest, bool) {
 		count[num]++
 		rest = rest[n:]
 	}
-	r := &pb.TxnRequest{}
-	compares := make([]comparison, count[txnFieldCompare])
-	ops := make([]operation, count[txnFieldSuccess]+count[txnFieldFailure])
-	all := make([]*pb.RequestOp, len(ops))
-	if len(compares) > 0 {
-		r.Compare = make([]*pb.Compare, 0, len(compares))
-	}
+	t := newPlainTxn(count[txnFieldCompare], count[txnFieldSuccess]+count[txnFieldFailure])
+	r, compares, ops, all := t.request, t.compares, t.ops, t.all
 	success, failure := all[:0:count[txnFieldSuccess]], all[count[txnFieldSuccess]:count[txnFieldSuccess]]
 	for i := 0; len(b) > 0; {
 		num, _, n := protowire.ConsumeTag(b)

@@ -148,8 +148,8 @@ func (s *Server) putNow(c quickCall) {
 
 // txnNow begins to answer a transaction that may write.
 func (s *Server) txnNow(c quickCall) {
-	req := &pb.TxnRequest{}
-	if err := proto.Unmarshal(c.Request(), req); err != nil {
+	req, err := dc.DecodeTxn(c.Request())
+	if err != nil {
 		c.Fail(undecodable(err), nil)
 		return
 	}
