@@ -54,18 +54,32 @@ func (r *runner) rounds(ctx context.Context, c *comparison, sides []side, cases 
 				if s.name == sideNATS && tc.Op != opPut {
 					continue
 				}
-				m, moved, err := measure(ctx, r.cfg, s, tc)
+				m, err := r.measure(ctx, s.name, s, tc)
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", s.name, tc, err)
 				}
 				results[i].Samples[s.name] = append(results[i].Samples[s.name], m)
-				r.judge(s.name, tc, m, moved)
 				r.progress("round %d of %d: %-24s %-8s %8.0f/s  p50 %8.3f ms  p99 %8.3f ms", round+1, rounds, tc, s.name, m.Rate, m.P50, m.P99)
 			}
 			results[i].finish()
 		}
 	}
 	return nil
+}
+
+// measure runs one case against one side, again if it was disturbed: but for a fixed amount of work, which is measured on servers
+// that have done nothing else.
+func (r *runner) measure(ctx context.Context, name string, s server, tc testCase) (sample, error) {
+	one := func() (sample, float64, error) {
+		m, moved, err := measure(ctx, r.cfg, s, tc)
+		r.judge(name, tc, m, moved)
+		return m, m.Steal, err
+	}
+	if tc.Total > 0 {
+		m, _, err := one()
+		return m, err
+	}
+	return leastStolen(r, one)
 }
 
 // judge warns of what a median may hide.

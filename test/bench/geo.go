@@ -109,11 +109,10 @@ func (r *runner) distant(ctx context.Context, g *region) error {
 
 // wait measures puts that wait for another datacenter.
 func (r *runner) wait(ctx context.Context, name string, d *geogate, c testCase, e *echo) error {
-	m, moved, err := measure(ctx, r.cfg, d, c)
+	m, err := r.measure(ctx, name, d, c)
 	if err != nil {
 		return fmt.Errorf("%s, %s: %w", name, c, err)
 	}
-	r.judge(name, c, sample{}, moved)
 	r.add(r.waited(r.overWAN(c.Policy), name, c.Clients, m, e))
 	return nil
 }
@@ -138,15 +137,19 @@ func (r *runner) crowd(ctx context.Context, g *region) error {
 		return err
 	}
 	defer e.Close()
-	samples := make([]sample, len(g.dcs))
-	group, gctx := errgroup.WithContext(ctx)
-	for i, d := range g.dcs {
-		group.Go(func() (err error) {
-			samples[i], _, err = measure(gctx, r.cfg, d, testCase{Op: opPut, Clients: r.cfg.Crowd, Policy: quorum})
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
+	samples, err := leastStolen(r, func() ([]sample, float64, error) {
+		samples := make([]sample, len(g.dcs))
+		group, gctx := errgroup.WithContext(ctx)
+		for i, d := range g.dcs {
+			group.Go(func() (err error) {
+				samples[i], _, err = measure(gctx, r.cfg, d, testCase{Op: opPut, Clients: r.cfg.Crowd, Policy: quorum})
+				return err
+			})
+		}
+		err := group.Wait()
+		return samples, together(samples).Steal, err
+	})
+	if err != nil {
 		return fmt.Errorf("%d clients in each datacenter: %w", r.cfg.Crowd, err)
 	}
 	name := r.overWAN(quorum) + ", all at once"
@@ -197,14 +200,22 @@ func (r *runner) traced(ctx context.Context, name, where string, from server, to
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	args := loadArgs(testCase{Op: opPut, Clients: flowClients, Policy: policy}, targets(from.Endpoints(), leader, r.cfg.Target), r.cfg)
-	var m bench.Result
-	l, err := trace(ctx, from.Endpoints(), to, policy, beside, func(ctx context.Context) (err error) {
-		m, _, err = load(ctx, r.cfg.Loader, args)
-		return err
+	type result struct {
+		bench.Result
+		lags
+	}
+	both, err := leastStolen(r, func() (result, float64, error) {
+		var m bench.Result
+		l, err := trace(ctx, from.Endpoints(), to, policy, beside, func(ctx context.Context) (err error) {
+			m, _, err = load(ctx, r.cfg.Loader, args)
+			return err
+		})
+		return result{m, l}, l.Steal, err
 	})
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
+	m, l := both.Result, both.lags
 	row := geoRow{Case: name, Side: where, Clients: flowClients, Rate: m.Rate, P50: m.P50, P99: m.P99, Errors: float64(m.Errors)}
 	r.lagged(&row, l)
 	if l.Lost == 0 {
@@ -220,7 +231,10 @@ func (r *runner) rhythm(ctx context.Context, g *region) error {
 }
 
 func (r *runner) steadily(ctx context.Context, name, where string, from server, to []string, policy string) error {
-	l, err := trace(ctx, from.Endpoints(), to, policy, steady, func(ctx context.Context) error { return pause(ctx, r.cfg.Duration) })
+	l, err := leastStolen(r, func() (lags, float64, error) {
+		l, err := trace(ctx, from.Endpoints(), to, policy, steady, func(ctx context.Context) error { return pause(ctx, r.cfg.Duration) })
+		return l, l.Steal, err
+	})
 	if err != nil {
 		return fmt.Errorf("steady writes, %s: %w", name, err)
 	}

@@ -37,27 +37,32 @@ func (r *runner) price(ctx context.Context, g *region, dir string) (err error) {
 func (r *runner) priceRound(ctx context.Context, g *region, single *geogate, swapped bool) (alone, together sample, elsewhere float64, err error) {
 	c := testCase{Op: opPut, Clients: flowClients, Policy: async}
 	without := func() (err error) {
-		var moved bool
-		alone, moved, err = measure(ctx, r.cfg, single, c)
-		r.judge("no peers", c, sample{}, moved)
+		alone, err = r.measure(ctx, "no peers", single, c)
 		return err
 	}
+	type both struct {
+		sample
+		elsewhere float64
+	}
 	with := func() error {
-		peers := g.dcs[1:]
-		before, err := usageOfAll(peers)
-		if err != nil {
-			return err
-		}
-		var moved bool
-		if together, moved, err = measure(ctx, r.cfg, g.dcs[0], c); err != nil {
-			return err
-		}
-		r.judge(g.name(0), c, sample{}, moved)
-		if err := r.level(ctx, g); err != nil {
-			return err
-		}
-		after, err := usageOfAll(peers)
-		elsewhere = 1e6 * (after - before) / (together.Operations - together.Errors)
+		m, err := leastStolen(r, func() (both, float64, error) {
+			peers := g.dcs[1:]
+			before, err := usageOfAll(peers)
+			if err != nil {
+				return both{}, 0, err
+			}
+			m, moved, err := measure(ctx, r.cfg, g.dcs[0], c)
+			if err != nil {
+				return both{}, 0, err
+			}
+			r.judge(g.name(0), c, m, moved)
+			if err := r.level(ctx, g); err != nil {
+				return both{}, 0, err
+			}
+			after, err := usageOfAll(peers)
+			return both{m, 1e6 * (after - before) / (m.Operations - m.Errors)}, m.Steal, err
+		})
+		together, elsewhere = m.sample, m.elsewhere
 		return err
 	}
 	steps := []func() error{without, with}

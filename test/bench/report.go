@@ -21,6 +21,7 @@ type report struct {
 	Comparisons []*comparison     `json:"comparisons,omitempty"`
 	Geo         []geoRow          `json:"geo,omitempty"`    // with --geo, each measured once
 	Growth      []growthRow       `json:"growth,omitempty"` // with --growth, each measured once
+	Repeated    int               `json:"repeated"`         // measurements made again because the hypervisor took too much
 	Warnings    []string          `json:"warnings,omitempty"`
 }
 

@@ -34,6 +34,9 @@ func run(ctx context.Context, cfg *Config, out io.Writer, progress func(format s
 	if err := r.measureAll(ctx, dir); err != nil {
 		return err
 	}
+	if n := r.report.Repeated; n > 0 {
+		r.warn("%d measurements were made again because the hypervisor took more than %.0f %% of all cores; those that it disturbed least count", n, 100*muchSteal)
+	}
 	r.report.Warnings = append(r.report.Warnings, disturbances(r.report.Comparisons)...)
 	r.report.Seconds = time.Since(r.report.Started).Seconds()
 	if cfg.JSON != "" {
