@@ -40,6 +40,9 @@ func (s *Server) withinBudget(ctx context.Context, r rule, bytes int) (admission
 	if ok && (r.policy != policy.Async || u.delay() == 0) {
 		return a, nil
 	}
+	if !ok {
+		s.replication.Hurry()
+	}
 	if held := s.held.Add(1); held > int64(s.cfg.MaxHeldWrites) {
 		s.held.Add(-1)
 		if ok {

@@ -129,6 +129,8 @@ type Replication interface {
 	// Admit is Check for a write that is going to wait: while a peer is only coming back, a few are let through.
 	// done ends the wait; it is never nil.
 	Admit(policy.Policy) (done func(), err error)
+	// Hurry says that a client waits for the peers to come nearer, without a write that waits for their acks.
+	Hurry()
 	// Wait returns once the datacenters that confirmed the local revision meet the policy. ackedBy names
 	// them, also when an error is returned: ctx's when it ended first, [replication.ErrNotLeading] when this node ceased
 	// to lead.

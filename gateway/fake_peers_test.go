@@ -26,6 +26,7 @@ type fakePeers struct {
 	fence   error
 
 	admitted int // calls of Admit that are not done
+	hurries  int // calls of Hurry
 }
 
 func newFakePeers(d *fakeData, names ...string) *fakePeers {
@@ -95,6 +96,13 @@ func (r fakeReplication) Admit(p policy.Policy) (func(), error) {
 	r.update(func() { r.admitted++ })
 	return func() { r.update(func() { r.admitted-- }) }, r.Check(p)
 }
+
+func (p *fakePeers) hurried() (n int) {
+	p.update(func() { n = p.hurries })
+	return n
+}
+
+func (r fakeReplication) Hurry() { r.update(func() { r.hurries++ }) }
 
 func (r fakeReplication) Wait(ctx context.Context, revision int64, p policy.Policy) ([]string, error) {
 	r.update(func() { r.waits++ })

@@ -359,6 +359,7 @@ func (f *federation) confirmed() bool {
 	return f.confirms
 }
 
+func (fedPeers) Hurry()                                {}
 func (fedPeers) Originate() error                      { return nil }
 func (p fedPeers) Holders() int                        { return len(p.f.sites) }
 func (p fedPeers) Admit(policy.Policy) (func(), error) { return func() {}, nil }

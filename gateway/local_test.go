@@ -31,6 +31,7 @@ type nobody struct{}
 func (nobody) Holders() int                            { return 2 }
 func (nobody) Check(policy.Policy) error               { return errors.New("dc-b was never heard of") }
 func (n nobody) Admit(p policy.Policy) (func(), error) { return func() {}, n.Check(p) }
+func (nobody) Hurry()                                  {}
 func (nobody) Originate() error                        { return nil }
 func (nobody) Peers() []replication.PeerStatus         { return nil }
 func (nobody) Matrix() map[string]event.Vector         { return nil }

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"math"
+	"slices"
 
 	"geogate/replication/homes"
 	"geogate/replication/wire"
@@ -59,6 +60,11 @@ func (a ackLimits) lowerMarks(local string, marks []*wire.Watermark) {
 			w.Revision = a.lower(local, homes.Life{DC: w.Origin, Incarnation: w.Incarnation}, w.Revision)
 		}
 	}
+}
+
+// moving says that a home is on its way to another DC, which may have to come nearer first.
+func (a ackLimits) moving() bool {
+	return slices.ContainsFunc(a.registers, func(r homes.Register) bool { return r.State.Draining || r.State.Fenced() })
 }
 
 // epochs are what this DC has learnt, for acks and heartbeats.

@@ -291,6 +291,9 @@ func (e *Engine) Check(p policy.Policy) error {
 	return l.check(p)
 }
 
+// Hurry says that somebody here waits for the peers to come nearer, as a write does that may wait for their acks.
+func (e *Engine) Hurry() { e.awaits.note(e.cfg.Clock()) }
+
 // Wait returns when the policy is met for a revision of this DC's chain. ackedBy names the DCs known to
 // have committed it at that moment, the local one first, then the peers by name; it is valid with an error
 // too: [ErrNotMet] when ctx ended first, [ErrNotLeading] when this node does not lead (any more).

@@ -55,13 +55,14 @@ func (e *Engine) onPing(m *nats.Msg) {
 	if !ok || ping.From != peer || ping.To != e.cfg.Local || (!leading && e.embedded == nil) {
 		return
 	}
+	limits := e.ackLimits()
 	e.send(m, wire.Kind_KIND_PONG, &wire.Pong{
 		From: e.cfg.Local, To: peer, Nonce: ping.Nonce, ClockUnixNano: e.cfg.Wall().UnixNano(),
 		Incarnation: e.cfg.Incarnation(), Revision: e.cfg.Chain.Position(e.cfg.Local).Revision,
 		Leading: leading, Leader: e.leader(), Vector: e.watermarks(),
 		Verifies: e.cfg.Verified != nil, TakesBriefAcks: true, TakesMacs: e.own().MACs,
-		Opinions: e.told(), Unhurried: leading && e.awaits.quiet(e.cfg.Clock()),
-		Epochs: e.ackLimits().epochs(),
+		Opinions: e.told(), Unhurried: leading && e.awaits.quiet(e.cfg.Clock()) && !limits.moving(),
+		Epochs: limits.epochs(),
 		Nodes:  e.ownNodes(),
 	})
 }

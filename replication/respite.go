@@ -14,6 +14,8 @@ const (
 	stretchBytes = 64 << 10
 	// leastProgress is how many seconds of the origin's life a DC catches up in a second, with its rests.
 	leastProgress = 2
+	// maxRest keeps a rest far below the time without progress that makes a peer suspected.
+	maxRest = 250 * time.Millisecond
 )
 
 // respite leaves room for local clients while a DC takes what it has missed: after each stretch of work comes a rest. By the
@@ -46,7 +48,7 @@ func (s *respite) begin(now time.Time, f *event.Sealed) {
 func (s *respite) rest(now time.Time, f *event.Sealed) time.Duration {
 	worked := now.Sub(s.began)
 	due := time.Duration(float64(worked) * (1/s.share - 1))
-	return min(due, f.Committed().Sub(s.from)/leastProgress-worked)
+	return min(due, maxRest, f.Committed().Sub(s.from)/leastProgress-worked)
 }
 
 // breathe ends the stretch when it is over, with a rest if one is due and no write of the origin waits: what was proposed is

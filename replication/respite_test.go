@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"geogate/replication/event"
+	"geogate/replication/homes"
 	"geogate/replication/policy"
 )
 
@@ -32,6 +33,7 @@ func TestRest(t *testing.T) {
 		"as long as the work":                {0.5, 20 * time.Millisecond, time.Hour, 20 * time.Millisecond},
 		"three times as long":                {0.25, 20 * time.Millisecond, time.Hour, 60 * time.Millisecond},
 		"never":                              {1, 20 * time.Millisecond, time.Hour, 0},
+		"not for long":                       {0.01, 20 * time.Millisecond, time.Hour, maxRest},
 		"less where it would stay behind":    {0.5, 20 * time.Millisecond, 70 * time.Millisecond, 15 * time.Millisecond},
 		"none where it hardly comes nearer":  {0.5, 20 * time.Millisecond, 40 * time.Millisecond, 0},
 		"none for who keeps up":              {0.5, 20 * time.Millisecond, 20 * time.Millisecond, -10 * time.Millisecond},
@@ -50,6 +52,27 @@ func TestRest(t *testing.T) {
 				t.Errorf("rest %s, want %s", got, c.want)
 			}
 		})
+	}
+}
+
+// TestAMoveIsNotKeptWaiting: a home that drains, or was fenced, waits for another DC.
+func TestAMoveIsNotKeptWaiting(t *testing.T) {
+	for name, c := range map[string]struct {
+		states []homes.State
+		want   bool
+	}{
+		"no keyspace": {nil, false},
+		"at home":     {[]homes.State{{Decided: homes.Value{Epoch: 3}}}, false},
+		"draining":    {[]homes.State{{}, {Decided: homes.Value{Epoch: 3}, Draining: true}}, true},
+		"fenced":      {[]homes.State{{Decided: homes.Value{Epoch: 3}, Promised: homes.Ballot{Round: 4}}}, true},
+	} {
+		var a ackLimits
+		for _, s := range c.states {
+			a.registers = append(a.registers, homes.Register{State: s})
+		}
+		if got := a.moving(); got != c.want {
+			t.Errorf("%s: moving is %t", name, got)
+		}
 	}
 }
 
