@@ -109,7 +109,7 @@ func (m *mutation) evaluate(it *item) (proto.Message, error) {
 	default:
 		r, err := DecodeTxn(it.payload)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 		}
 		if err := m.alarms.refusal(kindTxn, func() bool { return canPut(r) }); err != nil {
 			return nil, err

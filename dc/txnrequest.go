@@ -1,8 +1,6 @@
 package dc
 
 import (
-	"fmt"
-
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
@@ -17,7 +15,7 @@ func DecodeTxn(b []byte) (*pb.TxnRequest, error) {
 	}
 	r := &pb.TxnRequest{}
 	if err := proto.Unmarshal(b, r); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+		return nil, err // as it is: clients of etcd get it so
 	}
 	return r, nil
 }
