@@ -85,9 +85,7 @@ func TestBudgetRefusesAtTheBound(t *testing.T) {
 	s.peers.lags("dc-b", 3*time.Second, 40, 99)
 	s.peers.lags("dc-c", 11*time.Second, 999, 99)
 	eventually(t, "the lag is read", func() bool { return s.used(0) >= 1 })
-	if n := s.peers.hurried(); n != 0 {
-		t.Errorf("peers were told to hurry %d times while nobody had to wait for them", n)
-	}
+	hurried := s.peers.hurried() // the first write may have waited, for the first reading
 	before := s.data.attempts()
 	_, err := c.Put(testContext(t), "a", "2")
 	if status.Code(err) != codes.Unavailable || s.data.attempts() != before {
@@ -101,7 +99,7 @@ func TestBudgetRefusesAtTheBound(t *testing.T) {
 	if n := counted(t, s.nodes[0].metrics.rpoRefused); n != 1 {
 		t.Errorf("%v refusals counted: clientv3 has repeated it, or it was not", n)
 	}
-	if s.peers.hurried() == 0 {
+	if s.peers.hurried() == hurried {
 		t.Error("a write was refused until the peers come nearer, and nobody told them to hurry")
 	}
 	s.peers.lags("dc-c", 0, 0, 0) // one peer is enough for ASYNC
