@@ -28,6 +28,7 @@ type requests struct {
 	io.ReadCloser
 	limit, used int64 // bytes a message, bytes since the last one began
 	end         context.CancelCauseFunc
+	over        <-chan struct{} // closed when the stream was answered to its end
 }
 
 func (r *requests) Read(p []byte) (int, error) {
@@ -52,8 +53,10 @@ func limited(next http.Handler, limit int64) http.Handler {
 		_ = http.NewResponseController(w).EnableFullDuplex()
 		ctx, end := context.WithCancelCause(r.Context())
 		defer end(nil)
+		over := make(chan struct{})
+		defer close(over)
 		r = r.WithContext(ctx)
-		r.Body = &requests{ReadCloser: r.Body, limit: limit, end: end}
+		r.Body = &requests{ReadCloser: r.Body, limit: limit, end: end, over: over}
 		next.ServeHTTP(w, r)
 	})
 }
@@ -73,6 +76,7 @@ func (d decoding) NewDecoder(from io.Reader) runtime.Decoder {
 		err := inner.Decode(v)
 		if err != nil && !errors.Is(err, io.EOF) {
 			body.end(badMessage{err})
+			<-body.over // who decodes says next that nothing more comes, and a stream that ends well would hide the error
 		}
 		return err
 	})
