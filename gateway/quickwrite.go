@@ -52,7 +52,7 @@ type quickWrite struct {
 // writeNow begins to answer a write that has been checked.
 func (s *Server) writeNow(w *quickWrite, err error) {
 	w.start = time.Now()
-	if err == nil && len(w.call.Request()) > s.cfg.MaxRequestBytes { // which no request is shorter than
+	if err == nil && len(w.call.Request()) > s.cfg.MaxRequestBytes { // no message is larger than what it was read from
 		err = checkSize(w.req, s.cfg.MaxRequestBytes)
 	}
 	if err != nil {
