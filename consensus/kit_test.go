@@ -51,7 +51,8 @@ type app struct {
 	t    testing.TB
 	id   uint64
 	disk *disk
-	lazy bool // flush only when told to
+	node *Node // whose Status Apply looks at; nil without one
+	lazy bool  // flush only when told to
 
 	waitingC chan struct{}
 	gate     chan struct{} // when not nil, Apply waits for it
@@ -90,6 +91,9 @@ func (a *app) lastLocked() uint64 {
 func (a *app) Apply(entries []Entry) error {
 	if a.gate != nil {
 		<-a.gate
+	}
+	if last := entries[len(entries)-1].Index; a.node != nil && a.node.Status().Commit < last {
+		a.t.Errorf("node %d: entry %d is applied, and Status says that %d are committed", a.id, last, a.node.Status().Commit)
 	}
 	a.mu.Lock()
 	a.takeConfLocked()
@@ -391,6 +395,7 @@ func (g *group) open(s *site) error {
 	s.app = newApp(g.t, s.id, s.disk)
 	var err error
 	s.node, err = Open(g.config(s))
+	s.app.node = s.node
 	return err
 }
 

@@ -53,7 +53,7 @@ type Status struct {
 	Term      uint64
 	Leader    uint64 // 0 while none is known
 	Leading   bool   // this node leads and has applied an entry of its term
-	Commit    uint64
+	Commit    uint64 // never below Applied, nor below what an acknowledged write was applied at
 	Applied   uint64
 	LastIndex uint64
 	Members   []Member // not to be changed
@@ -74,6 +74,13 @@ type viewer struct {
 func (v *viewer) set(now view) {
 	v.mu.Lock()
 	v.now = now
+	v.mu.Unlock()
+}
+
+// commit makes a commit index visible on its own, so that nobody sees an entry's effect before it.
+func (v *viewer) commit(index uint64) {
+	v.mu.Lock()
+	v.now.commit = max(v.now.commit, index)
 	v.mu.Unlock()
 }
 
@@ -325,10 +332,11 @@ func (n *Node) Kill() { n.killOnce.Do(func() { close(n.killed) }) }
 
 // Status returns this node's view of the group.
 func (n *Node) Status() Status {
+	applied := n.applied.get() // first: the commit index may move on
 	v := n.view.get()
 	return Status{
 		NodeID: n.cfg.NodeID, Term: v.term, Leader: v.leader, Leading: v.leads && n.ledTerm.Load() == v.term,
-		Commit: v.commit, Applied: n.applied.get(), LastIndex: v.last, Members: n.book.get().Members,
+		Commit: v.commit, Applied: applied, LastIndex: v.last, Members: n.book.get().Members,
 	}
 }
 

@@ -121,6 +121,7 @@ func (l *loop) pulseBegin(hard raftpb.HardState) {
 // commit hands on what the group has committed: a received snapshot, then entries, with each new membership
 // just before the entry that made it, then the news of who leads.
 func (l *loop) commit(rd raft.Ready, st raft.BasicStatus) error {
+	l.view.commit(st.Commit)
 	if !raft.IsEmptySnap(rd.Snapshot) {
 		meta := rd.Snapshot.Metadata
 		file := l.transport.arrived.claim(meta.Index, meta.Term)
