@@ -55,11 +55,12 @@ type Snapshots interface {
 	// Marks is where this DC stands in each life of each origin, its own revision, and the highest stamp that
 	// it has applied, all of one moment. The marks are not changed by either side.
 	Marks() (marks []event.Mark, revision int64, high event.Stamp)
-	// SnapshotMarks is Marks for the beginning of a snapshot: how far what Export gives from then on goes at least.
-	SnapshotMarks() (marks []event.Mark, revision int64, high event.Stamp, err error)
+	// SnapshotMarks is Marks for the beginning of a snapshot: how far what Export gives from then on goes at least, as
+	// long as no home moves. A later snapshot for a receiver that has all of this one may name since, which is opaque.
+	SnapshotMarks() (marks []event.Mark, since int64, high event.Stamp, err error)
 	// Export encodes the newest state of the keys behind `after` (all when empty), tombstones included, about
-	// maxBytes of it: opaque to replication. Live keys that had that state at this DC's revision `since` are
-	// left out. Behind `last` there is more unless done.
+	// maxBytes of it: opaque to replication. Live keys that a snapshot gave in that state which began when `since` was
+	// given are left out; 0 leaves out none. Behind `last` there is more unless done.
 	Export(ctx context.Context, after []byte, since int64, maxBytes int) (chunk, last []byte, done bool, err error)
 	// Merge hands a chunk to this DC's Raft group, as [Applier.Propose] does a frame. Merging it again, or
 	// without the others, does no harm. It fails at once when the chunk can't be read.

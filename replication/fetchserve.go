@@ -7,6 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"geogate/replication/event"
 	"geogate/replication/wire"
 )
 
@@ -98,18 +99,24 @@ func (l *lead) serveSnapshot(ctx context.Context, w *window, at *wire.SnapshotCu
 	if at.Incarnation != 0 && at.Incarnation != life {
 		return errNewLife
 	}
-	marks, revision, high, err := l.cfg.Snapshots.SnapshotMarks() // before the first key is read
+	marks, since, high, err := l.cfg.Snapshots.SnapshotMarks() // before the first key is read
 	if err != nil {
 		return fmt.Errorf("begin a snapshot: %w", err)
 	}
-	w.first = &wire.FetchReply{Incarnation: life, Revision: revision, High: uint64(high), Vector: wire.FromMarks(marks, true)}
+	w.first = &wire.FetchReply{Incarnation: life, Revision: since, High: uint64(high), Vector: wire.FromMarks(marks, true)}
 	after := at.After
 	for ctx.Err() == nil {
 		chunk, last, done, err := l.cfg.Snapshots.Export(ctx, after, at.Since, l.cfg.ChunkBytes)
 		if err != nil {
 			return fmt.Errorf("export behind %q: %w", after, err)
 		}
-		if err := w.send(ctx, l.pace, chunk, last, w.left <= len(chunk) || done, done); err != nil {
+		ends := w.left <= len(chunk) || done
+		if ends {
+			if err := l.stillSettled(marks); err != nil {
+				return err
+			}
+		}
+		if err := w.send(ctx, l.pace, chunk, last, ends, done); err != nil {
 			return err
 		}
 		if after = last; done || w.left <= 0 {
@@ -117,6 +124,20 @@ func (l *lead) serveSnapshot(ctx context.Context, w *window, at *wire.SnapshotCu
 		}
 	}
 	return ctx.Err()
+}
+
+// stillSettled fails when less than the marks of a window's beginning is settled: where a home has moved meanwhile,
+// states of the new one are left out that were given before. What was sent is merged, which does no harm, and the window
+// is asked for again.
+func (l *lead) stillSettled(marks []event.Mark) error {
+	now, _, _, err := l.cfg.Snapshots.SnapshotMarks()
+	if err != nil {
+		return fmt.Errorf("end a window of a snapshot: %w", err)
+	}
+	if _, lowered := event.Lower(marks, now); lowered {
+		return errors.New("a home has moved since the window was begun, and less is settled now: ask again")
+	}
+	return nil
 }
 
 // serveFrames sends what this DC retains of another origin's chain.

@@ -15,7 +15,7 @@ import (
 type merge struct {
 	incarnation uint64 // of the sender, when it was begun
 	marks       []event.Mark
-	revision    int64 // the sender's own
+	next        int64 // what the next snapshot may name as since
 	high        event.Stamp
 	after       []byte // keys up to here have been merged
 	since       int64
@@ -27,7 +27,7 @@ type merge struct {
 // changed at the sender since.
 type base struct {
 	incarnation uint64
-	revision    int64
+	since       int64 // as the sender gave it: opaque here
 }
 
 // takeSnapshot merges a full-state snapshot of the peer. Local writes and other origins go on meanwhile.
@@ -76,7 +76,7 @@ func (r *receiver) takeSnapshot(ctx context.Context, k *link, why string) error 
 		}
 		return fmt.Errorf("adopt the snapshot of %s: %w", r.peer.Name, err)
 	}
-	r.merge, r.base = nil, base{incarnation: m.incarnation, revision: m.revision}
+	r.merge, r.base = nil, base{incarnation: m.incarnation, since: m.next}
 	r.metrics.snapshots.WithLabelValues(r.peer.Name, "merged").Inc()
 	r.cfg.Logger.Info("snapshot merged", "from", r.peer.Name, "bytes", m.bytes, "seconds", r.cfg.Clock().Sub(m.began).Seconds())
 	return nil
@@ -87,7 +87,7 @@ func (r *receiver) mergeWindow(ctx context.Context, k *link) (done bool, err err
 	m := r.merge
 	cursor := &wire.SnapshotCursor{After: m.after, Incarnation: m.incarnation, Since: m.since}
 	if m.incarnation == 0 && r.base.incarnation != 0 {
-		cursor.Incarnation, cursor.Since = r.base.incarnation, r.base.revision
+		cursor.Incarnation, cursor.Since = r.base.incarnation, r.base.since
 	}
 	var inflight []<-chan error
 	settle := func(most int) error {
@@ -125,16 +125,19 @@ func (r *receiver) mergeWindow(ctx context.Context, k *link) (done bool, err err
 	if err != nil {
 		return false, err
 	}
-	if m.incarnation == 0 { // the marks of the first window are the ones that all of it is at least as new as
-		if m.marks, err = wire.Marks(f.first.Vector); err != nil {
-			return false, err
-		}
-		if f.first.Incarnation == 0 || len(m.marks) == 0 {
-			return false, fmt.Errorf("%w: snapshot without marks", wire.ErrMessage)
-		}
-		m.incarnation, m.since = f.first.Incarnation, cursor.Since
-		m.revision, m.high = f.first.Revision, event.Stamp(f.first.High)
+	marks, err := wire.Marks(f.first.Vector)
+	if err != nil {
+		return false, err
 	}
+	if f.first.Incarnation == 0 || len(marks) == 0 {
+		return false, fmt.Errorf("%w: snapshot without marks", wire.ErrMessage)
+	}
+	if m.incarnation == 0 { // no window is older than the marks of the first
+		m.marks = marks
+		m.incarnation, m.since = f.first.Incarnation, cursor.Since
+		m.next, m.high = f.first.Revision, event.Stamp(f.first.High)
+	}
+	m.marks, _ = event.Lower(m.marks, marks) // of a home that has moved less may be settled than there was at first
 	m.after = f.key
 	return f.done, nil
 }

@@ -24,12 +24,19 @@ type snapshots struct {
 	exported []string // guarded by mu, as all below
 	merged   []string
 	adopted  int
+	marks    []event.Mark // that were adopted
 	onExport func(i int)
-	awaits   bool // until it has adopted
+	awaits   bool            // until it has adopted
+	settled  *event.Position // of the sender, where that is less than what it has
 }
 
 func (s *snapshots) SnapshotMarks() ([]event.Mark, int64, event.Stamp, error) {
 	marks, revision, high := s.Marks()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.settled != nil {
+		marks[0].Position = *s.settled
+	}
 	return marks, revision, high, nil
 }
 
@@ -86,6 +93,7 @@ func (s *snapshots) Adopt(_ context.Context, from string, marks []event.Mark, _ 
 		}
 	}
 	s.adopted++
+	s.marks = marks
 	s.m.mu.Lock()
 	defer s.m.mu.Unlock()
 	for _, mark := range marks {
@@ -192,6 +200,36 @@ func TestSnapshotGoesOnAfterALostConnection(t *testing.T) {
 	}
 	c.dcs["a"].write(t, []byte("tail"))
 	eventually(t, 10*time.Second, "the tail arrives", func() bool { return c.dcs["b"].Position("a") == c.dcs["a"].Position("a") })
+}
+
+// Where a home moves while its snapshot is under way, less of it is settled than there was at first: what was left out
+// must come as frames.
+func TestSnapshotWhileAHomeMoves(t *testing.T) {
+	for _, at := range []int{4, 9} { // in the middle, and in the last window
+		c, a, b := snapshotPair(t, 10, nil)
+		last := c.dcs["a"].Position("a")
+		frames, err := c.dcs["a"].Frames("a", last.Revision-2, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		settled := event.Position{Origin: "a", Incarnation: last.Incarnation, Revision: frames[0].PrevRevision, Hash: frames[0].PrevHash}
+		a.onExport = func(i int) {
+			if i == at {
+				a.mu.Lock()
+				a.settled = &settled
+				a.mu.Unlock()
+			}
+		}
+		c.startAll()
+		eventually(t, 10*time.Second, "b adopts", func() bool { _, n := b.counts(); return n == 1 })
+		b.mu.Lock()
+		marks := b.marks
+		b.mu.Unlock()
+		if marks[0].Position != settled {
+			t.Errorf("b adopts %s, want %s, which is settled since chunk %d", marks[0].Position, settled, at)
+		}
+		eventually(t, 10*time.Second, "the frames behind it arrive", func() bool { return c.dcs["b"].Position("a") == last })
+	}
 }
 
 // A sender that has begun a new life makes the snapshot of before worthless.
