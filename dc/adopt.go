@@ -29,7 +29,7 @@ func (a *applier) merge(payload []byte) error {
 	for i := range c.versions {
 		v := &c.versions[i]
 		a.dc.state.high = max(a.dc.state.high, v.Geo.Stamp)
-		if mergeState(a.batch, v) {
+		if !a.outlived(v, c.reach) && mergeState(a.batch, v) {
 			changed++
 		}
 	}
@@ -51,6 +51,31 @@ func (a *applier) merge(payload []byte) error {
 	a.extend(c.reach)
 	a.dc.metrics.merged.Add(float64(changed))
 	return nil
+}
+
+// outlived says whether a state of a snapshot is of a write that was applied here, and has been deleted since, everywhere:
+// its tombstone is gone, so nothing else would keep it from coming back. The sender may have had the chunk under way for
+// long, or have given what was before a write that may turn out not to count. Which life of the origin the write is of is
+// not known, so all that the sender had of any must have been applied here. A sender of a life that is new here, or that
+// knows one, may have been restored to bring back what was deleted.
+func (a *applier) outlived(v *store.Version, senders map[life]int64) bool {
+	if _, known := a.batch.Head(v.Key); known {
+		return false
+	}
+	s := &a.dc.state
+	had := false
+	for l, r := range senders {
+		if _, past := s.past[l]; !past && s.positions[l.origin].Incarnation != l.incarnation {
+			return false
+		}
+		if l.origin == v.Geo.Origin {
+			if s.position(l).Revision < min(r, v.Geo.OriginRevision) {
+				return false
+			}
+			had = true
+		}
+	}
+	return had
 }
 
 // mergeState says whether it changed anything.

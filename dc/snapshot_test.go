@@ -342,3 +342,40 @@ func FuzzDecodeChunk(f *testing.F) {
 		}
 	})
 }
+
+// A chunk that was under way for so long that what it brings has been deleted everywhere, and forgotten.
+func TestAnOldChunkBringsNothingBack(t *testing.T) {
+	a, b := newReplica(t, "a", "b"), newReplica(t, "b", "a")
+	for i := range 10 {
+		a.put(fmt.Sprint("k", i), "1")
+	}
+	chunk, _, _, err := a.Export(t.Context(), nil, 0, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ship(t, a, b)
+	for i := range 5 {
+		a.del(fmt.Sprint("k", i))
+	}
+	for range 4 {
+		a.put("x", "1")
+		b.put("y", "1")
+		ship(t, a, b)
+		ship(t, b, a)
+		a.confirm(a, b)
+		b.confirm(a, b)
+	}
+	if _, known := stateOfKey(b, "k1"); known {
+		t.Fatal("the tombstone of k1 is there still")
+	}
+	b.propose(kindMerge, chunk)
+	sameData(t, a, b)
+	if got, ok := b.get("k1"); ok {
+		t.Errorf("k1 is %q again", got)
+	}
+	fresh := newReplica(t, "b", "a") // who has applied none of it takes it all
+	fresh.propose(kindMerge, chunk)
+	if got, _ := fresh.get("k1"); got != "1" {
+		t.Errorf("k1 is %q where it was never deleted", got)
+	}
+}
