@@ -14,6 +14,7 @@ const maxCheckpoints = 32
 type checkpoint struct {
 	Revision int64        `json:"revision"`
 	Vector   event.Vector `json:"vector"`
+	Whole    bool         `json:"whole,omitempty"` // no snapshot had brought anything from beyond the vector
 }
 
 // The history that compaction leaves: while some datacenter has not confirmed a write, a failover may decide that it
@@ -22,7 +23,12 @@ type checkpoint struct {
 
 // beginToKeep starts with the first register.
 func (a *applier) beginToKeep() {
-	a.saveCheckpoints([]checkpoint{{Revision: a.batch.Revision(), Vector: a.dc.state.vector()}})
+	a.saveCheckpoints([]checkpoint{a.checkpoint()})
+}
+
+func (a *applier) checkpoint() checkpoint {
+	s := &a.dc.state
+	return checkpoint{Revision: a.batch.Revision(), Vector: s.vector(), Whole: len(s.reach) == 0}
 }
 
 // keepHistory adds a checkpoint of now, and moves on to the newest one that the chains have been trimmed to.
@@ -33,7 +39,7 @@ func (a *applier) keepHistory() {
 	}
 	cs := s.checkpoints
 	if n := len(cs); n == 0 || cs[n-1].Revision < a.batch.Revision() {
-		cs = append(append([]checkpoint(nil), cs...), checkpoint{Revision: a.batch.Revision(), Vector: s.vector()})
+		cs = append(append([]checkpoint(nil), cs...), a.checkpoint())
 	}
 	for i := len(cs) - 1; i > 0; i-- {
 		if a.trimmedTo(cs[i].Vector) {

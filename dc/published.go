@@ -21,6 +21,7 @@ type published struct {
 	index       uint64 // of the log
 	high        event.Stamp
 	reach       map[life]int64
+	kept        checkpoint // where the kept history begins
 	degraded    map[string]Degradation
 	alarms      alarms
 	restored    *restored
@@ -52,6 +53,9 @@ func (d *DC) publish(index uint64) {
 		homeMarks:   d.state.homes.marks,
 		overruns:    d.state.homes.overruns,
 		multi:       d.state.homes.multi,
+	}
+	if len(d.state.checkpoints) > 0 {
+		p.kept = d.state.checkpoints[0]
 	}
 	d.publishAuth()
 	d.provideSecret()

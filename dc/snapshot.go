@@ -17,8 +17,8 @@ func (d *DC) Marks() (marks []event.Mark, revision int64, high event.Stamp) {
 
 // Export encodes the newest state of the keys behind a place, which is nil or the last of the call before,
 // tombstones included, about maxBytes of it; the system table comes behind the keys, all of it, and behind that
-// the remembered requests. Live keys that this DC had in that state at its revision since are left out, and so are
-// the requests of before. A DC that has merged all chunks from the first key on to the last holds at least what the marks said before the first: states only
+// the remembered requests. Live keys that this DC had in that state when it gave since (see [DC.SnapshotMarks]; 0 for
+// all) are left out, and so are the requests of before. A DC that has merged all chunks from the first key on to the last holds at least what the marks said before the first: states only
 // replace older ones, so it does not matter that chunks are of different moments.
 func (d *DC) Export(ctx context.Context, after []byte, since int64, maxBytes int) (chunk, last []byte, done bool, err error) {
 	if err := d.mayGive(); err != nil {
@@ -31,7 +31,7 @@ func (d *DC) Export(ctx context.Context, after []byte, since int64, maxBytes int
 	held := before.marks()
 	var e part
 	if len(before.registers) > 0 {
-		e, held, err = d.exportSettled(after, maxBytes)
+		e, held, err = d.exportSettled(after, since, maxBytes)
 	} else {
 		e, err = d.exportPart(after, since, maxBytes)
 	}

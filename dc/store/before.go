@@ -4,22 +4,26 @@ import (
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
+
+	"geogate/replication/event"
 )
 
-// Retained is the revision behind which an origin's frames are retained; false when none are.
-func (s *Store) Retained(origin string) (floor int64, ok bool) {
+// Retained is the revision behind which an origin's frames are retained, and the stamp of the first of them; false when
+// none are.
+func (s *Store) Retained(origin string) (floor int64, first event.Stamp, ok bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if c := s.chains[origin]; c != nil && len(c.frames) > 0 {
-		return c.frames[0].prev, true
+		return c.frames[0].prev, c.frames[0].stamp, true
 	}
-	return 0, false
+	return 0, 0, false
 }
 
-// Before is the state of a key before the writes of an origin behind a revision: a version, or a deleted one with
-// the grave that there was. It is false when neither is known. The history must be kept, see [Batch.KeepHistory].
-func (s *Store) Before(key []byte, origin string, behind int64) (Version, bool, error) {
-	newer := func(g *Geo) bool { return g.Origin == origin && g.OriginRevision > behind }
+// Before is the state of a key before the writes of an origin behind a revision and from a stamp on: a version, or a
+// deleted one with the grave that there was. It is false when neither is known. The history must be kept, see
+// [Batch.KeepHistory].
+func (s *Store) Before(key []byte, origin string, behind int64, from event.Stamp) (Version, bool, error) {
+	newer := func(g *Geo) bool { return g.Origin == origin && g.OriginRevision > behind && g.Stamp >= from }
 	v, notes, err := s.lookBefore(key, origin, behind, newer)
 	if err != nil {
 		return Version{}, false, err
@@ -74,6 +78,7 @@ func (s *Store) lookBefore(key []byte, origin string, behind int64, newer func(*
 	}
 	defer rollback(tx)
 	r := newReader(tx, names)
+	var first *Geo // of those to be passed over; what is later than it, and was replaced by one of them, had been taken back
 	for i, p := range places {
 		v := pending[i]
 		if v == nil {
@@ -85,7 +90,12 @@ func (s *Store) lookBefore(key []byte, origin string, behind int64, newer func(*
 				return nil, nil, err
 			}
 		}
-		if !newer(&v.Geo) {
+		switch g := &v.Geo; {
+		case newer(g):
+			if first == nil || event.Later(first.Stamp, first.Origin, g.Stamp, g.Origin) {
+				first = g
+			}
+		case first == nil || event.Later(first.Stamp, first.Origin, g.Stamp, g.Origin):
 			return v, notes, nil
 		}
 	}
