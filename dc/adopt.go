@@ -135,7 +135,10 @@ func (a *applier) place(m event.Mark, from string, ended map[life]bool) error {
 		if m.Revision > own.Revision && m.Origin != a.dc.cfg.Name {
 			a.jump(m.Position)
 		}
-	case m.Past || m.Origin == a.dc.cfg.Name:
+	case m.Origin == a.dc.cfg.Name:
+		a.remember(m.Position)
+		a.outgrow(m.Revision)
+	case m.Past:
 		a.remember(m.Position)
 	case own.Incarnation == 0:
 		return a.succeed(m.Position)
@@ -151,6 +154,19 @@ func (a *applier) place(m event.Mark, from string, ended map[life]bool) error {
 		a.remember(m.Position) // which of the two is the later one, only the origin can say
 	}
 	return nil
+}
+
+// lifeLeap is how far the revisions of a life are beyond those that the ones before it are known to have had. They had more,
+// perhaps, which only a datacenter knows that could not be reached. A constant, since replicas must agree.
+const lifeLeap = 1_000_000_000
+
+// outgrow leaps beyond the revisions of an earlier life of this datacenter. A write is told by its origin and revision when
+// a tail is taken back and when tombstones are collected, so another life must not use them again; and a client that knows
+// one of them finds it compacted, in place of other data.
+func (a *applier) outgrow(earlier int64) {
+	if r := a.batch.Revision(); earlier > 0 && r < earlier+lifeLeap/2 {
+		a.batch.Leap(earlier + lifeLeap - r)
+	}
 }
 
 // jump moves a position without the frames that lead there.

@@ -93,6 +93,29 @@ func TestWatchOfTheFutureWaits(t *testing.T) {
 	expectNext(t, w, "a@4 a@5 :5")
 }
 
+func TestWatchOverALeap(t *testing.T) {
+	x := newScript(t)
+	x.entry("a=1")
+	w := x.s.Watch(store.WatchOptions{Key: []byte("a")})
+	defer w.Close()
+	future := x.s.Watch(store.WatchOptions{Key: []byte("a"), Start: 100})
+	defer future.Close()
+	x.entry("a=2")
+	x.chain(func(b *store.Batch) { b.Leap(1000) })
+	x.entry("a=3")
+	expectNext(t, w, "a@3 a@1004 :1004")
+	expectNext(t, future, "a@1004 :1004")
+	x.flush()
+	x.entry("-a")
+	expectNext(t, w, "-a@1005 :1005")
+	old := x.s.Watch(store.WatchOptions{Key: []byte("a"), Start: 3})
+	defer old.Close()
+	var gone store.ErrCompactedAt
+	if _, err := old.Next(testContext(t)); !errors.As(err, &gone) || gone.Revision != 1003 {
+		t.Errorf("watch of what was before the leap: %v", err)
+	}
+}
+
 func TestWatchOverflowReadsHistory(t *testing.T) {
 	x := newScript(t, func(c *store.Config) { c.WatchBufferEvents = 3 })
 	slow := x.s.Watch(store.WatchOptions{Key: []byte("a"), End: []byte("b")})
