@@ -166,6 +166,8 @@ const lifeLeap = 1_000_000_000
 func (a *applier) outgrow(earlier int64) {
 	if r := a.batch.Revision(); earlier > 0 && r < earlier+lifeLeap/2 {
 		a.batch.Leap(earlier + lifeLeap - r)
+		a.dc.log.Warn("this datacenter has had an earlier life: its revision leaps beyond that, and history before is compacted",
+			"earlier", earlier, "from", r, "to", a.batch.Revision())
 	}
 }
 
