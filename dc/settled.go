@@ -51,7 +51,7 @@ func (d *DC) since(p *published) int64 {
 		return 0
 	}
 	for origin, r := range p.kept.Vector {
-		if floor, _, retained := d.store.Retained(origin); retained && floor < r {
+		if floor, retained := d.store.Retained(origin); retained && floor < r {
 			return 0
 		}
 	}
@@ -67,7 +67,7 @@ func (d *DC) settled(p *published) ([]event.Mark, map[string]open, error) {
 		if m.Past || !p.isHome(m.Origin) {
 			continue
 		}
-		floor, first, retained := d.store.Retained(m.Origin)
+		floor, retained := d.store.Retained(m.Origin)
 		switch {
 		case retained && floor < m.Revision:
 			frames, err := d.store.Frames(m.Origin, floor, 1)
@@ -76,7 +76,7 @@ func (d *DC) settled(p *published) ([]event.Mark, map[string]open, error) {
 			}
 			if len(frames) > 0 && frames[0].Incarnation == m.Incarnation {
 				m.Revision, m.Hash = frames[0].PrevRevision, frames[0].PrevHash
-				opens[m.Origin] = open{behind: m.Revision, from: first}
+				opens[m.Origin] = open{behind: m.Revision, from: frames[0].Stamp}
 				continue
 			}
 		case slices.ContainsFunc(p.past, func(past event.Mark) bool { return past.Origin == m.Origin }):

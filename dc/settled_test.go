@@ -214,7 +214,7 @@ func TestASnapshotGivesWhatAnEarlierLifeOfTheHomeWrote(t *testing.T) {
 	for _, r := range dcs {
 		r.confirm(a, b, c)
 	}
-	if _, _, retained := b.store.Retained("a"); retained {
+	if _, retained := b.store.Retained("a"); retained {
 		t.Fatal("frames of a are retained")
 	}
 	a.lock("7", "1")

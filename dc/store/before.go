@@ -8,15 +8,14 @@ import (
 	"geogate/replication/event"
 )
 
-// Retained is the revision behind which an origin's frames are retained, and the stamp of the first of them; false when
-// none are.
-func (s *Store) Retained(origin string) (floor int64, first event.Stamp, ok bool) {
+// Retained is the revision behind which an origin's frames are retained; false when none are.
+func (s *Store) Retained(origin string) (floor int64, ok bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if c := s.chains[origin]; c != nil && len(c.frames) > 0 {
-		return c.frames[0].prev, c.frames[0].stamp, true
+		return c.frames[0].prev, true
 	}
-	return 0, 0, false
+	return 0, false
 }
 
 // Before is the state of a key before the writes of an origin behind a revision and from a stamp on: a version, or a
