@@ -83,7 +83,8 @@ type Limits struct {
 	// RetentionBytes bounds, for each datacenter's chain, the frames that are kept because some datacenter has
 	// not confirmed them; one that is further behind needs a snapshot.
 	RetentionBytes Bytes `yaml:"retention_bytes"`
-	// RetentionAge bounds the age of such frames.
+	// RetentionAge bounds the age of such frames. Where keyspaces have homes, those that are on no majority of the
+	// datacenters don't age: they may turn out not to count, and are taken back one by one.
 	RetentionAge time.Duration `yaml:"retention_age"`
 	// SnapshotRate bounds what a node sends of snapshots, in bytes per second.
 	SnapshotRate Bytes `yaml:"snapshot_rate"`

@@ -190,6 +190,7 @@ type DC struct {
 	node       *consensus.Node
 	queue      *queue
 	opened     moment
+	heard      atomic.Pointer[heard] // nil before the first one
 	space      *space
 	leadership leadership
 	leases     *leases

@@ -2,7 +2,11 @@ package dc
 
 import (
 	"context"
+	"math"
+	"slices"
 	"time"
+
+	"geogate/replication/event"
 )
 
 // retain keeps the chains within their bounds while this node leads. What a peer has not confirmed goes too,
@@ -38,11 +42,49 @@ func (d *DC) excess() map[string]excess {
 	trim := map[string]excess{}
 	oldest := d.opened.now(d.cfg.Now(), time.Now()).Add(-d.cfg.RetentionAge)
 	for _, origin := range d.origins {
-		if upTo, incarnation, ok := d.store.Excess(origin, d.cfg.RetentionBytes, oldest); ok {
+		upTo, incarnation, tooMuch := d.store.Excess(origin, d.cfg.RetentionBytes, time.Time{})
+		byAge, incarnation2, tooOld := d.store.Excess(origin, math.MaxInt64, oldest)
+		floor, _ := d.store.Retained(origin)
+		if byAge = min(byAge, d.agedAtMost(origin)); tooOld && byAge > max(upTo, floor) {
+			upTo, incarnation, tooMuch = byAge, incarnation2, true
+		}
+		if tooMuch {
 			trim[origin] = excess{Incarnation: incarnation, Revision: upTo}
 		}
 	}
 	return trim
+}
+
+// heard is what the other datacenters were known to have applied, by lives; rows may be missing.
+type heard struct {
+	matrix map[string]event.Vector
+	lives  map[string]uint64
+}
+
+// Heard takes note of what the datacenters that are known have applied: rows are datacenters, this one included, and lives,
+// by origin, what the revisions are of. Neither map is changed by either side from then on.
+func (d *DC) Heard(matrix map[string]event.Vector, lives map[string]uint64) {
+	d.heard.Store(&heard{matrix: matrix, lives: lives})
+}
+
+// agedAtMost is the revision up to which an origin's frames may go for their age. Where keyspaces have homes, what is not on
+// a majority may turn out not to count, and is taken back by its frames: a home that comes back after long finds them old
+// before it has heard who is home now. How much it may be is bounded all the same.
+func (d *DC) agedAtMost(origin string) int64 {
+	p := d.published.Load()
+	if len(p.registers) == 0 {
+		return math.MaxInt64
+	}
+	h := d.heard.Load()
+	if h == nil || h.lives[origin] != p.position(origin).Incarnation {
+		return 0
+	}
+	have := make([]int64, 0, len(d.origins))
+	for _, name := range d.origins {
+		have = append(have, h.matrix[name][origin])
+	}
+	slices.Sort(have)
+	return have[(len(have)-1)/2] // of 2 the lower, of 3 the middle one
 }
 
 // moment is one moment on the wall clock and on the monotonic one.

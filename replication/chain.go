@@ -47,6 +47,8 @@ type Confirmer interface {
 	// revisions there are of: when one has ended by the time of the commit, the matrix must change nothing.
 	// Both maps belong to the callee.
 	Confirm(ctx context.Context, matrix map[string]event.Vector, lives map[string]uint64) error
+	// Heard is told the same of those DCs that are known, whenever it has changed. Neither side changes the maps.
+	Heard(matrix map[string]event.Vector, lives map[string]uint64)
 }
 
 // Snapshots gives and takes the whole state of a DC, key by key, for when frames no longer lead from one to

@@ -148,6 +148,10 @@ func TestConfirmNeedsEveryRow(t *testing.T) {
 	if m, n := c.dcs["a"].confirmed(); n != 0 {
 		t.Fatalf("confirmed %v without c", m)
 	}
+	eventually(t, 10*time.Second, "what b has is heard all the same", func() bool {
+		m := c.dcs["a"].known()
+		return len(m) == 2 && m["a"]["a"] == rev && m["b"]["a"] == rev
+	})
 	c.start("c", "n1")
 	c.nodes["c"]["n1"].lead(1)
 	eventually(t, 10*time.Second, "all rows confirmed", func() bool {

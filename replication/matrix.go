@@ -60,7 +60,7 @@ func vectorOf(name string, marks []*wire.Watermark, lives map[string]uint64) eve
 func (l *lead) confirm(ctx context.Context) {
 	tick := l.beat(l.cfg.ConfirmInterval)
 	defer tick.stop()
-	var last map[string]event.Vector
+	var last, heard map[string]event.Vector
 	for {
 		select {
 		case <-tick.C:
@@ -70,15 +70,15 @@ func (l *lead) confirm(ctx context.Context) {
 		}
 		lives := l.lives()
 		m := l.matrix()
+		if !maps.EqualFunc(m, heard, maps.Equal) {
+			heard = cloned(m)
+			l.cfg.Confirmer.Heard(heard, lives)
+		}
 		if len(m) != 1+len(l.data) || maps.EqualFunc(m, last, maps.Equal) || !l.sameHistory() {
 			continue
 		}
-		given := make(map[string]event.Vector, len(m))
-		for name, v := range m {
-			given[name] = v.Clone()
-		}
 		callCtx, cancel := context.WithTimeout(ctx, l.cfg.ApplyTimeout)
-		err := l.cfg.Confirmer.Confirm(callCtx, given, lives)
+		err := l.cfg.Confirmer.Confirm(callCtx, cloned(m), lives)
 		cancel()
 		if err != nil {
 			if ctx.Err() == nil {
@@ -88,6 +88,14 @@ func (l *lead) confirm(ctx context.Context) {
 		}
 		last = m
 	}
+}
+
+func cloned(m map[string]event.Vector) map[string]event.Vector {
+	out := make(map[string]event.Vector, len(m))
+	for name, v := range m {
+		out[name] = v.Clone()
+	}
+	return out
 }
 
 // sameHistory says whether every DC has the same of the lives that have ended. As long as one lacks some of

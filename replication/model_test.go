@@ -30,6 +30,7 @@ type model struct {
 	blocked     chan struct{}
 	matrix      map[string]event.Vector
 	confirms    int
+	heard       map[string]event.Vector
 	trim        bool // whether confirmations trim the chains
 	revision    int64
 	held        map[string]bool // origins whose frames must wait
@@ -204,6 +205,13 @@ func (m *model) block() (unblock func()) {
 	}
 }
 
+// Heard takes note of what is known of the others.
+func (m *model) Heard(matrix map[string]event.Vector, _ map[string]uint64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.heard = matrix
+}
+
 // Confirm trims the chains to what not everyone has.
 func (m *model) Confirm(_ context.Context, matrix map[string]event.Vector, _ map[string]uint64) error {
 	m.mu.Lock()
@@ -238,6 +246,12 @@ func (m *model) confirmed() (map[string]event.Vector, int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return maps.Clone(m.matrix), m.confirms
+}
+
+func (m *model) known() map[string]event.Vector {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.heard
 }
 
 // checkPrefix fails the test unless what m applied of o's chain is a prefix of what o committed, and no
