@@ -167,13 +167,14 @@ func TestWhileASnapshotIsMergedNoOtherFollowsIt(t *testing.T) {
 	}
 }
 
-// A datacenter that has lost its data begins another life with revisions from 1 on: what it wrote in the one before is
-// settled, whatever its numbers are.
-func TestASnapshotGivesWhatAnEarlierLifeOfTheHomeWrote(t *testing.T) {
-	dcs := threeDCs(t)
+// reborn makes a the home, has it write keys and lose its data, and makes it the home again, in another life. Everybody
+// has the keys, and has confirmed them.
+func reborn(t *testing.T, keys int) (dcs map[string]*replica) {
+	t.Helper()
+	dcs = threeDCs(t)
 	a, b, c := dcs["a"], dcs["b"], dcs["c"]
 	failover(t, a, a, b, c)
-	for i := range 20 {
+	for i := range keys {
 		a.lock(fmt.Sprint(i), "1")
 	}
 	spread(t, dcs)
@@ -185,6 +186,14 @@ func TestASnapshotGivesWhatAnEarlierLifeOfTheHomeWrote(t *testing.T) {
 	a = newReplica(t, "a", "b", "c")
 	dcs["a"] = a
 	settledSnapshot(t, b, a, 1<<20)
+	leapt := a.Revision()
+	if leapt < lifeLeap || leapt > lifeLeap+100 {
+		t.Errorf("the revision leaps to %d", leapt)
+	}
+	settledSnapshot(t, c, a, 1<<20)
+	if a.Revision() > leapt+10 {
+		t.Errorf("the revision leaps again, to %d", a.Revision())
+	}
 	a.learn(v)
 	for _, r := range []*replica{b, c} {
 		settledSnapshot(t, a, r, 1<<20)
@@ -193,6 +202,13 @@ func TestASnapshotGivesWhatAnEarlierLifeOfTheHomeWrote(t *testing.T) {
 	v = failover(t, a, a, b, c)
 	b.learn(v)
 	c.learn(v)
+	return dcs
+}
+
+// What a home wrote in an earlier life is settled, whatever its revisions are.
+func TestASnapshotGivesWhatAnEarlierLifeOfTheHomeWrote(t *testing.T) {
+	dcs := reborn(t, 20)
+	a, b, c := dcs["a"], dcs["b"], dcs["c"]
 	all := func(when string) {
 		t.Helper()
 		fresh := newReplica(t, "c", "a", "b")

@@ -1966,7 +1966,7 @@ type SnapshotCursor struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	After         []byte                 `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`               // keys up to and including this one have been merged; empty at the beginning
 	Incarnation   uint64                 `protobuf:"fixed64,2,opt,name=incarnation,proto3" json:"incarnation,omitempty"` // of the sender, when the snapshot was begun; 0 at the beginning
-	Since         int64                  `protobuf:"varint,3,opt,name=since,proto3" json:"since,omitempty"`              // keys whose newest version the sender had at this revision of its own are left out
+	Since         int64                  `protobuf:"varint,3,opt,name=since,proto3" json:"since,omitempty"`              // revision of an earlier snapshot's first answer: keys that are as it gave them are left out; 0 for none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2141,7 +2141,7 @@ type FetchReply struct {
 	Key      []byte `protobuf:"bytes,14,opt,name=key,proto3" json:"key,omitempty"` // with the last part of a chunk: the cursor behind it
 	// With index 0 of a snapshot: where the sender stood when it began this window.
 	Incarnation   uint64       `protobuf:"fixed64,15,opt,name=incarnation,proto3" json:"incarnation,omitempty"`
-	Revision      int64        `protobuf:"varint,16,opt,name=revision,proto3" json:"revision,omitempty"` // the sender's own
+	Revision      int64        `protobuf:"varint,16,opt,name=revision,proto3" json:"revision,omitempty"` // of frames the sender's own; of a snapshot what a later one may name as since, negative with single-writer keyspaces
 	High          uint64       `protobuf:"varint,17,opt,name=high,proto3" json:"high,omitempty"`         // the highest stamp that the sender had applied
 	Vector        []*Watermark `protobuf:"bytes,18,rep,name=vector,proto3" json:"vector,omitempty"`
 	Codec         Codec        `protobuf:"varint,19,opt,name=codec,proto3,enum=geogate.replication.wire.Codec" json:"codec,omitempty"` // of the piece; 0, as older builds leave it, is s2
