@@ -55,11 +55,7 @@ func TestATailWithoutItsFramesIsTakenBack(t *testing.T) {
 	a.lock("n", "2")
 	a.put("free", "2")
 	upTo := a.Position("a").Revision
-	trim := note{Trim: map[string]excess{"a": {Incarnation: a.Incarnation(), Revision: upTo}}}
-	if _, err := a.queue.add(item{kind: kindConfirm, payload: []byte("{}"), note: mustMarshal(trim)}); err != nil {
-		t.Fatal(err)
-	}
-	a.commitQueued()
+	a.trimTo(upTo)
 	if frames, err := a.Frames("a", upTo-1, 1); len(frames) > 1 || err == nil {
 		t.Fatalf("%d frames are left, %v", len(frames), err)
 	}

@@ -382,10 +382,6 @@ func stateOfKey(r *replica, key string) (store.Head, bool) {
 	return h, ok
 }
 
-func compactRequest(revision int64) *pb.CompactionRequest {
-	return &pb.CompactionRequest{Revision: revision}
-}
-
 // A home that lost its data begins another life. What it had written before is not of that life's tail, wherever the
 // revisions of that lie.
 func TestTheTailOfALaterLifeLeavesTheEarlierAlone(t *testing.T) {

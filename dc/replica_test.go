@@ -207,6 +207,32 @@ func (r *replica) confirm(all ...*replica) {
 	r.commitQueued()
 }
 
+// noted commits a confirmation of nothing with a note.
+func (r *replica) noted(n note) {
+	r.t.Helper()
+	if _, err := r.queue.add(item{kind: kindConfirm, payload: []byte("{}"), note: mustMarshal(n)}); err != nil {
+		r.t.Fatal(err)
+	}
+	r.commitQueued()
+}
+
+// trimTo has a datacenter drop its own frames up to a revision, as what has gone past retention.
+func (r *replica) trimTo(upTo int64) {
+	r.t.Helper()
+	r.noted(note{Trim: map[string]excess{r.cfg.Name: {Incarnation: r.Incarnation(), Revision: upTo}}})
+}
+
+// compact compacts all history, and has the disk forget it, too.
+func (r *replica) compact() {
+	r.t.Helper()
+	r.do(kindCompact, &pb.CompactionRequest{Revision: r.Revision()})
+	for range 3 {
+		if err := r.store.Flush(); err != nil {
+			r.t.Fatal(err)
+		}
+	}
+}
+
 func sameData(t testing.TB, rs ...*replica) {
 	t.Helper()
 	want, vector := rs[0].Digest()

@@ -110,28 +110,22 @@ func plantOnDisk(t *testing.T, cfg Config, key, value string) {
 // A replica that was restored from a snapshot has noted nothing that the leader asks about.
 func TestReplicaCheckAfterASnapshot(t *testing.T) {
 	r, other := newReplica(t, "a"), newReplica(t, "a")
-	confirm := func(n note) {
-		if _, err := r.queue.add(item{kind: kindConfirm, payload: []byte("{}"), note: mustMarshal(n)}); err != nil {
-			t.Fatal(err)
-		}
-		r.commitQueued()
-	}
 	r.put("k", "1")
-	confirm(note{Mark: true})
+	r.noted(note{Mark: true})
 	wrong := *r.replica.told.Load()
 	wrong.Digest++
-	confirm(note{Check: &wrong})
+	r.noted(note{Check: &wrong})
 	if c := r.ReplicaCheck(); c.State != "different" {
 		t.Errorf("another digest is %+v", c)
 	}
 	right := *r.replica.told.Load()
-	confirm(note{Check: &right})
+	r.noted(note{Check: &right})
 	if c := r.ReplicaCheck(); c.State != "equal" || r.Problem() != "" {
 		t.Errorf("the same is %+v", c)
 	}
 	other.put("k", "2")
 	r.restoreFrom(other)
-	confirm(note{Check: &wrong})
+	r.noted(note{Check: &wrong})
 	if c := r.ReplicaCheck(); c.State != "equal" {
 		t.Errorf("what was noted before a snapshot counts: %+v", c)
 	}

@@ -42,14 +42,14 @@ func (d *DC) excess() map[string]excess {
 	trim := map[string]excess{}
 	oldest := d.opened.now(d.cfg.Now(), time.Now()).Add(-d.cfg.RetentionAge)
 	for _, origin := range d.origins {
-		upTo, incarnation, tooMuch := d.store.Excess(origin, d.cfg.RetentionBytes, time.Time{})
-		byAge, incarnation2, tooOld := d.store.Excess(origin, math.MaxInt64, oldest)
 		floor, _ := d.store.Retained(origin)
-		if byAge = min(byAge, d.agedAtMost(origin)); tooOld && byAge > max(upTo, floor) {
-			upTo, incarnation, tooMuch = byAge, incarnation2, true
+		aged, incarnation, _ := d.store.Excess(origin, math.MaxInt64, oldest)
+		if aged = min(aged, d.agedAtMost(origin)); aged > floor {
+			trim[origin] = excess{Incarnation: incarnation, Revision: aged}
 		}
-		if tooMuch {
-			trim[origin] = excess{Incarnation: incarnation, Revision: upTo}
+		much, incarnation, _ := d.store.Excess(origin, d.cfg.RetentionBytes, time.Time{})
+		if much > max(aged, floor) {
+			trim[origin] = excess{Incarnation: incarnation, Revision: much}
 		}
 	}
 	return trim

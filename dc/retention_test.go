@@ -47,10 +47,7 @@ func TestWhatMayNotCountDoesNotAge(t *testing.T) {
 	round := func() map[string]excess {
 		e := a.excess()
 		if len(e) > 0 {
-			if _, err := a.queue.add(item{kind: kindConfirm, payload: []byte("{}"), note: mustMarshal(note{Trim: e})}); err != nil {
-				t.Fatal(err)
-			}
-			a.commitQueued()
+			a.noted(note{Trim: e})
 		}
 		return e
 	}
@@ -62,7 +59,7 @@ func TestWhatMayNotCountDoesNotAge(t *testing.T) {
 	a.lock("k", "2")
 	for i := range 5 {
 		a.lock("x", fmt.Sprint("tail", i))
-		a.confirmNothing()
+		a.noted(note{})
 	}
 	a.now = a.now.Add(4 * 24 * time.Hour)
 	if e := round(); len(e) > 0 {
@@ -75,12 +72,7 @@ func TestWhatMayNotCountDoesNotAge(t *testing.T) {
 	if e := round(); len(e) > 0 {
 		t.Errorf("%v goes once more", e)
 	}
-	a.do(kindCompact, compactRequest(a.Revision()))
-	for range 3 {
-		if err := a.store.Flush(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	a.compact()
 	v := failover(t, b, b, c)
 	a.learn(v)
 	if got, _ := a.get(locks + "k"); got != "1" {

@@ -42,25 +42,6 @@ func settledSnapshotSince(t *testing.T, src, dst *replica, size int, since int64
 	return next, keys
 }
 
-// trimTo has a datacenter drop its own frames up to a revision, as what has gone past retention.
-func (r *replica) trimTo(upTo int64) {
-	r.t.Helper()
-	trim := note{Trim: map[string]excess{r.cfg.Name: {Incarnation: r.Incarnation(), Revision: upTo}}}
-	if _, err := r.queue.add(item{kind: kindConfirm, payload: []byte("{}"), note: mustMarshal(trim)}); err != nil {
-		r.t.Fatal(err)
-	}
-	r.commitQueued()
-}
-
-// confirmNothing makes a checkpoint of the kept history.
-func (r *replica) confirmNothing() {
-	r.t.Helper()
-	if _, err := r.queue.add(item{kind: kindConfirm, payload: []byte("{}")}); err != nil {
-		r.t.Fatal(err)
-	}
-	r.commitQueued()
-}
-
 // A datacenter that falls behind again and again gets each key once, and what was open when it got the others.
 func TestTheNextSnapshotGivesWhatWasNotSettled(t *testing.T) {
 	dcs := threeDCs(t)
@@ -70,7 +51,7 @@ func TestTheNextSnapshotGivesWhatWasNotSettled(t *testing.T) {
 		a.lock(fmt.Sprintf("%03d", i), "1")
 	}
 	settled := a.Position("a").Revision
-	a.confirmNothing()
+	a.noted(note{})
 	for i := range 10 {
 		a.lock(fmt.Sprintf("%03d", i), "2")
 	}
@@ -88,7 +69,7 @@ func TestTheNextSnapshotGivesWhatWasNotSettled(t *testing.T) {
 	}
 	a.lock("later", "3")
 	settled = a.Position("a").Revision
-	a.confirmNothing()
+	a.noted(note{})
 	a.lock("tail", "4")
 	a.trimTo(settled)
 	next, keys = settledSnapshotSince(t, a, c, 200, next)
@@ -149,7 +130,7 @@ func TestWhileASnapshotIsMergedNoOtherFollowsIt(t *testing.T) {
 	a.propose(kindMerge, chunk) // b's frames don't come
 	for range 3 {
 		a.put("x", "1")
-		a.confirmNothing()
+		a.noted(note{})
 		a.put("x", "2")
 		a.trimTo(a.Position("a").Revision - 1)
 	}
@@ -158,7 +139,7 @@ func TestWhileASnapshotIsMergedNoOtherFollowsIt(t *testing.T) {
 	}
 	spread(t, dcs)
 	a.put("x", "3")
-	a.confirmNothing()
+	a.noted(note{})
 	a.put("x", "4")
 	a.trimTo(a.Position("a").Revision - 1)
 	a.confirm(b) // b's frames go
@@ -268,12 +249,7 @@ func TestASnapshotLeavesOutWhatIsNotSettled(t *testing.T) {
 		}
 		a.put("free", "1")
 		if compacted {
-			a.do(kindCompact, compactRequest(a.Revision()))
-			for range 3 {
-				if err := a.store.Flush(); err != nil {
-					t.Fatal(err)
-				}
-			}
+			a.compact()
 		}
 		fresh := newReplica(t, "c", "a", "b")
 		settledSnapshot(t, a, fresh, 100)
@@ -343,12 +319,7 @@ func TestASnapshotGivesTheGraveBeforeTheTail(t *testing.T) {
 		t.Fatal(err)
 	}
 	a.commitQueued()
-	a.do(kindCompact, compactRequest(a.Revision()))
-	for range 3 {
-		if err := a.store.Flush(); err != nil {
-			t.Fatal(err)
-		}
-	}
+	a.compact()
 	a.lock("k", "tail")
 	settledSnapshot(t, a, c, 1<<20)
 	if got, ok := c.get(locks + "k"); ok {

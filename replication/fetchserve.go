@@ -135,7 +135,7 @@ func (l *lead) stillSettled(marks []event.Mark) error {
 		return fmt.Errorf("end a window of a snapshot: %w", err)
 	}
 	if _, lowered := event.Lower(marks, now); lowered {
-		return errors.New("a home has moved since the window was begun, and less is settled now: ask again")
+		return errors.New("less is settled than when the window was begun, as after a move of a home: ask again")
 	}
 	return nil
 }
