@@ -61,9 +61,7 @@ func TestReturningFollower(t *testing.T) {
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			g, s := roomy(t, c.data, func(cfg *Config) { cfg.CatchUpGrace = c.grace })
-			for range 5 { // some heartbeats, so that the leader has heard of the follower
-				g.tick(g.leader())
-			}
+			g.heartbeats()
 			g.kill(s)
 			for i := range c.missed {
 				g.put(text(i, 2000), s)
@@ -92,9 +90,19 @@ func (g *group) tick(leader *site, away ...*site) {
 	}
 }
 
+// heartbeats lets some time pass, so that the leader has heard of its followers; a follower that it never heard of is
+// away. What they have confirmed they have applied, too.
+func (g *group) heartbeats() {
+	for range 5 {
+		g.tick(g.leader())
+	}
+	g.everywhere(g.leader())
+}
+
 // A follower that answers but is slow keeps what it needs in memory, however little the data is.
 func TestSlowFollowerNeedsNoSnapshot(t *testing.T) {
 	g, s := roomy(t, 0, func(c *Config) { c.MaxApplyQueueBytes, c.CatchUpGrace = 8<<10, time.Minute })
+	g.heartbeats()
 	g.kill(s)
 	if err := g.open(s); err != nil {
 		t.Fatal(err)

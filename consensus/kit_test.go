@@ -29,6 +29,10 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
+// ourCluster is of this process alone: a test of another one may use a port on which a node here was killed just now, and
+// may not take part in its group.
+var ourCluster = uint64(os.Getpid())<<8 | 7
+
 // errUnknown is what a write gets whose fate its proposer does not know.
 var errUnknown = errors.New("outcome unknown")
 
@@ -368,7 +372,7 @@ func freeAddr(t testing.TB) string {
 
 func (g *group) config(s *site) Config {
 	cfg := Config{
-		ClusterID: 7, NodeID: s.id, Dir: s.dir, TickInterval: 10 * time.Millisecond,
+		ClusterID: ourCluster, NodeID: s.id, Dir: s.dir, TickInterval: 10 * time.Millisecond,
 		StateMachine: s.app, Batcher: s.app, Logger: g.log,
 		Link: func(from, to uint64) bool {
 			g.mu.Lock()

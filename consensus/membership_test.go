@@ -72,7 +72,7 @@ func (g *group) join(s *site) {
 			ask = append(ask, o.addr)
 		}
 	}
-	id, members, err := Discover(soon(g.t), Discovery{ClusterID: 7, Addr: s.addr, Ask: ask})
+	id, members, err := Discover(soon(g.t), Discovery{ClusterID: ourCluster, Addr: s.addr, Ask: ask})
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -383,9 +383,9 @@ func TestDiscoverRefusesStrangers(t *testing.T) {
 		want  error
 		words string
 	}{
-		"not added":   {Discovery{ClusterID: 7, Addr: "h:1", Ask: []string{"127.0.0.1:1", g.sites[0].addr}}, ErrNotListed, "add this node with its address h:1 first"},
+		"not added":   {Discovery{ClusterID: ourCluster, Addr: "h:1", Ask: []string{"127.0.0.1:1", g.sites[0].addr}}, ErrNotListed, "add this node with its address h:1 first"},
 		"other group": {Discovery{ClusterID: 8, Addr: "h:1", Ask: []string{g.sites[0].addr}}, context.DeadlineExceeded, "wrong address or cluster name"},
-		"nobody":      {Discovery{ClusterID: 7, Addr: "h:1", Ask: []string{"127.0.0.1:1"}}, context.DeadlineExceeded, "127.0.0.1:1"},
+		"nobody":      {Discovery{ClusterID: ourCluster, Addr: "h:1", Ask: []string{"127.0.0.1:1"}}, context.DeadlineExceeded, "127.0.0.1:1"},
 	} {
 		c.d.Timeout = 300 * time.Millisecond
 		if _, _, err := Discover(t.Context(), c.d); !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.words) {

@@ -199,7 +199,7 @@ func TestOpenRefusals(t *testing.T) {
 		want  error
 		words string
 	}{
-		{"cluster", func(c *Config) { c.ClusterID = 8 }, ErrForeign, "group 7"},
+		{"cluster", func(c *Config) { c.ClusterID = 8 }, ErrForeign, fmt.Sprintf("group %x", ourCluster)},
 		{"node", func(c *Config) { c.NodeID = 2; c.Members = []Member{{ID: 2, Addr: "127.0.0.1:1"}} }, ErrForeign, "node 1"},
 		{"stranger", func(c *Config) { c.NodeID = 5 }, ErrConfig, "not among Members"},
 		{"no id", func(c *Config) { c.NodeID = 0 }, ErrConfig, "NodeID"},

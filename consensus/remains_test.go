@@ -56,7 +56,7 @@ func TestUnfoldKeepsTheEndOfTheLog(t *testing.T) {
 		if got := s.app.texts(); len(got) <= before || !slices.Equal(got, acked) {
 			t.Errorf("node %d: %d writes on disk, %d unfolded, %d acknowledged", s.id, before, len(got), len(acked))
 		}
-		f := Founding{Dir: t.TempDir(), ClusterID: 7, NodeID: s.id, Index: end.Index + 1000, Term: end.Term + 1000}
+		f := Founding{Dir: t.TempDir(), ClusterID: ourCluster, NodeID: s.id, Index: end.Index + 1000, Term: end.Term + 1000}
 		cfg := g.config(s)
 		f.Survivor(&cfg, end)
 		at, err := f.Applied()

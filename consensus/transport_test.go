@@ -32,7 +32,7 @@ func TestReceiverRefusesStrangers(t *testing.T) {
 	}
 	defer conn.Close()
 	other := g.follower(leader).id
-	good := func() *pb.Hello { return &pb.Hello{Version: 1, ClusterId: 7, From: other, To: leader.id} }
+	good := func() *pb.Hello { return &pb.Hello{Version: 1, ClusterId: ourCluster, From: other, To: leader.id} }
 	for _, c := range []struct {
 		name    string
 		hello   *pb.Hello
@@ -42,9 +42,9 @@ func TestReceiverRefusesStrangers(t *testing.T) {
 	}{
 		{"no hello", nil, nil, codes.InvalidArgument, "hello"},
 		{"other group", &pb.Hello{ClusterId: 8, From: other, To: leader.id}, nil, codes.FailedPrecondition, "group 8"},
-		{"other node", &pb.Hello{ClusterId: 7, From: other, To: 99}, nil, codes.FailedPrecondition, "wants node 63"},
-		{"stranger", &pb.Hello{ClusterId: 7, From: 99, To: leader.id}, nil, codes.FailedPrecondition, "not among"},
-		{"the node itself", &pb.Hello{ClusterId: 7, From: leader.id, To: leader.id}, nil, codes.FailedPrecondition, "not among"},
+		{"other node", &pb.Hello{ClusterId: ourCluster, From: other, To: 99}, nil, codes.FailedPrecondition, "wants node 63"},
+		{"stranger", &pb.Hello{ClusterId: ourCluster, From: 99, To: leader.id}, nil, codes.FailedPrecondition, "not among"},
+		{"the node itself", &pb.Hello{ClusterId: ourCluster, From: leader.id, To: leader.id}, nil, codes.FailedPrecondition, "not among"},
 		{"proposal", good(), &raftpb.Message{Type: raftpb.MsgProp, From: other, To: leader.id}, codes.InvalidArgument, "MsgProp"},
 		{"local message", good(), &raftpb.Message{Type: raftpb.MsgHup, From: other, To: leader.id}, codes.InvalidArgument, "MsgHup"},
 		{"another's message", good(), &raftpb.Message{Type: raftpb.MsgHeartbeat, From: 42, To: leader.id}, codes.InvalidArgument, "message from"},
