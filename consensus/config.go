@@ -116,6 +116,8 @@ type Config struct {
 	Link       Link                  // nil: everything passes
 	Logger     *slog.Logger          // nil: off
 	Registerer prometheus.Registerer // nil: off. Wrap it with a label when one process runs several nodes
+
+	streams bool // tests: no direct connections, as in the version before
 }
 
 // validate fills in the defaults and refuses what can't work.

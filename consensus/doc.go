@@ -12,7 +12,7 @@
 //	trim      asks StateMachine.Durable when the loop has applied more, deletes old log segments
 //	pave      writes zeros ahead of a busy log, so that its fsyncs are short
 //	pulse     keeps leadership through a short stall of the disk
-//	lanes     two per peer, one for short urgent messages and one for entries
+//	lanes     two per peer, one for short urgent messages and one for entries; each sends what the loop could not at once
 //	publisher tells the group this node's name and addresses, when they are new
 //	stranger  asks the members for those that this node does not know, when one has called
 //	transfers one per peer that is being sent a snapshot; calls StateMachine.Snapshot

@@ -69,6 +69,12 @@ func (b *mailbox) addLocked(m raftpb.Message) bool {
 	return true
 }
 
+func (b *mailbox) empty() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.queue) == 0
+}
+
 func (b *mailbox) signal() {
 	select {
 	case b.ready <- struct{}{}:

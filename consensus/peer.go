@@ -2,16 +2,13 @@ package consensus
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"go.etcd.io/etcd/raft/v3/raftpb"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/status"
 
 	"geogate/consensus/pb"
 )
@@ -76,108 +73,10 @@ func (p *peer) run(ctx context.Context) {
 	wg.Wait()
 }
 
-// lane is a queue of messages and the stream that empties it. The lanes of a peer are streams of their own, so
-// a follower that does not read entries for a while still gets its heartbeats.
-type lane struct {
-	p    *peer
-	box  *mailbox
-	open atomic.Bool // the handshake is done
-}
-
-// unopened bounds what waits for a stream that is not there: enough for an election, too little to be stale.
-const unopened = 8
-
-// offer queues a message if it fits.
-func (l *lane) offer(m raftpb.Message) bool {
-	limit := l.box.maxMessages
-	if !l.open.Load() {
-		limit = min(limit, unopened)
+// hangUp ends the direct connection for entries when that for heartbeats has ended: what is lost on the way to a peer
+// is lost for both, and only one of them may tell so after seconds.
+func (p *peer) hangUp(ended *lane) {
+	if conn := p.bulk.conn.Load(); ended == p.urgent && conn != nil {
+		_ = conn.Close() // it may have ended, too
 	}
-	return l.box.offer(m, limit)
-}
-
-// run opens the stream again and again.
-func (l *lane) run(ctx context.Context) {
-	wait, said := firstRetry, ""
-	for ctx.Err() == nil {
-		err := l.stream(ctx)
-		if l.open.Swap(false) {
-			wait = firstRetry
-		}
-		l.box.clear()
-		l.p.t.reports.unreachable(l.p.id)
-		if ctx.Err() != nil {
-			return
-		}
-		if status.Code(err) == removedCode {
-			l.p.t.node.removal.tell(fmt.Sprintf("told by node %x", l.p.id))
-		}
-		if text := err.Error(); text != said && l == l.p.urgent {
-			said = text // once, and not by both lanes
-			l.p.log.Warn("stream to peer ended", "error", err)
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-		}
-		wait = min(2*wait, lastRetry)
-	}
-}
-
-// stream shakes hands and then sends what is queued until something fails.
-func (l *lane) stream(ctx context.Context) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	st, err := l.p.client.Messages(ctx, grpc.WaitForReady(true))
-	if err != nil {
-		return err
-	}
-	if err := l.handshake(st, cancel); err != nil {
-		return err
-	}
-	l.open.Store(true)
-	// Nothing more is to come from the peer, so the end of this read is the end of the stream.
-	var watch sync.WaitGroup
-	defer watch.Wait()
-	defer cancel(nil)
-	watch.Go(func() {
-		_, err := st.Recv()
-		cancel(err)
-	})
-	var env envelope
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-l.box.ready:
-		}
-		messages := l.box.take(envelopeBytes)
-		if len(messages) == 0 {
-			continue
-		}
-		err := env.fill(messages)
-		l.box.done(messages)
-		if err != nil {
-			return err
-		}
-		if err := st.Send(&env.Envelope); err != nil {
-			cancel(nil)
-			watch.Wait() // Send only says EOF; the reader has the reason
-			return errors.Join(err, context.Cause(ctx))
-		}
-	}
-}
-
-func (l *lane) handshake(st grpc.BidiStreamingClient[pb.Envelope, pb.Hello], cancel context.CancelCauseFunc) error {
-	late := time.AfterFunc(handshakeTimeout, func() { cancel(errors.New("peer does not answer the handshake")) })
-	defer late.Stop()
-	sendErr := st.Send(&pb.Envelope{Hello: l.p.t.hello(l.p.id)})
-	answer, err := st.Recv()
-	if err != nil {
-		return errors.Join(err, sendErr)
-	}
-	if answer.ClusterId != l.p.t.cfg.ClusterID || answer.From != l.p.id {
-		return fmt.Errorf("at this address is node %x of group %x", answer.From, answer.ClusterId)
-	}
-	return sendErr
 }

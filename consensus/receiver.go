@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 
 	"go.etcd.io/etcd/raft/v3"
 	"go.etcd.io/etcd/raft/v3/raftpb"
@@ -11,11 +12,12 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"geogate/consensus/direct"
 	"geogate/consensus/pb"
 )
 
 // receiver is the receiving side of the transport. A peer that sends faster than the loop reads is held back by
-// the flow control of its stream.
+// the flow control of its stream or connection.
 type receiver struct {
 	pb.UnimplementedPeerServer
 	t *transport
@@ -32,21 +34,37 @@ func (r *receiver) Messages(st grpc.BidiStreamingServer[pb.Envelope, pb.Hello]) 
 		return err
 	}
 	from := env.Hello.From
-	if err := st.Send(r.t.hello(from)); err != nil {
+	hello, ticket := r.t.hello(from), &direct.Ticket{}
+	if env.Hello.Direct && !r.t.cfg.streams {
+		ticket = r.t.door.Issue()
+		defer ticket.Close()
+		hello.Ticket = ticket.Secret
+	}
+	if err := st.Send(hello); err != nil {
 		return err
 	}
 	p := r.t.peer(from)
 	if p == nil {
 		return r.t.check(env.Hello)
 	}
-	ended := make(chan error, 1)
+	ended := make(chan error, 2)
 	r.t.running.Go(func() { ended <- r.receive(st, from) })
-	select {
-	case err := <-ended:
-		return err
-	case <-p.left: // it learns so at once, and not when it next has something to say
-		return r.t.check(env.Hello)
+	for {
+		select {
+		case err := <-ended:
+			return err
+		case conn := <-ticket.Conn:
+			context.AfterFunc(st.Context(), func() { _ = conn.Close() }) // which ends receiveDirect
+			r.t.running.Go(func() { ended <- r.receiveDirect(st.Context(), conn, from) })
+		case <-p.left: // it learns so at once, and not when it next has something to say
+			return r.t.check(env.Hello)
+		}
 	}
+}
+
+// receiveDirect takes in messages until the connection ends.
+func (r *receiver) receiveDirect(ctx context.Context, conn net.Conn, from uint64) error {
+	return direct.Receive(conn, r.t.maxBytes(), func(b []byte) error { return r.message(ctx, from, b) })
 }
 
 // receive takes in messages until the stream ends.

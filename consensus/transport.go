@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
+	"geogate/consensus/direct"
 	"geogate/consensus/pb"
 )
 
@@ -36,13 +37,15 @@ const (
 	connWindow       = 4 * streamWindow      // of a connection; unread entries must not keep heartbeats waiting
 )
 
-// transport carries Raft messages between the nodes of the group. Sending never blocks: a message that does not
-// fit into its peer's queue is dropped, and Raft is told that the peer is unreachable.
+// transport carries Raft messages between the nodes of the group. Sending never blocks: a message that the connection
+// doesn't take at once and that does not fit into its peer's queue is dropped, and Raft is told that the peer is
+// unreachable.
 type transport struct {
 	cfg      *Config
 	node     *Node
 	listener net.Listener
 	server   *grpc.Server
+	door     *direct.Door
 	creds    credentials.TransportCredentials
 	known    atomic.Pointer[map[uint64]*peer] // by id, without this node; replaced by changePeers only
 	stranger chan struct{}                    // capacity 1; receives when an unknown node has called
@@ -67,9 +70,10 @@ func newTransport(n *Node, listener net.Listener) *transport {
 	}
 	t.creds = transportCredentials(t.cfg.TLS)
 	t.known.Store(&map[uint64]*peer{})
+	t.door = direct.NewDoor(handshakeTimeout)
 	t.server = grpc.NewServer(
-		grpc.Creds(t.creds),
-		grpc.MaxRecvMsgSize(t.cfg.MaxMessageBytes+2*envelopeBytes),
+		grpc.Creds(t.door.Credentials(t.cfg.TLS)),
+		grpc.MaxRecvMsgSize(t.maxBytes()),
 		grpc.InitialWindowSize(streamWindow),
 		grpc.InitialConnWindowSize(connWindow),
 		grpc.WaitForHandlers(true),
@@ -87,6 +91,9 @@ func transportCredentials(c *tls.Config) credentials.TransportCredentials {
 	}
 	return credentials.NewTLS(c)
 }
+
+// maxBytes is the largest message between two nodes, whatever it is packed in.
+func (t *transport) maxBytes() int { return t.cfg.MaxMessageBytes + 2*envelopeBytes }
 
 // run serves and dials until ctx ends; then everything is closed.
 func (t *transport) run(ctx context.Context) error {
@@ -190,7 +197,7 @@ func (t *transport) dialOptions() []grpc.DialOption {
 			Backoff:           backoff.Config{BaseDelay: firstRetry, Multiplier: 1.6, Jitter: 0.2, MaxDelay: lastRetry},
 			MinConnectTimeout: keepaliveTimeout,
 		}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(t.cfg.MaxMessageBytes + 2*envelopeBytes)),
+		grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(t.maxBytes())),
 	}
 }
 

@@ -89,6 +89,8 @@ type Hello struct {
 	ClusterId     uint64                 `protobuf:"fixed64,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	From          uint64                 `protobuf:"fixed64,3,opt,name=from,proto3" json:"from,omitempty"`
 	To            uint64                 `protobuf:"fixed64,4,opt,name=to,proto3" json:"to,omitempty"`
+	Direct        bool                   `protobuf:"varint,5,opt,name=direct,proto3" json:"direct,omitempty"` // the caller can open a connection for messages
+	Ticket        []byte                 `protobuf:"bytes,6,opt,name=ticket,proto3" json:"ticket,omitempty"`  // in the answer: what it opens one with. None: it can't be done, and the stream carries the messages
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -149,6 +151,20 @@ func (x *Hello) GetTo() uint64 {
 		return x.To
 	}
 	return 0
+}
+
+func (x *Hello) GetDirect() bool {
+	if x != nil {
+		return x.Direct
+	}
+	return false
+}
+
+func (x *Hello) GetTicket() []byte {
+	if x != nil {
+		return x.Ticket
+	}
+	return nil
 }
 
 type Envelope struct {
@@ -970,13 +986,15 @@ var File_peer_proto protoreflect.FileDescriptor
 const file_peer_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"peer.proto\x12\x14geogate.consensus.v1\"d\n" +
+	"peer.proto\x12\x14geogate.consensus.v1\"\x94\x01\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x02 \x01(\x06R\tclusterId\x12\x12\n" +
 	"\x04from\x18\x03 \x01(\x06R\x04from\x12\x0e\n" +
-	"\x02to\x18\x04 \x01(\x06R\x02to\"Y\n" +
+	"\x02to\x18\x04 \x01(\x06R\x02to\x12\x16\n" +
+	"\x06direct\x18\x05 \x01(\bR\x06direct\x12\x16\n" +
+	"\x06ticket\x18\x06 \x01(\fR\x06ticket\"Y\n" +
 	"\bEnvelope\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x1b.geogate.consensus.v1.HelloR\x05hello\x12\x1a\n" +
 	"\bmessages\x18\x02 \x03(\fR\bmessages\"\xc8\x01\n" +

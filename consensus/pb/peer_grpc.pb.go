@@ -36,7 +36,8 @@ const (
 // Peer is served by every node for the other nodes of its group.
 type PeerClient interface {
 	// Messages carries Raft messages one way, from the caller. The first envelope holds the caller's hello
-	// and nothing else; the server answers with its own hello once, or refuses the stream.
+	// and nothing else; the server answers with its own hello once, or refuses the stream. If both can, the messages
+	// then take a connection of their own that the caller opens with the ticket, and the stream tells its end.
 	Messages(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[Envelope, Hello], error)
 	// Snapshot carries one copy of the state machine: a part with hello and header, parts with data, a part
 	// with the checksum. The answer is sent once the copy is verified, on disk, and handed to Raft.
@@ -131,7 +132,8 @@ type Peer_CopyClient = grpc.ServerStreamingClient[SnapshotPart]
 // Peer is served by every node for the other nodes of its group.
 type PeerServer interface {
 	// Messages carries Raft messages one way, from the caller. The first envelope holds the caller's hello
-	// and nothing else; the server answers with its own hello once, or refuses the stream.
+	// and nothing else; the server answers with its own hello once, or refuses the stream. If both can, the messages
+	// then take a connection of their own that the caller opens with the ticket, and the stream tells its end.
 	Messages(grpc.BidiStreamingServer[Envelope, Hello]) error
 	// Snapshot carries one copy of the state machine: a part with hello and header, parts with data, a part
 	// with the checksum. The answer is sent once the copy is verified, on disk, and handed to Raft.
