@@ -56,7 +56,7 @@ fuzz-quick: ## the same with a second for each target
 # FuzzSnapshotFile writes a file for each input.
 FUZZINPUTS ?= 15000x
 FUZZSHORT  := gateway/express:FuzzClient gateway/express:FuzzServer replication/event:FuzzOpen replication/wire:FuzzUnpack replication/wire:FuzzSigned replication/wire:FuzzAssembler replication/wire:FuzzHistory:1000x \
-	replication/homes:FuzzRecords consensus:FuzzSegment consensus:FuzzPeerMessage consensus:FuzzSnapshotFile:300x \
+	replication/homes:FuzzRecords consensus:FuzzSegment consensus:FuzzPeerMessage consensus:FuzzSnapshotFile:300x consensus/direct:FuzzReceive \
 	dc/store:FuzzStored dc/auth:FuzzEntries dc:FuzzDecodeChunk dc:FuzzDecodeNoteAndMatrix
 
 .PHONY: fuzz-short
