@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 
 	"geogate/consensus/direct"
+	"geogate/test/certs"
 )
 
 // direct waits until all lanes are open, those for which want says so with a connection of their own.
@@ -35,7 +36,7 @@ func (g *group) direct(want func(from, to uint64) bool) {
 }
 
 func TestMessagesHaveTheirOwnConnections(t *testing.T) {
-	secure := certificates(t)
+	secure := certs.Mutual(t)
 	for name, tune := range map[string]func(*Config){"plain": nil, "TLS": func(c *Config) { c.TLS = secure }} {
 		t.Run(name, func(t *testing.T) {
 			g := newGroup(t, 3, tune)

@@ -2,14 +2,7 @@ package consensus
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"math/big"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -21,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"geogate/consensus/pb"
+	"geogate/test/certs"
 )
 
 func TestReceiverRefusesStrangers(t *testing.T) {
@@ -79,7 +73,7 @@ func TestReceiverRefusesStrangers(t *testing.T) {
 
 // Three nodes over TLS 1.3 with certificates on both sides; a fourth party without one gets no answer.
 func TestMutualTLS(t *testing.T) {
-	conf := certificates(t)
+	conf := certs.Mutual(t)
 	g := newGroup(t, 3, func(c *Config) { c.TLS = conf })
 	g.put("x")
 	g.everywhere(g.leader())
@@ -93,34 +87,6 @@ func TestMutualTLS(t *testing.T) {
 	}
 	if _, err := conn.Read(make([]byte, 1)); err == nil {
 		t.Error("a client without a certificate was answered")
-	}
-}
-
-func certificates(t *testing.T) *tls.Config {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "geogate test"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(cert)
-	return &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS13,
-		RootCAs: pool, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
 	}
 }
 

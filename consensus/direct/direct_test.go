@@ -3,16 +3,10 @@ package direct
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/binary"
 	"errors"
 	"io"
-	"math/big"
 	"net"
 	"testing"
 	"time"
@@ -24,6 +18,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
+
+	"geogate/test/certs"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -97,35 +93,7 @@ func (p *port) ping(t *testing.T) error {
 // both runs a test in plain text and over TLS with certificates on both sides.
 func both(t *testing.T, test func(t *testing.T, conf *tls.Config)) {
 	t.Run("plain", func(t *testing.T) { test(t, nil) })
-	t.Run("TLS", func(t *testing.T) { test(t, certificates(t)) })
-}
-
-func certificates(t *testing.T) *tls.Config {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "node"}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	cert, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool := x509.NewCertPool()
-	pool.AddCert(cert)
-	return &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, MinVersion: tls.VersionTLS13,
-		RootCAs: pool, ClientCAs: pool, ClientAuth: tls.RequireAndVerifyClientCert,
-	}
+	t.Run("TLS", func(t *testing.T) { test(t, certs.Mutual(t)) })
 }
 
 func message(index uint64, size int) raftpb.Message {
@@ -290,16 +258,10 @@ func TestTicketIsVoidAtOnce(t *testing.T) {
 	ticket := d.Issue()
 	near, far := net.Pipe()
 	admitted := make(chan error, 1)
-	go func() { admitted <- d.admit(far) }()
+	go func() { admitted <- d.admit(&answering{Conn: far, before: ticket.Close}) }()
 	if _, err := near.Write(ticket.Secret); err != nil {
 		t.Fatal(err)
 	}
-	for known := true; known; time.Sleep(time.Millisecond) {
-		d.mu.Lock()
-		known = len(d.issued) > 0
-		d.mu.Unlock()
-	}
-	ticket.Close()
 	if _, err := io.ReadFull(near, make([]byte, 1)); err != nil {
 		t.Fatal(err)
 	}
@@ -307,6 +269,17 @@ func TestTicketIsVoidAtOnce(t *testing.T) {
 		t.Errorf("admitted with a void ticket: %v", err)
 	}
 	_, _ = near.Close(), far.Close()
+}
+
+// answering is a connection on which something happens before an answer.
+type answering struct {
+	net.Conn
+	before func()
+}
+
+func (c *answering) Write(b []byte) (int, error) {
+	c.before()
+	return c.Conn.Write(b)
 }
 
 // A connection that says nothing is closed, and one that says something else gets nowhere.
@@ -337,7 +310,7 @@ func isTimeout(err error) bool {
 
 // Over TLS the name of the protocol decides, and a certificate is needed as for gRPC.
 func TestDoorWantsACertificate(t *testing.T) {
-	conf := certificates(t)
+	conf := certs.Mutual(t)
 	p := newPort(t, conf, time.Minute)
 	ticket := p.door.Issue()
 	defer ticket.Close()

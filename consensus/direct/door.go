@@ -1,6 +1,7 @@
 package direct
 
 import (
+	"bytes"
 	"crypto/rand"
 	"crypto/tls"
 	"errors"
@@ -151,7 +152,7 @@ func (k *keeper) ServerHandshake(raw net.Conn) (net.Conn, credentials.AuthInfo, 
 	if k.secure {
 		return nil, nil, fmt.Errorf("%s speaks %s and begins with %q", raw.RemoteAddr(), protocol, head)
 	}
-	return k.TransportCredentials.ServerHandshake(&opened{Conn: conn, head: head})
+	return k.TransportCredentials.ServerHandshake(&opened{Conn: conn, all: io.MultiReader(bytes.NewReader(head), conn)})
 }
 
 // Clone implements [credentials.TransportCredentials].
@@ -159,18 +160,11 @@ func (k *keeper) Clone() credentials.TransportCredentials {
 	return &keeper{TransportCredentials: k.TransportCredentials.Clone(), door: k.door, secure: k.secure}
 }
 
-// opened is a connection whose first bytes were read. Only its reader touches head.
+// opened is a connection whose first bytes were read.
 type opened struct {
 	net.Conn
-	head []byte
+	all io.Reader // these, and what follows
 }
 
 // Read implements [net.Conn].
-func (c *opened) Read(p []byte) (int, error) {
-	if len(c.head) > 0 {
-		n := copy(p, c.head)
-		c.head = c.head[n:]
-		return n, nil
-	}
-	return c.Conn.Read(p)
-}
+func (c *opened) Read(p []byte) (int, error) { return c.all.Read(p) }
