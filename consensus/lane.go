@@ -34,7 +34,11 @@ const (
 	unopened = 8
 	// nowBytes bounds a message that is encoded by its sender, which has more to do; the lane's goroutine has not.
 	nowBytes = 64 << 10
+	// saidPause is between two reasons in the log for which there is no stream: some have a port that is always another one.
+	saidPause = time.Minute
 )
+
+type messageStream = grpc.BidiStreamingClient[pb.Envelope, pb.Hello]
 
 // offer sends a message, or queues it if it fits. It never waits.
 func (l *lane) offer(m raftpb.Message) bool {
@@ -67,12 +71,14 @@ func (l *lane) sendNow(m *raftpb.Message) bool {
 
 // run opens the stream again and again.
 func (l *lane) run(ctx context.Context) {
-	wait, said := firstRetry, ""
+	wait, said, saidAt := firstRetry, "", time.Time{}
 	for ctx.Err() == nil {
 		err := l.stream(ctx)
 		if l.open.Swap(false) {
-			wait = firstRetry
+			wait, saidAt = firstRetry, time.Time{}
 			l.p.hangUp(l)
+		} else if errors.Is(err, errLate) {
+			wait = firstRetry // the attempt has waited
 		}
 		l.box.clear()
 		l.p.t.reports.unreachable(l.p.id)
@@ -82,8 +88,8 @@ func (l *lane) run(ctx context.Context) {
 		if status.Code(err) == removedCode {
 			l.p.t.node.removal.tell(fmt.Sprintf("told by node %x", l.p.id))
 		}
-		if text := err.Error(); text != said && l == l.p.urgent {
-			said = text // once, and not by both lanes
+		if text := err.Error(); text != said && time.Since(saidAt) > saidPause && l == l.p.urgent {
+			said, saidAt = text, time.Now() // once, and not by both lanes
 			l.p.log.Warn("stream to peer ended", "error", err)
 		}
 		select {
@@ -98,11 +104,7 @@ func (l *lane) run(ctx context.Context) {
 func (l *lane) stream(ctx context.Context) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	st, err := l.p.client.Messages(ctx, grpc.WaitForReady(true))
-	if err != nil {
-		return err
-	}
-	ticket, err := l.handshake(st, cancel)
+	st, ticket, err := l.handshake(ctx, cancel)
 	if err != nil {
 		return err
 	}
@@ -148,7 +150,7 @@ func (l *lane) drain(send func([]raftpb.Message) error) error {
 }
 
 // overStream sends messages in envelopes.
-func (l *lane) overStream(st grpc.BidiStreamingClient[pb.Envelope, pb.Hello]) func([]raftpb.Message) error {
+func (l *lane) overStream(st messageStream) func([]raftpb.Message) error {
 	var env envelope
 	return func(messages []raftpb.Message) error {
 		if len(messages) == 0 {
@@ -171,21 +173,32 @@ func overConn(conn *direct.Conn) func([]raftpb.Message) error {
 	}
 }
 
-// handshake returns the ticket for a direct connection, nil when the peer has none to give: one of the version before.
-func (l *lane) handshake(st grpc.BidiStreamingClient[pb.Envelope, pb.Hello], cancel context.CancelCauseFunc) ([]byte, error) {
-	late := time.AfterFunc(handshakeTimeout, func() { cancel(errors.New("peer does not answer the handshake")) })
+var errLate = errors.New("no handshake within " + handshakeTimeout.String())
+
+// handshake opens a stream, once there is a connection for it. The ticket for a direct connection is nil when the peer
+// has none to give: one of the version before.
+func (l *lane) handshake(ctx context.Context, cancel context.CancelCauseFunc) (st messageStream, ticket []byte, err error) {
+	late := time.AfterFunc(handshakeTimeout, func() { cancel(errLate) })
 	defer late.Stop()
+	defer func() {
+		if err != nil && errors.Is(context.Cause(ctx), errLate) { // beside it: why the last attempt to connect has failed
+			err = fmt.Errorf("%w: %w", errLate, err)
+		}
+	}()
+	if st, err = l.p.client.Messages(ctx, grpc.WaitForReady(true)); err != nil {
+		return nil, nil, err
+	}
 	hello := l.p.t.hello(l.p.id)
 	hello.Direct = !l.p.t.cfg.streams
 	sendErr := st.Send(&pb.Envelope{Hello: hello})
 	answer, err := st.Recv()
 	if err != nil {
-		return nil, errors.Join(err, sendErr)
+		return nil, nil, errors.Join(err, sendErr)
 	}
 	if answer.ClusterId != l.p.t.cfg.ClusterID || answer.From != l.p.id {
-		return nil, fmt.Errorf("at this address is node %x of group %x", answer.From, answer.ClusterId)
+		return nil, nil, fmt.Errorf("at this address is node %x of group %x", answer.From, answer.ClusterId)
 	}
-	return answer.Ticket, sendErr
+	return st, answer.Ticket, sendErr
 }
 
 // dial opens the direct connection; nil when there is no ticket, or something on the way lets only gRPC pass.

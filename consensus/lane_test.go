@@ -4,9 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -240,4 +244,40 @@ func TestConnectionForEntriesEndsWithThatForHeartbeats(t *testing.T) {
 	}
 	g.put("x")
 	g.everywhere(g.leader())
+}
+
+// A node with a certificate that the others don't trust is down to them; the log says why it is, once.
+func TestWrongCertificateIsLogged(t *testing.T) {
+	log, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer log.Close()
+	ours, theirs := certs.Mutual(t), certs.Mutual(t)
+	g := newGroup(t, 3, func(c *Config) {
+		c.TLS = ours
+		if c.NodeID == 3 {
+			c.TLS = theirs
+		} else {
+			c.Logger = slog.New(slog.NewTextHandler(log, nil))
+		}
+	})
+	g.put("x", g.sites[2])
+	reasons := func() (told int) {
+		text, err := os.ReadFile(log.Name())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if strings.Contains(line, "stream to peer ended") && strings.Contains(line, "peer=3") && strings.Contains(line, "certificate") {
+				told++
+			}
+		}
+		return told
+	}
+	eventually(t, "both others to log the reason", func() bool { return reasons() >= 2 })
+	time.Sleep(handshakeTimeout + time.Second) // another attempt
+	if n := reasons(); n != 2 {
+		t.Errorf("%d lines with the reason of two nodes", n)
+	}
 }
