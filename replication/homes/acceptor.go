@@ -26,6 +26,25 @@ type State struct {
 // higher cut is decided.
 func (s State) Fenced() bool { return s.Promised != (Ballot{}) || s.Vote.Value.Epoch != 0 }
 
+// barred says that it has no vote in the open instance.
+func (s State) barred() bool { return s.Barred > s.Decided.Epoch }
+
+// Amnesic says whether the acceptor must be barred before a command is applied: it would be told the first decision that
+// it hears of, and has not voted for the first one that there was. It may be in the place of one that had, and lost its data.
+// Whoever runs it asks before each command; two that ask at once may both bar it.
+func (s State) Amnesic(c Command) bool {
+	return s.Decided.Epoch == 0 && s.Barred == 0 && c.Known.Epoch > 0 && c.Kind != Force && !s.votedFirst(c.Known)
+}
+
+// votedFirst says whether a value, or one that led to it, is the first one of the keyspace, and had this acceptor's vote.
+func (s State) votedFirst(v Value) bool {
+	first := Tenure{Epoch: v.Epoch, Home: v.Home}
+	if len(v.Past) > 0 {
+		first = v.Past[0]
+	}
+	return first.Epoch == 1 && s.Vote.Value.Epoch == 1 && s.Vote.Value.Home == first.Home
+}
+
 // Writable says whether the Raft group of dc may apply a local write of the keyspace: to be asked in the log's
 // order, by every replica. The home's leader must also hold the lease when it takes the write.
 func (s State) Writable(self Life) bool {
@@ -53,7 +72,8 @@ func (s State) apply(c Command, marks Marks, f flaws) (State, Reply) {
 	}
 	switch c.Kind {
 	case Learn, Force:
-		return s, Reply{Answer: Learned}
+		return s, Reply{Answer: Learned, Watermark: watermark(marks, s.Decided.Home), Data: marks != nil,
+			Quiet: !s.Fenced() && !s.barred(), Lost: s.barred()}
 	case Drain:
 		return s.drain(marks, f)
 	case Resume:

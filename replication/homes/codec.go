@@ -111,7 +111,10 @@ func (r Reply) Encode() []byte {
 	b = appendUint(b, 8, uint64(r.Watermark))
 	b = appendBool(b, 9, r.Data)
 	b = appendBytes(b, 10, r.Lease.encode())
-	return appendBytes(b, 11, r.Decided.encode())
+	b = appendBytes(b, 11, r.Decided.encode())
+	b = appendBool(b, 12, r.Quiet)
+	b = appendBool(b, 13, r.AtHome)
+	return appendBool(b, 14, r.Lost)
 }
 
 // fields calls f for every field with its number, or its bytes; unknown fields are for f to ignore.
@@ -349,6 +352,12 @@ func DecodeReply(b []byte) (Reply, error) {
 			return r.Lease.decode(raw)
 		case 11:
 			return r.Decided.decode(raw)
+		case 12:
+			r.Quiet = v != 0
+		case 13:
+			r.AtHome = v != 0
+		case 14:
+			r.Lost = v != 0
 		}
 		return nil
 	})

@@ -27,7 +27,8 @@ func records() map[string][]byte {
 		"command-full": Command{Kind: Accept, Keyspace: "/locks/", Known: first, Ballot: Ballot{2, "nyc"}, Value: v, First: true, Drained: true,
 			Duration: time.Second, Lapsed: 3, UpTo: 6, At: 1e18}.Encode(),
 		"reply-full": Reply{Answer: Promised, Keyspace: "/locks/", Epoch: 1, Ballot: Ballot{2, "nyc"}, Promised: Ballot{3, "ams"},
-			Vote: Proposal{Ballot{1, "fra"}, first}, Watermark: 42, Data: true, Lease: Lease{Life{"fra", 1}, 1, time.Second, 1}, Decided: v}.Encode(),
+			Vote: Proposal{Ballot{1, "fra"}, first}, Watermark: 42, Data: true, Lease: Lease{Life{"fra", 1}, 1, time.Second, 1}, Decided: v,
+			Quiet: true, Lost: true, AtHome: true}.Encode(),
 	}
 }
 

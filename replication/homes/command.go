@@ -97,10 +97,16 @@ type Reply struct {
 	Ballot    Ballot   // of the command
 	Promised  Ballot   // the highest promised one
 	Vote      Proposal // of Promised: what it voted for before
-	Watermark int64    // of Promised, Drained: what it has applied of the home of Known
-	Data      bool     // of Promised: it is no witness, Watermark counts
+	Watermark int64    // of Promised, Drained, Learned: what it has applied of the home of Known
+	Data      bool     // of Promised, Learned: it is no witness, Watermark counts
 	Lease     Lease    // of Promised, Granted, Occupied
 	Decided   Value    // of Behind, Diverged
+	// Quiet, of Learned, says that it has promised and voted for nothing beyond Known, and would remember it. Lost says that it
+	// would not: it is barred. Older builds say neither.
+	Quiet, Lost bool
+	// AtHome, of Learned, says that the home is this datacenter, in this life: Watermark is the home's head. The acceptor
+	// can't tell; whoever runs it adds that.
+	AtHome bool
 }
 
 // Proposal is a value under a ballot.

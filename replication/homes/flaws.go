@@ -15,6 +15,10 @@ const (
 	leaseForgottenOnLearn                   // a new epoch makes an acceptor forget the lease it granted
 	leaseOverLease                          // a new home gets a lease while the old one may hold its own
 	leaseFromReceipt                        // the home counts from the receipt of the grant
+	votesAfterLoss                          // an acceptor that lost its past votes at once
+	ackedAfterLoss                          // it acknowledges although it may have promised not to
+	admittedBehind                          // it votes before it has what it may have acknowledged
+	openMoveOverlooked                      // it votes although others have promised something that it may have, too
 )
 
 func (f flaws) has(g flaws) bool { return f&g != 0 }

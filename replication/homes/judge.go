@@ -68,6 +68,9 @@ func (s State) judge(w Write, marks Marks, f flaws) Verdict {
 func (s State) AckLimit(chain Life, origin uint64) (int64, bool) { return s.ackLimit(chain, origin, 0) }
 
 func (s State) ackLimit(chain Life, origin uint64, f flaws) (int64, bool) {
+	if s.barred() && chain == s.Decided.Home && !f.has(ackedAfterLoss) {
+		return 0, true // it may have promised something, and what it had then is not known
+	}
 	if s.Fenced() && chain == s.Decided.Home {
 		switch {
 		case f.has(fenceForgotten):

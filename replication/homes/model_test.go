@@ -27,6 +27,7 @@ type world struct {
 	stale   bool   // a move may start from a replica that doesn't know what its acceptor promised
 	calls   bool   // a reply is only lost when its proposer has gone on, and decisions don't spread: a smaller world
 	loss    bool   // only the loss of a write counts as a violation
+	amnesia bool   // datacenter 2 loses everything once, and is admitted again
 	epochs  uint64 // moves are started in epochs below; 0 means 2
 	flaws   flaws
 	deep    bool // only with GEOGATE_MODEL_DEEP set: takes up to two minutes
@@ -36,7 +37,7 @@ const sites = 3
 
 func life(i int) Life { return Life{DC: string(rune('a' + i)), Incarnation: uint64(i + 1)} }
 
-// node is one state of the model; acc, move and msgs are numbers of interned values.
+// node is one state of the model; acc, move, back and msgs are numbers of interned values.
 type node struct {
 	acc     [sites]uint16
 	move    [sites]uint16 // 0 for none
@@ -45,6 +46,8 @@ type node struct {
 	acked   uint8         // the highest write that the home acknowledged under QUORUM
 	starts  uint8
 	crashes uint8
+	lost    bool      // datacenter 2 has lost everything
+	back    uint16    // its readmission; 0 for none
 	msgs    [6]uint64 // ever sent
 	votes   uint32    // number of: by proposal, who ever voted for it
 }
@@ -75,6 +78,8 @@ type explorer struct {
 	stateID  map[string]uint16
 	moves    []*Move
 	moveID   map[string]uint16
+	backs    []*Readmission
+	backID   map[string]uint16
 	messages []message
 	msgID    map[string]uint16
 	replies  []Reply
@@ -95,6 +100,7 @@ type explorer struct {
 
 func newExplorer(t testing.TB, w world) *explorer {
 	e := &explorer{t: t, w: w, stateID: map[string]uint16{}, moveID: map[string]uint16{"": 0}, moves: []*Move{nil},
+		backID: map[string]uint16{"": 0}, backs: []*Readmission{nil},
 		msgID: map[string]uint16{}, due: map[uint16][]uint16{}, effects: map[[3]uint16]effect{}, steps: map[[3]int32]uint16{},
 		seen: map[node]struct{}{}, ballots: []string{""}, ballotID: map[string]uint32{"": 0}}
 	for i := range e.cfg {
@@ -300,6 +306,9 @@ func (e *explorer) expand(n node) {
 	for i := range sites {
 		e.drive(n, i)
 	}
+	if e.w.amnesia {
+		e.loseAndReturn(n)
+	}
 }
 
 func (e *explorer) deliver(n node, id uint16) {
@@ -307,7 +316,7 @@ func (e *explorer) deliver(n node, id uint16) {
 	key := [3]uint16{n.acc[msg.to], id, uint16(n.applied[msg.to])}
 	f, ok := e.effects[key]
 	if !ok {
-		s, r := e.states[n.acc[msg.to]].apply(msg.command, e.marks(&n, msg.to), e.w.flaws)
+		s, r := e.command(&n, msg.to, msg.command)
 		r.Keyspace, r.Epoch, r.Ballot = msg.command.Keyspace, msg.command.Known.Epoch, msg.command.Ballot
 		e.replies = append(e.replies, r)
 		f = effect{e.state(s), int32(len(e.replies) - 1)}
@@ -342,6 +351,77 @@ func (e *explorer) deliver(n node, id uint16) {
 		e.send(&n, i)
 		e.visit(n, action{"deliver", id})
 	}
+}
+
+// command has an acceptor apply a command, as the one who runs it does.
+func (e *explorer) command(n *node, i int, c Command) (State, Reply) {
+	s := e.states[n.acc[i]]
+	if s.Amnesic(c) && !e.w.flaws.has(votesAfterLoss) {
+		s, _ = s.apply(Command{Kind: Bar, Keyspace: c.Keyspace}, nil, e.w.flaws)
+	}
+	return s.apply(c, e.marks(n, i), e.w.flaws)
+}
+
+// loseAndReturn has datacenter 2 lose everything, acks and messages that it has sent apart, and come back.
+func (e *explorer) loseAndReturn(n node) {
+	const c = sites - 1
+	if !n.lost {
+		n.acc[c], n.applied[c], n.move[c], n.lost = e.state(State{}), 0, 0, true
+		e.visit(n, action{"everything is lost at", c})
+		return
+	}
+	s := e.states[n.acc[c]]
+	if home := e.states[n.acc[0]].Decided; s.Decided.Epoch == 0 {
+		told, _ := e.command(&n, c, Command{Kind: Learn, Known: home})
+		n.acc[c] = e.state(told)
+		e.visit(n, action{"a decision is told to", c})
+		return
+	}
+	if s.Barred <= s.Decided.Epoch {
+		return
+	}
+	if n.back == 0 || !e.backs[n.back].Known().Equal(s.Decided) {
+		r, err := NewReadmission(e.cfg[c], Life{life(c).DC, 9}, s.Decided)
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		r.flaws = e.w.flaws
+		n.back = e.readmission(r)
+		e.visit(n, action{"ask about another decision at", c})
+		return
+	}
+	r := e.backs[n.back]
+	for _, dc := range r.Due() {
+		i := int(dc[0] - 'a')
+		m := n
+		next, reply := e.command(&n, i, Command{Kind: Learn, Known: r.Known()})
+		reply.Epoch, reply.AtHome = r.Known().Epoch, next.Decided.Home == life(i)
+		m.acc[i] = e.state(next)
+		if reply.Answer == Behind { // the registrar has the own acceptor learn it
+			own, _ := e.command(&n, c, Command{Kind: Learn, Known: reply.Decided})
+			m.acc[c] = e.state(own)
+		}
+		again := *r
+		again.said = slices.Clone(r.said)
+		again.Step(dc, reply)
+		m.back = e.readmission(&again)
+		e.visit(m, action{"c asks", uint16(i)})
+	}
+	if upTo := r.UpTo(e.marks(&n, c)); upTo < s.Barred {
+		own, _ := e.command(&n, c, Command{Kind: Admit, Known: s.Decided, UpTo: upTo})
+		n.acc[c] = e.state(own)
+		e.visit(n, action{fmt.Sprintf("above epoch %d is admitted", upTo), c})
+	}
+}
+
+func (e *explorer) readmission(r *Readmission) uint16 {
+	key := fmt.Sprintf("%#v", *r)
+	id, ok := e.backID[key]
+	if !ok {
+		id = uint16(len(e.backs))
+		e.backs, e.backID[key] = append(e.backs, r), id
+	}
+	return id
 }
 
 // drive lets a datacenter start, crash, abort, or go on after fetching.
@@ -382,7 +462,7 @@ func (e *explorer) become(n node, i int, m *Move, what string) {
 func (e *explorer) start(n node, i int) {
 	n.starts++
 	own := e.states[n.acc[i]]
-	if own.Decided.Epoch >= max(e.w.epochs, 2) {
+	if own.Decided.Epoch >= max(e.w.epochs, 2) || own.Decided.Epoch == 0 {
 		return
 	}
 	if e.w.home && i == 0 && own.Decided.Home == life(0) {
@@ -458,6 +538,10 @@ func worlds() []world {
 		{name: "switchover", voters: three, home: true, writes: 2, starts: 2, crashes: 1},
 		{name: "switchover and failover", voters: witness, movers: []int{1}, home: true, writes: 1, starts: 2, calls: true},
 		{name: "two epochs", voters: three, movers: []int{1}, writes: 1, starts: 2, epochs: 3},
+		{name: "lost and back", voters: three, movers: []int{1}, writes: 2, starts: 2, calls: true, amnesia: true},
+		{name: "lost and back, with ballots of its own", voters: three, movers: []int{2}, writes: 1, starts: 2, calls: true, amnesia: true},
+		{name: "lost and back, switchover", voters: three, home: true, writes: 1, starts: 2, crashes: 1, calls: true, amnesia: true},
+		{name: "witness lost and back", voters: witness, movers: []int{0, 1}, writes: 1, starts: 2, calls: true, amnesia: true},
 		{name: "crash and resume, every loss", voters: three, movers: []int{1}, writes: 1, starts: 2, crashes: 1, stale: true, deep: true},
 		{name: "switchover and failover, every loss", voters: witness, movers: []int{1}, home: true, writes: 1, starts: 2, deep: true},
 		{name: "two proposers, every loss", voters: three, movers: []int{1, 2}, writes: 1, starts: 2, deep: true},
@@ -466,6 +550,10 @@ func worlds() []world {
 		{name: "two proposers, two epochs", voters: three, movers: []int{1, 2}, writes: 1, starts: 2, epochs: 3, stale: true, deep: true},
 		{name: "witness, two epochs", voters: witness, movers: []int{0, 1}, writes: 2, starts: 2, epochs: 3, stale: true, deep: true},
 		{name: "three ballots", voters: three, movers: []int{1, 2}, writes: 1, starts: 3, calls: true, deep: true},
+		{name: "lost and back, every loss", voters: three, movers: []int{1}, writes: 1, starts: 2, crashes: 1, stale: true, deep: true, amnesia: true},
+		{name: "lost and back, two proposers", voters: three, movers: []int{1, 2}, writes: 1, starts: 2, calls: true, deep: true, amnesia: true},
+		{name: "lost and back, home reclaims", voters: three, movers: []int{0, 1}, writes: 1, starts: 2, calls: true, deep: true, amnesia: true},
+		{name: "lost and back, two epochs", voters: three, movers: []int{1}, writes: 1, starts: 2, epochs: 3, deep: true, amnesia: true},
 		{name: "switchover and two failovers", voters: three, movers: []int{1, 2}, home: true, writes: 1, starts: 3, calls: true, deep: true},
 	}
 }
@@ -493,6 +581,7 @@ func TestModelFindsEveryFlaw(t *testing.T) {
 	learning := world{voters: three, movers: []int{1}, writes: 1, starts: 1}
 	again := world{voters: three, movers: []int{1}, writes: 1, starts: 2, crashes: 1, stale: true}
 	switchover := world{voters: three, home: true, writes: 1, starts: 1}
+	lost := world{voters: three, movers: []int{1}, writes: 1, starts: 2, calls: true, amnesia: true}
 	ballots := world{voters: three, movers: []int{1, 2}, writes: 1, starts: 3, calls: true, loss: true}
 	for _, m := range []struct {
 		name  string
@@ -509,6 +598,10 @@ func TestModelFindsEveryFlaw(t *testing.T) {
 		{"a switchover doesn't wait for the drain", switchover, conceded, "acknowledged by a majority"},
 		{"acknowledged while fenced", learning, ackedBeforeDecided, "a majority is fenced"},
 		{"acknowledged before it is decided", ballots, ackedBeforeDecided, "decided is"},
+		{"who lost its past votes at once", lost, votesAfterLoss, "acknowledged by a majority"},
+		{"who lost its past acknowledges", lost, ackedAfterLoss, "acknowledged by a majority"},
+		{"who lost its past votes before it has caught up", lost, admittedBehind, "acknowledged by a majority"},
+		{"who lost its past votes while a move is open", lost, openMoveOverlooked, "acknowledged by a majority"},
 	} {
 		t.Run(m.name, func(t *testing.T) {
 			begin := time.Now()
