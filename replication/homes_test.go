@@ -27,10 +27,10 @@ type acceptors struct {
 func (a *acceptors) RegisterCommand(_ context.Context, c homes.Command) (homes.Reply, error) {
 	a.mu.Lock()
 	next, reply := a.state.Apply(c, a.AppliedOf)
-	a.state = next
-	if reply.Answer == homes.Granted {
+	if next.Lease != a.state.Lease {
 		a.granted = time.Now()
 	}
+	a.state = next
 	a.mu.Unlock()
 	a.m.mu.Lock()
 	close(a.m.changed)
@@ -85,9 +85,17 @@ func newHomes(t *testing.T, tune func(*Config), names ...string) (*cluster, map[
 	return c, all
 }
 
+// open waits until a DC is the home and takes writes, and everyone who leads has a vote.
 func (c *cluster) open(dc string, within time.Duration) {
 	c.t.Helper()
-	eventually(c.t, within, dc+" is an open home", func() bool { return c.engine(dc).Standing(locks).Here })
+	eventually(c.t, within, dc+" is an open home", func() bool {
+		for other := range c.dcs {
+			if r, err := c.engine(other).Homes(); err == nil && r.Status(locks).Barred {
+				return false
+			}
+		}
+		return c.engine(dc).Standing(locks).Here
+	})
 }
 
 func TestSwitchoverBetweenDCs(t *testing.T) {

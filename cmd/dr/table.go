@@ -28,6 +28,9 @@ func StatusRows(r *admin.HomesReport) [][]string {
 			state += "; a move is open here " + k.Fenced + ": the home gets no lease from this datacenter until it is decided"
 		}
 		var more []string
+		if k.Barred {
+			more = append(more, fmt.Sprintf("%s is new here or lost its data: no vote, and its acks don't count, until it has caught up: %s", r.DC, k.BarredWhy))
+		}
 		if n := len(k.Moves); n > 0 {
 			switch m := k.Moves[n-1]; m.Result {
 			case "":

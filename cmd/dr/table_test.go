@@ -32,6 +32,15 @@ func TestStatusTellsOfTheHoldOff(t *testing.T) {
 	}
 }
 
+func TestStatusTellsOfAMissingVote(t *testing.T) {
+	text := fmt.Sprint(StatusRows(&admin.HomesReport{DC: "c", Keyspaces: []replication.HomeStatus{{
+		Status: registrar.Status{Keyspace: locks, Home: "a", Epoch: 2, Why: "home is a in epoch 2", Barred: true, BarredWhy: "no answer of b"},
+	}}}))
+	if !strings.Contains(text, "home is a in epoch 2") || !strings.Contains(text, "c is new here or lost its data: no vote") || !strings.Contains(text, "no answer of b") {
+		t.Error(text)
+	}
+}
+
 func TestQuarantineRows(t *testing.T) {
 	rows := QuarantineRows(&admin.QuarantineSummary{Datacenters: []replication.AsideAt{
 		{DC: "a", Keyspaces: []replication.AsideKeyspace{{Aside: homes.Aside{Keyspace: locks, Writes: 3, Leased: 1, Bytes: 100}, Age: 7384}}},

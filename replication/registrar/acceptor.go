@@ -66,7 +66,9 @@ func (r *Registrar) Serve(ctx context.Context, from string, c homes.Command) (ho
 		return forbid("it gives back the lease of %s", c.Known.Home)
 	}
 	c.First = false // of a datacenter's own acceptor alone
-	return r.propose(ctx, c)
+	reply, err := r.propose(ctx, c)
+	reply.AtHome = reply.Answer == homes.Learned && c.Known.Epoch > 0 && c.Known.Home == r.cfg.Acceptor.Life()
+	return reply, err
 }
 
 // propose hands a command to the own acceptor. Whether the lease in the way of a renewal has run out, and when a
@@ -85,6 +87,11 @@ func (r *Registrar) propose(ctx context.Context, c homes.Command) (homes.Reply, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.ExchangeTimeout)
 	defer cancel()
+	if reg.State.Amnesic(c) {
+		if err := r.bar(ctx, c); err != nil {
+			return homes.Reply{}, err
+		}
+	}
 	reply, err := r.cfg.Acceptor.RegisterCommand(ctx, c)
 	if err == nil {
 		r.cfg.Metrics.answers.WithLabelValues(r.cfg.Local, c.Kind.String(), reply.Answer.String()).Inc()

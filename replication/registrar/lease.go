@@ -90,6 +90,8 @@ func (k *keeper) takeGrant(dc string, v homes.Value, t *homes.Tenancy, sent time
 		k.fence.refused(dc, v.Epoch, reply.Promised, now)
 	case reply.Answer == homes.Occupied:
 		text = fmt.Sprintf("the lease of %s in epoch %d there has not run out", reply.Lease.Holder, reply.Lease.Epoch)
+	case reply.Answer == homes.Barred:
+		text = "it is new there, or lost its data, and does not vote yet"
 	default:
 		text = reply.Answer.String()
 	}

@@ -21,8 +21,8 @@ func (k *keeper) look(ctx context.Context) {
 	state := reg.State
 	home := state.Decided.Epoch > 0 && state.Decided.Home == life
 	switch {
-	case state.Barred > state.Decided.Epoch+1:
-		k.readmit(ctx, state)
+	case state.Barred > state.Decided.Epoch:
+		k.readmit(ctx, state, now) // it can't do anything else before
 	case k.busy(now):
 	case state.Decided.Epoch == 0 && k.cfg.Home == life.DC && !state.Fenced():
 		k.begin(now, Founding, life)
@@ -47,6 +47,7 @@ func (k *keeper) note(reg homes.Register, now time.Time) {
 	m.epoch.WithLabelValues(prefix).Set(float64(v.Epoch))
 	m.here.WithLabelValues(prefix).Set(flag(s.Here))
 	m.fenced.WithLabelValues(prefix).Set(flag(reg.State.Fenced()))
+	m.barred.WithLabelValues(prefix).Set(flag(reg.State.Barred > v.Epoch))
 	held := 0.0
 	if !s.Until.IsZero() {
 		held = s.Until.Sub(now).Seconds()
@@ -160,30 +161,6 @@ func (k *keeper) resume(ctx context.Context) {
 		return
 	}
 	k.r.cfg.Logger.Info("an interrupted switchover is given up", "keyspace", k.cfg.Prefix, "answer", reply.Answer.String())
-}
-
-// readmit lets an acceptor that lost its past vote again, above everything that it may have voted on before: it asks
-// a majority of the others for the highest epoch that they know of.
-func (k *keeper) readmit(ctx context.Context, s homes.State) {
-	highest, heard := s.Decided.Epoch, 0
-	for _, v := range k.r.cfg.Voters {
-		if v.DC == k.r.cfg.Local {
-			continue
-		}
-		reply, err := k.command(ctx, v.DC, homes.Command{Kind: homes.Learn, Keyspace: k.cfg.Prefix, Known: s.Decided})
-		if err != nil || reply.Answer != homes.Learned && reply.Answer != homes.Behind {
-			continue
-		}
-		heard++
-		highest = max(highest, reply.Decided.Epoch)
-	}
-	if others := len(k.r.cfg.Voters) - 1; heard < others/2+1 && others > 0 {
-		return
-	}
-	// They may be voting on the epoch behind the one that they know.
-	c := homes.Command{Kind: homes.Admit, Keyspace: k.cfg.Prefix, Known: k.register().State.Decided, UpTo: highest + 1}
-	reply, err := k.command(ctx, k.r.cfg.Local, c)
-	k.r.cfg.Logger.Info("an acceptor that lost its past votes again", "keyspace", k.cfg.Prefix, "above_epoch", highest+1, "answer", reply.Answer.String(), "error", err)
 }
 
 // failOver starts a failover when the home is down and this datacenter is to do so.

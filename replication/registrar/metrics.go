@@ -16,6 +16,7 @@ type Metrics struct {
 	epoch     *prometheus.GaugeVec
 	here      *prometheus.GaugeVec
 	fenced    *prometheus.GaugeVec
+	barred    *prometheus.GaugeVec
 	held      *prometheus.GaugeVec
 	diverged  *prometheus.GaugeVec
 	automatic *prometheus.CounterVec
@@ -39,6 +40,7 @@ func newMetrics() *Metrics {
 		epoch:     gauge("epoch", "Epoch of the keyspace as this datacenter knows it."),
 		here:      gauge("open", "1 while this datacenter is the home and takes writes."),
 		fenced:    gauge("fenced", "1 while a move is open at this datacenter's acceptor."),
+		barred:    gauge("barred", "1 while this datacenter's acceptor does not vote, because it is new or lost its past, and has not caught up."),
 		held:      gauge("lease_seconds", "How much longer the home holds its lease; 0 where it is not home or holds none."),
 		diverged:  gauge("diverged", "1 when two homes were decided in one epoch: the keyspace stands still until an operator looks."),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -75,13 +77,13 @@ func (m *Metrics) Unregister(reg prometheus.Registerer) {
 }
 
 func (m *Metrics) all() []prometheus.Collector {
-	return []prometheus.Collector{m.answers, m.failed, m.forbidden, m.moves, m.moving, m.epoch, m.here, m.fenced, m.held, m.diverged, m.automatic, m.seconds}
+	return []prometheus.Collector{m.answers, m.failed, m.forbidden, m.moves, m.moving, m.epoch, m.here, m.fenced, m.barred, m.held, m.diverged, m.automatic, m.seconds}
 }
 
 // forget takes away what a leader says of a keyspace: the next one may be on another node, and an old word must not be
 // taken for a present one.
 func (m *Metrics) forget(keyspace string) {
-	for _, g := range []*prometheus.GaugeVec{m.moving, m.epoch, m.here, m.fenced, m.held, m.diverged} {
+	for _, g := range []*prometheus.GaugeVec{m.moving, m.epoch, m.here, m.fenced, m.barred, m.held, m.diverged} {
 		g.DeleteLabelValues(keyspace)
 	}
 }

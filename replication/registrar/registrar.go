@@ -61,6 +61,9 @@ type keeper struct {
 	r   *Registrar
 	cfg Keyspace
 
+	barring sync.Mutex // while it is looked whether the own acceptor must be barred
+	back    readmission
+
 	mu       sync.Mutex
 	epoch    uint64            // of the tenancy; guarded by mu, as all below
 	tenancy  *homes.Tenancy    // nil until this datacenter was home in epoch

@@ -1,7 +1,6 @@
 package registrar
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -295,22 +294,6 @@ func TestWitnessDecidesAndHoldsNothing(t *testing.T) {
 		w.open("b", 20*time.Second)
 		if _, err := w.dcs["b"].registrar().Switch(prefix, "w", 0); !errors.Is(err, ErrTarget) {
 			t.Errorf("switchover to a witness: %v", err)
-		}
-	})
-}
-
-func TestBarredAcceptorIsReadmitted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, nil, "a", "b", "c")
-		w.open("a", 10*time.Second)
-		c := homes.Command{Kind: homes.Bar, Keyspace: prefix, Duration: 4 * time.Second}
-		if _, err := w.dcs["c"].RegisterCommand(context.Background(), c); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(10 * time.Second)
-		r, _ := w.dcs["c"].Register(prefix)
-		if r.State.Barred != 2 {
-			t.Fatalf("barred up to %d, want 2: above all that a majority of the others may vote on", r.State.Barred)
 		}
 	})
 }

@@ -15,7 +15,8 @@ type Status struct {
 	Lease       *float64 `json:"lease_seconds"` // how much longer the home holds it; nil where none is held or known
 	Fenced      string   `json:"fenced,omitempty"`
 	Draining    bool     `json:"draining,omitempty"`
-	Barred      bool     `json:"barred,omitempty"` // this acceptor lost its past and does not vote yet
+	Barred      bool     `json:"barred,omitempty"`     // this acceptor is new or lost its past, and does not vote yet
+	BarredWhy   string   `json:"barred_why,omitempty"` // and what it waits for
 	Diverged    string   `json:"diverged,omitempty"`
 	// Automatic says that this datacenter may start a failover by itself; HoldOffUntil until when it does not, because the
 	// home has just moved; nil for no such time.
@@ -42,7 +43,7 @@ func (r *Registrar) Status(keyspace string) Status {
 	v := reg.State.Decided
 	out := Status{
 		Keyspace: keyspace, Home: v.Home.DC, Epoch: v.Epoch, Forced: v.Forced, Open: s.Here, Reading: s.Reading, Why: s.Why,
-		Draining: reg.State.Draining, Barred: reg.State.Barred > v.Epoch+1,
+		Draining: reg.State.Draining, Barred: reg.State.Barred > v.Epoch,
 	}
 	if v.Epoch > 0 {
 		out.Incarnation = v.Home.String()
@@ -63,6 +64,9 @@ func (r *Registrar) Status(keyspace string) Status {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	out.Diverged = k.diverged
+	if out.Barred {
+		out.BarredWhy = k.back.why
+	}
 	out.Automatic = k.cfg.Automatic && r.cfg.holdsData(r.cfg.Local)
 	if until := k.heldOffLocked(r.cfg.Clock()); out.Automatic && !until.IsZero() {
 		out.HoldOffUntil = &until

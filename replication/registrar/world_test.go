@@ -25,6 +25,8 @@ type world struct {
 	dcs  map[string]*site
 	cut  map[[2]string]bool // directions that lose everything; guarded by mu
 	tune func(*Config)
+
+	older bool // answers lack what older builds don't say; set before anything is asked
 }
 
 // site is a datacenter: what its Raft group has, and the registrar of the node that leads it.
@@ -140,10 +142,10 @@ func (s *site) RegisterCommand(_ context.Context, c homes.Command) (homes.Reply,
 		return homes.Reply{}, fmt.Errorf("keyspace %q", c.Keyspace)
 	}
 	next, reply := s.state.Apply(c, s.marksLocked())
-	s.state = next
-	if reply.Answer == homes.Granted {
+	if next.Lease != s.state.Lease {
 		s.granted = time.Now()
 	}
+	s.state = next
 	return reply, nil
 }
 
@@ -177,6 +179,9 @@ func (s *site) Exchange(ctx context.Context, dc string, c homes.Command) (homes.
 		return homes.Reply{}, errCut
 	}
 	reply, err := to.registrar().Serve(ctx, s.name, c)
+	if s.w.older {
+		reply.Quiet, reply.Lost, reply.AtHome = false, false, false
+	}
 	if s.w.isCut(dc, s.name) {
 		<-ctx.Done()
 		return homes.Reply{}, errCut
