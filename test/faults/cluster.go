@@ -43,19 +43,21 @@ var wide = wan.Conditions{Delay: 15 * time.Millisecond, Jitter: 2 * time.Millise
 
 // cluster is all nodes and the network that joins them.
 type cluster struct {
-	net    *wan.Network
-	dcs    []string
-	nodes  []*node        // datacenter by datacenter
-	small  *node          // has a small disk
-	votes  string         // a datacenter that votes on homes and holds no data; empty for none
-	wide   wan.Conditions // between datacenters when nothing is wrong
-	nats   []*node        // nats-servers beside the nodes of the first datacenter; none when those embed theirs
-	homes  bool           // there is a single-writer keyspace under load
-	clocks bool           // the build's clocks can be set
-	conns  map[*node]*kv
-	http   *http.Client
-	dir    string
-	seen   func(dc string) int64 // the revision up to which all watchers of a datacenter have come
+	net   *wan.Network
+	dcs   []string
+	nodes []*node        // datacenter by datacenter
+	small *node          // has a small disk
+	votes string         // a datacenter that votes on homes and holds no data; empty for none
+	wide  wan.Conditions // between datacenters when nothing is wrong
+	nats  []*node        // nats-servers beside the nodes of the first datacenter; none when those embed theirs
+	homes bool           // there is a single-writer keyspace under load
+	// replaced is a datacenter that began anew with empty disks, so its watchers see no whole history; empty for none.
+	replaced string
+	clocks   bool // the build's clocks can be set
+	conns    map[*node]*kv
+	http     *http.Client
+	dir      string
+	seen     func(dc string) int64 // the revision up to which all watchers of a datacenter have come
 
 	topology *configs.Topology
 

@@ -101,6 +101,9 @@ func (s *stage) judgeHome(ctx context.Context, h *homeLoad, watchers []*watcher)
 			return fmt.Errorf("read all of %s: %w", dc, err)
 		}
 		data[dc] = have.values
+		if dc == s.c.replaced {
+			continue
+		}
 		if err := h.l.judgeWatches(ctx, s.v, dc, have, watchers); err != nil {
 			return err
 		}

@@ -45,6 +45,7 @@ func rows() []row {
 		goneRow(),
 		homeSwitchRow(),
 		homeDiesRow(),
+		homeReplacedRow(),
 		homeAloneRow("home-alone", 1, 0),
 		homeAloneRow("home-alone-slow", 0.95, 100_000),
 		homeAloneRow("home-alone-fast", 1.05, 100_000),
