@@ -77,11 +77,11 @@ func (r *Readmission) tooMany() bool { return r.lost() >= r.cfg.Majority() && !r
 // UpTo is up to which epoch the acceptor must not vote; the highest number while that isn't known. Marks are its own.
 //
 // With a word of each of the others, none of which knows of anything beyond Known, it may vote on what comes next once it has
-// all that it may have acknowledged. With a word of a majority of them it may vote above what they can be voting on.
+// all that it may have acknowledged. With a word of a majority of them, who remember, it may vote above what they can be voting on.
 func (r *Readmission) UpTo(marks Marks) uint64 {
 	heard, highest := 0, r.known.Epoch
 	for _, s := range r.said {
-		if s.Answer != 0 {
+		if s.Answer != 0 && !s.Lost {
 			heard++
 			highest = max(highest, s.Decided.Epoch)
 		}

@@ -33,7 +33,7 @@ func TestReadmission(t *testing.T) {
 		{"one knows more", nil, false, 7, map[string]Reply{"a": home, "b": {Answer: Behind, Epoch: 3, Decided: Value{Epoch: 5}}}, 6, "b knows a later home"},
 		{"an answer about another decision", nil, false, 7, map[string]Reply{"a": home, "b": with(other, func(r *Reply) { r.Epoch = 2 })}, never, "no answer of b"},
 		{"no answer to learn", nil, false, 7, map[string]Reply{"a": home, "b": with(other, func(r *Reply) { r.Answer = Diverged })}, never, "no answer of b"},
-		{"another one lost its past, of three", nil, false, 7, map[string]Reply{"a": home, "b": {Answer: Learned, Epoch: 3, Lost: true}}, 4, "2 of 3 datacenters are new or lost"},
+		{"another one lost its past, of three", nil, false, 7, map[string]Reply{"a": home, "b": {Answer: Learned, Epoch: 3, Lost: true}}, never, "2 of 3 datacenters are new or lost"},
 		{"another one lost its past, of five", five, false, 7, map[string]Reply{"a": home, "b": other, "d": {Answer: Learned, Epoch: 3, Lost: true}, "e": other}, 3, ""},
 		{"three of four others", five, false, 7, map[string]Reply{"a": home, "b": other, "d": other}, 4, "no answer of e"},
 		{"two of four others", five, false, 7, map[string]Reply{"a": home, "b": other}, never, "no answer of d"},

@@ -181,7 +181,7 @@ func TestTwoReplacedDatacenters(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.open("a", 10*time.Second)
-		time.Sleep(time.Second) // of the bubble: they hear of it
+		time.Sleep(5 * time.Second) // of the bubble: they hear of it
 		w.ship("a", "b")
 		w.ship("a", "c")
 		w.votes("b", time.Minute)

@@ -253,6 +253,12 @@ func (w *world) ship(from, to string) {
 	defer s.mu.Unlock()
 	for rev := s.applied[f.life] + 1; rev <= head; rev++ {
 		write := homes.Write{Epoch: s.state.Decided.Epoch, Home: f.life, Revision: rev}
+		for _, t := range s.state.Decided.Past {
+			if t.Home == f.life && rev <= t.Cut {
+				write.Epoch = t.Epoch
+				break
+			}
+		}
 		if s.state.Judge(write, s.marksLocked()) == homes.Hold {
 			return
 		}
