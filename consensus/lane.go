@@ -69,6 +69,21 @@ func (l *lane) sendNow(m *raftpb.Message) bool {
 	return true
 }
 
+func (l *lane) down() bool   { return !l.open.Load() }
+func (l *lane) direct() bool { return l.conn.Load() != nil }
+
+// lanes counts those to members that something is true of.
+func (t *transport) lanes(is func(*lane) bool) (n float64) {
+	for _, p := range t.peers() {
+		for _, l := range []*lane{p.urgent, p.bulk} {
+			if is(l) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
 // run opens the stream again and again.
 func (l *lane) run(ctx context.Context) {
 	wait, said, saidAt := firstRetry, "", time.Time{}

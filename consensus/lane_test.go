@@ -29,7 +29,7 @@ func (g *group) direct(want func(from, to uint64) bool) {
 		for _, s := range g.sites {
 			for _, p := range s.node.transport.peers() {
 				for _, l := range []*lane{p.urgent, p.bulk} {
-					if !l.open.Load() || (l.conn.Load() != nil) != want(s.id, p.id) {
+					if l.down() || l.direct() != want(s.id, p.id) {
 						return false
 					}
 				}
@@ -279,5 +279,10 @@ func TestWrongCertificateIsLogged(t *testing.T) {
 	time.Sleep(handshakeTimeout + time.Second) // another attempt
 	if n := reasons(); n != 2 {
 		t.Errorf("%d lines with the reason of two nodes", n)
+	}
+	for i, want := range []float64{2, 2, 4} {
+		if down := g.sites[i].node.transport.lanes((*lane).down); down != want {
+			t.Errorf("node %d has %g lanes down, want %g", i+1, down, want)
+		}
 	}
 }

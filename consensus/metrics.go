@@ -91,6 +91,8 @@ func (m *metrics) register(r prometheus.Registerer, n *Node) error {
 		gauge("last_index", "Highest index in the log.", func() float64 { return float64(n.Status().LastIndex) }),
 		gauge("durable_index", "Highest index that the state machine has on its own disk.", func() float64 { return float64(n.mem.durable.Load().index) }),
 		gauge("apply_queue_bytes", "Committed entries that wait for the state machine.", func() float64 { return float64(n.queue.size()) }),
+		gauge("lanes_down", "Lanes of messages to other members that have no stream; each has two.", func() float64 { return n.transport.lanes((*lane).down) }),
+		gauge("lanes_direct", "Lanes of messages to other members that have a connection of their own.", func() float64 { return n.transport.lanes((*lane).direct) }),
 		gauge("log_memory_bytes", "Entries held in memory.", func() float64 { return float64(n.mem.bytes.Load()) }),
 	} {
 		if cerr := r.Register(c); cerr != nil {
