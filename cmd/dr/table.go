@@ -29,7 +29,7 @@ func StatusRows(r *admin.HomesReport) [][]string {
 		}
 		var more []string
 		if k.Barred {
-			more = append(more, fmt.Sprintf("%s is new here or lost its data: no vote, and its acks don't count, until it has caught up: %s", r.DC, k.BarredWhy))
+			more = append(more, fmt.Sprintf("%s is new here or lost its data: no vote, and its acks to %s don't count, until it has caught up: %s", r.DC, orNone(k.Home), k.BarredWhy))
 		}
 		if n := len(k.Moves); n > 0 {
 			switch m := k.Moves[n-1]; m.Result {
