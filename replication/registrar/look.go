@@ -163,7 +163,7 @@ func (k *keeper) resume(ctx context.Context) {
 	k.r.cfg.Logger.Info("an interrupted switchover is given up", "keyspace", k.cfg.Prefix, "answer", reply.Answer.String())
 }
 
-// failOver starts a failover when the home is down and this datacenter is to do so.
+// failOver starts a failover when the home is down, or began another life, and this datacenter is to do so.
 func (k *keeper) failOver(s homes.State, now time.Time) {
 	cfg := &k.r.cfg
 	life := cfg.Acceptor.Life()
@@ -171,6 +171,9 @@ func (k *keeper) failOver(s homes.State, now time.Time) {
 		return
 	}
 	down, who := cfg.Carrier.Down(s.Decided.Home.DC)
+	if now, known := cfg.Carrier.LifeOf(s.Decided.Home.DC); known && now != s.Decided.Home {
+		down, who = true, now.String()+" is there in its place"
+	}
 	rank := k.rank(s.Decided.Home)
 	k.mu.Lock()
 	if !down {

@@ -132,6 +132,25 @@ func TestLateDatacenterGetsItsVote(t *testing.T) {
 	})
 }
 
+// A home that is replaced before anybody holds it to be down is not the home any more, and another one becomes it by itself.
+func TestReplacedHomeFailsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *Config) { c.Keyspaces[0].Automatic = true }, "a", "b", "c")
+		w.open("a", 10*time.Second)
+		w.votes("b", 10*time.Second)
+		w.votes("c", 10*time.Second)
+		w.write("a")
+		w.ship("a", "c") // so it is first in rank
+		before := w.dcs["a"].Life()
+		w.replace("a")
+		w.open("c", time.Minute)
+		if at := w.dcs["c"].AppliedOf(before); at != 1 {
+			t.Errorf("c opened without the write")
+		}
+		w.votes("a", time.Minute)
+	})
+}
+
 // A home that was replaced is not the home any more; who takes its place has all that a majority had.
 func TestReplacedHome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
