@@ -14,7 +14,7 @@ import (
 // What may not happen: a write that was acknowledged is missing on any node once the group is whole again.
 func TestKilledLeadersLoseNoAcknowledgedWrite(t *testing.T) {
 	g := newGroup(t, 3, func(c *Config) { c.TruncateBytes = 32 << 10 })
-	g.leader()
+	g.grown()
 	var mu sync.Mutex
 	var acked []string
 	ctx, stop := context.WithCancel(context.Background())
@@ -111,6 +111,7 @@ func TestReplayFromDurable(t *testing.T) {
 
 func TestIsolatedLeaderStepsDownAndAcknowledgesNothing(t *testing.T) {
 	g := newGroup(t, 3, nil)
+	g.grown()
 	old := g.leader()
 	g.put("before")
 	g.isolate(old, true)
@@ -333,4 +334,44 @@ func TestWipedNodeStops(t *testing.T) {
 	if !errors.Is(err, ErrBroken) {
 		t.Errorf("Run returned %v, want ErrBroken", err)
 	}
+}
+
+// The leader and b have confirmed a write that c lacks. Both are gone, and b comes back with an empty disk: with its vote c
+// would lead without the write.
+func TestWipedNodeDoesNotVoteAWriteAway(t *testing.T) {
+	g := newGroup(t, 3, nil)
+	g.put("first")
+	a := g.leader()
+	g.everywhere(a)
+	b := g.follower(a)
+	c := g.sites[slices.IndexFunc(g.sites, func(s *site) bool { return s != a && s != b })]
+	g.isolate(c, true)
+	g.put("confirmed", c)
+	g.kill(a)
+	g.kill(b)
+	g.isolate(c, false)
+	b.disk, b.dir = &disk{}, t.TempDir()
+	g.start(b)
+	for range 50 {
+		time.Sleep(5 * c.node.cfg.heartbeatInterval())
+		for _, s := range []*site{b, c} {
+			if st := s.node.Status(); st.Leader == b.id || st.Leader == c.id {
+				t.Fatalf("node %x follows %x in term %d", s.id, st.Leader, st.Term)
+			}
+		}
+	}
+	g.start(a)
+	g.everywhere(g.leader())
+	if got := c.app.texts(); !slices.Contains(got, "confirmed") {
+		t.Errorf("c has %q", got)
+	}
+	// With all that was committed b has a vote again.
+	last := g.leader()
+	if last == b {
+		t.Fatal("who began anew leads already")
+	}
+	g.kill(last)
+	g.put("later", last)
+	g.start(last)
+	g.everywhere(g.leader())
 }

@@ -526,6 +526,12 @@ func (g *group) everywhere(s *site) {
 	})
 }
 
+// grown waits until all nodes of a new group have a log: until then they vote for nobody who has one.
+func (g *group) grown() {
+	g.t.Helper()
+	g.everywhere(g.leader())
+}
+
 // eventually polls a condition.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()

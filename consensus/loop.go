@@ -33,6 +33,7 @@ type loop struct {
 	changer  changer
 	said     confirmations
 	news     news
+	young    young
 	heard    map[uint64]time.Time // when a follower last answered a heartbeat
 	snapshot bool                 // a received snapshot was stepped since the last Ready
 	tick     *time.Ticker
@@ -157,6 +158,8 @@ func (l *loop) turn(ticked bool) error {
 		}
 	}
 	if ticked {
+		st := l.raft.BasicStatus()
+		l.young.grow(st.Commit, st.RaftState == raft.StateLeader)
 		l.raft.Tick()
 	}
 	l.propose()
@@ -190,6 +193,10 @@ func (l *loop) step(box *mailbox) {
 	defer box.done(messages)
 	for i, m := range messages {
 		l.said.received(&messages[i])
+		if l.young.abstains(&messages[i]) {
+			continue
+		}
+		l.young.written(&messages[i])
 		switch m.Type {
 		case raftpb.MsgSnap:
 			l.snapshot = true

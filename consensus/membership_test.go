@@ -442,6 +442,7 @@ func TestChurn(t *testing.T) {
 	t.Logf("seed %d", seed)
 	r := rand.New(rand.NewPCG(seed, 1))
 	g := newGroup(t, 3, func(c *Config) { c.TruncateBytes = 16 << 10 })
+	g.grown()
 	var acked []string
 	write := func(n int) {
 		for range n {

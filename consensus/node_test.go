@@ -132,6 +132,7 @@ func TestGroupCommitPacksWhatWaits(t *testing.T) {
 
 func TestStopHandsOverLeadership(t *testing.T) {
 	g := newGroup(t, 3, nil)
+	g.grown()
 	old := g.leader()
 	g.put("before")
 	start := time.Now()

@@ -68,6 +68,7 @@ func TestReadsAreLinearizableOnEveryNode(t *testing.T) {
 // A leader that was cut off must not answer a read, however long it believes that it leads.
 func TestIsolatedNodesServeNoReads(t *testing.T) {
 	g := newGroup(t, 3, nil)
+	g.grown()
 	old := g.leader()
 	g.put("old")
 	g.isolate(old, true)

@@ -41,6 +41,7 @@ func TestFollowerReadsFromTheLeaderAlone(t *testing.T) {
 // the leader, which still hears requests.
 func TestRequestVouchesForNoOtherRead(t *testing.T) {
 	g := newGroup(t, 3, func(c *Config) { c.ElectionTicks, c.ReadRetry = 100, 10*time.Millisecond }) // nobody notices for a second
+	g.grown()
 	g.put("x")
 	leader := g.leader()
 	follower := g.follower(leader)
