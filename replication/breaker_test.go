@@ -23,6 +23,7 @@ func TestBreakerLetsAFewTry(t *testing.T) {
 	c.dcs["a"].write(t, []byte("x"))
 	c.settle(5 * time.Second)
 	state("closed")
+	eventually(t, 10*time.Second, "a to know that b has x", func() bool { lag := c.peer("a", "b").LagTxns; return lag != nil && *lag == 0 })
 	for range 10 {
 		if _, err := admit(); err != nil {
 			t.Fatal("closed: ", err)

@@ -19,16 +19,28 @@ func TestReplacedDatacenterDoesNotVoteAWriteAway(t *testing.T) {
 	for _, dc := range []string{"eu-west", "ap-south"} {
 		waitHome(c, t, dc, "us-east", 20*time.Second)
 	}
-	write := func(key string) {
-		t.Helper()
-		if _, err := put(t.Context(), c.Client("us-east"), key, "acknowledged", "QUORUM", 10*time.Second); err != nil {
-			t.Fatal(err)
+	c.Eventually(20*time.Second, "the home to take writes", func() string {
+		if _, err := put(t.Context(), c.Client("us-east"), "/home/before", "1", "QUORUM", 10*time.Second); err != nil {
+			return err.Error()
 		}
-	}
-	write("/home/before")
+		return ""
+	})
 	c.WaitEqual(20 * time.Second)
+	votes := func(dc string) {
+		t.Helper()
+		c.Eventually(30*time.Second, dc+" to have a vote", func() string {
+			out, err := drAt(c, t, dc, "status")
+			if err != nil || strings.Contains(out, "no vote") {
+				return fmt.Sprint(out, err)
+			}
+			return ""
+		})
+	}
+	votes("ap-south")
 	c.Isolate("eu-west")
-	write("/home/k")
+	if _, err := put(t.Context(), c.Client("us-east"), "/home/k", "acknowledged", "QUORUM", 10*time.Second); err != nil {
+		t.Fatal(err)
+	}
 	for _, dc := range []string{"us-east", "ap-south"} {
 		for _, p := range c.Nodes(dc) {
 			p.Kill()
@@ -66,10 +78,5 @@ func TestReplacedDatacenterDoesNotVoteAWriteAway(t *testing.T) {
 			return ""
 		})
 	}
-	c.Eventually(30*time.Second, "ap-south to have its vote", func() string {
-		if out, err := drAt(c, t, "ap-south", "status"); err != nil || strings.Contains(out, "no vote") {
-			return out
-		}
-		return ""
-	})
+	votes("ap-south")
 }
