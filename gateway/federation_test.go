@@ -29,6 +29,8 @@ type federation struct {
 	t     testing.TB
 	sites map[string]*fedSite
 
+	applying sync.RWMutex // read-locked from the look whether a write counts until it is applied, as the log's order does it
+
 	mu       sync.Mutex
 	homes    map[string]homes.Value // by keyspace. guarded by mu, as all below
 	reading  map[string]bool        // keyspaces whose home may not serve reads, when false is set
@@ -174,12 +176,14 @@ func bring(ctx context.Context, a, b *dc.DC, origin string) int {
 // move makes another datacenter the home, once it has all that the old one wrote.
 func (f *federation) move(keyspace, to string) {
 	f.t.Helper()
+	f.applying.Lock()
 	f.mu.Lock()
 	old := f.homes[keyspace]
 	f.homes[keyspace] = homes.Value{Epoch: old.Epoch} // draining
 	f.mu.Unlock()
 	from := f.sites[old.Home.DC].dc
 	cut := from.Position(old.Home.DC).Revision
+	f.applying.Unlock()
 	eventually(f.t, "the new home has all", func() bool { return f.sites[to].dc.Position(old.Home.DC).Revision >= cut })
 	f.update(func() {
 		f.homes[keyspace] = homes.Value{
@@ -270,9 +274,9 @@ func homeWrite[R any](ctx context.Context, n fedNode, write func() (R, dc.Commit
 	if !single {
 		return write()
 	}
-	n.f.mu.Lock()
-	v := n.f.homes[prefix]
-	n.f.mu.Unlock()
+	n.f.applying.RLock()
+	defer n.f.applying.RUnlock()
+	v := n.f.value(prefix)
 	if v.Home.DC != n.Name() {
 		return none, dc.Commit{}, &dc.NotHomeError{Keyspace: prefix, State: homes.State{Decided: v}}
 	}

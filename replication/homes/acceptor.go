@@ -30,19 +30,20 @@ func (s State) Fenced() bool { return s.Promised != (Ballot{}) || s.Vote.Value.E
 func (s State) barred() bool { return s.Barred > s.Decided.Epoch }
 
 // Amnesic says whether the acceptor must be barred before a command is applied: it would be told the first decision that
-// it hears of, and has not voted for the first one that there was. It may be in the place of one that had, and lost its data.
-// Whoever runs it asks before each command; two that ask at once may both bar it.
-func (s State) Amnesic(c Command) bool {
-	return s.Decided.Epoch == 0 && s.Barred == 0 && c.Known.Epoch > 0 && c.Kind != Force && !s.votedFirst(c.Known)
+// it hears of, and neither was the first home nor voted for it. It may be in the place of one that had, and lost its data.
+// Self is the present life. Whoever runs it asks before each command; two that ask at once may both bar it.
+func (s State) Amnesic(self Life, c Command) bool {
+	return s.Decided.Epoch == 0 && s.Barred == 0 && c.Known.Epoch > 0 && c.Kind != Force && !s.founded(self, c.Known)
 }
 
-// votedFirst says whether a value, or one that led to it, is the first one of the keyspace, and had this acceptor's vote.
-func (s State) votedFirst(v Value) bool {
+// founded says whether a value, or one that led to it, is the first one of the keyspace, and this acceptor's own or had its
+// vote. A majority may have decided on the founder without its own vote.
+func (s State) founded(self Life, v Value) bool {
 	first := Tenure{Epoch: v.Epoch, Home: v.Home}
 	if len(v.Past) > 0 {
 		first = v.Past[0]
 	}
-	return first.Epoch == 1 && s.Vote.Value.Epoch == 1 && s.Vote.Value.Home == first.Home
+	return first.Epoch == 1 && (first.Home == self || s.Vote.Value.Epoch == 1 && s.Vote.Value.Home == first.Home)
 }
 
 // Writable says whether the Raft group of dc may apply a local write of the keyspace: to be asked in the log's

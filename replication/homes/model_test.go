@@ -356,7 +356,7 @@ func (e *explorer) deliver(n node, id uint16) {
 // command has an acceptor apply a command, as the one who runs it does.
 func (e *explorer) command(n *node, i int, c Command) (State, Reply) {
 	s := e.states[n.acc[i]]
-	if s.Amnesic(c) && !e.w.flaws.has(votesAfterLoss) {
+	if s.Amnesic(Life{life(i).DC, 9}, c) && !e.w.flaws.has(votesAfterLoss) {
 		s, _ = s.apply(Command{Kind: Bar, Keyspace: c.Keyspace}, nil, e.w.flaws)
 	}
 	return s.apply(c, e.marks(n, i), e.w.flaws)

@@ -110,6 +110,8 @@ func TestAmnesia(t *testing.T) {
 		{State{}, Command{Kind: Prepare}, false},
 		{State{}, Command{Kind: Prepare, Known: first}, true},
 		{State{}, Command{Kind: Learn, Known: first}, true},
+		{State{Promised: Ballot{1, "c"}}, Command{Kind: Learn, Known: Value{Epoch: 1, Home: Life{"c", 9}}}, false}, // the founder itself
+		{State{}, Command{Kind: Learn, Known: Value{Epoch: 1, Home: Life{"c", 8}}}, true},                          // its life before
 		{State{}, Command{Kind: Force, Known: first}, false},
 		{State{Promised: Ballot{1, "a"}}, Command{Kind: Learn, Known: first}, true},
 		{State{Barred: 1}, Command{Kind: Learn, Known: first}, false},
@@ -119,7 +121,7 @@ func TestAmnesia(t *testing.T) {
 		{voted, Command{Kind: Learn, Known: later}, true},
 		{voted, Command{Kind: Learn, Known: Value{Epoch: 1, Home: life(1)}}, true},
 	} {
-		if got := c.s.Amnesic(c.c); got != c.want {
+		if got := c.s.Amnesic(Life{"c", 9}, c.c); got != c.want {
 			t.Errorf("case %d: %v", i, got)
 		}
 	}

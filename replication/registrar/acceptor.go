@@ -87,7 +87,7 @@ func (r *Registrar) propose(ctx context.Context, c homes.Command) (homes.Reply, 
 	}
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.ExchangeTimeout)
 	defer cancel()
-	if reg.State.Amnesic(c) {
+	if reg.State.Amnesic(r.cfg.Acceptor.Life(), c) {
 		if err := r.bar(ctx, c); err != nil {
 			return homes.Reply{}, err
 		}

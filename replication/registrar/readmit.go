@@ -23,7 +23,7 @@ func (r *Registrar) bar(ctx context.Context, c homes.Command) error {
 	k := r.keepers[c.Keyspace]
 	k.barring.Lock()
 	defer k.barring.Unlock()
-	if !k.register().State.Amnesic(c) {
+	if !k.register().State.Amnesic(r.cfg.Acceptor.Life(), c) {
 		return nil
 	}
 	r.cfg.Logger.Info("a keyspace has a home that this datacenter had no part in choosing: it is new, or lost its data; it votes once it has caught up",
