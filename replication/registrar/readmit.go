@@ -38,7 +38,7 @@ func (k *keeper) readmit(ctx context.Context, s homes.State, now time.Time) {
 	if b.r == nil || !b.r.Known().Equal(s.Decided) {
 		r, err := homes.NewReadmission(k.r.cfg.voters(), k.r.cfg.Acceptor.Life(), s.Decided)
 		if err != nil {
-			panic(err) // validate made a proposer of the same
+			panic(err) // validate made a tenancy of the same
 		}
 		b.r, b.ask, b.due = r, backoff{min: k.r.cfg.RetryMin, max: k.r.cfg.RetryMax, random: k.r.cfg.Random}, now
 	}

@@ -10,6 +10,15 @@ import (
 	"geogate/replication/homes"
 )
 
+// newVoters is three datacenters, the first of them the home, all of which have a vote.
+func newVoters(t *testing.T, tune func(*Config)) *world {
+	w := newWorld(t, tune, "a", "b", "c")
+	w.open("a", 10*time.Second)
+	w.votes("b", 10*time.Second)
+	w.votes("c", 10*time.Second)
+	return w
+}
+
 // replace loses a datacenter's data for good, and starts another one in its place, which knows nothing of the one before.
 func (w *world) replace(dc string) {
 	s := w.dcs[dc]
@@ -54,9 +63,7 @@ func (w *world) barred(dc string) string {
 // neither has the write, or they would decide without it.
 func TestReplacedDatacenterHasNoVoteBeforeItHasCaughtUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, nil, "a", "b", "c")
-		w.open("a", 10*time.Second)
-		w.votes("c", 10*time.Second)
+		w := newVoters(t, nil)
 		for range 5 {
 			w.write("a")
 		}
@@ -88,9 +95,7 @@ func TestReplacedDatacenterHasNoVoteBeforeItHasCaughtUp(t *testing.T) {
 // What a replaced datacenter promised before, to a proposer that can't be reached, it doesn't remember: it waits for that one.
 func TestReplacedDatacenterHasNoVoteWhileAMoveIsOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, func(c *Config) { c.ReclaimAfter = time.Hour }, "a", "b", "c")
-		w.open("a", 10*time.Second)
-		w.votes("c", 10*time.Second)
+		w := newVoters(t, func(c *Config) { c.ReclaimAfter = time.Hour })
 		known := w.dcs["b"].decided()
 		promise := homes.Command{Kind: homes.Prepare, Keyspace: prefix, Known: known, Ballot: homes.Ballot{Round: 1, DC: "a"}}
 		for _, dc := range []string{"b", "c"} {
@@ -135,10 +140,7 @@ func TestLateDatacenterGetsItsVote(t *testing.T) {
 // A home that is replaced before anybody holds it to be down is not the home any more, and another one becomes it by itself.
 func TestReplacedHomeFailsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, func(c *Config) { c.Keyspaces[0].Automatic = true }, "a", "b", "c")
-		w.open("a", 10*time.Second)
-		w.votes("b", 10*time.Second)
-		w.votes("c", 10*time.Second)
+		w := newVoters(t, func(c *Config) { c.Keyspaces[0].Automatic = true })
 		w.write("a")
 		w.ship("a", "c") // so it is first in rank
 		before := w.dcs["a"].Life()
@@ -154,10 +156,7 @@ func TestReplacedHomeFailsOver(t *testing.T) {
 // A home that was replaced is not the home any more; who takes its place has all that a majority had.
 func TestReplacedHome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, nil, "a", "b", "c")
-		w.open("a", 10*time.Second)
-		w.votes("b", 10*time.Second)
-		w.votes("c", 10*time.Second)
+		w := newVoters(t, nil)
 		before := w.dcs["a"].Life()
 		for range 5 {
 			w.write("a")
@@ -181,10 +180,7 @@ func TestReplacedHome(t *testing.T) {
 // Two of three are replaced at once: what they had decided is not known. An operator forces the home, and all is as before.
 func TestTwoReplacedDatacenters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, nil, "a", "b", "c")
-		w.open("a", 10*time.Second)
-		w.votes("b", 10*time.Second)
-		w.votes("c", 10*time.Second)
+		w := newVoters(t, nil)
 		w.write("a")
 		w.replace("b")
 		w.replace("c")
@@ -234,9 +230,7 @@ func TestReplacedDatacenterAmongOlderBuilds(t *testing.T) {
 // A restored datacenter is barred before it starts, in whatever epoch the backup was.
 func TestRestoredDatacenterIsReadmitted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, nil, "a", "b", "c")
-		w.open("a", 10*time.Second)
-		w.votes("c", 10*time.Second)
+		w := newVoters(t, nil)
 		w.write("a")
 		w.ship("a", "c")
 		w.dcs["c"].crash()
