@@ -529,7 +529,9 @@ func (g *group) everywhere(s *site) {
 // grown waits until all nodes of a new group have a log: until then they vote for nobody who has one.
 func (g *group) grown() {
 	g.t.Helper()
-	g.everywhere(g.leader())
+	lead := g.leader()
+	eventually(g.t, "the leader's first entry", func() bool { return lead.node.Status().Commit > founding })
+	g.everywhere(lead)
 }
 
 // eventually polls a condition.

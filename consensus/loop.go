@@ -158,8 +158,7 @@ func (l *loop) turn(ticked bool) error {
 		}
 	}
 	if ticked {
-		st := l.raft.BasicStatus()
-		l.young.grow(st.Commit, st.RaftState == raft.StateLeader)
+		l.young.grow(l.raft)
 		l.raft.Tick()
 	}
 	l.propose()
@@ -193,7 +192,7 @@ func (l *loop) step(box *mailbox) {
 	defer box.done(messages)
 	for i, m := range messages {
 		l.said.received(&messages[i])
-		if l.young.abstains(&messages[i]) {
+		if l.young.abstains(&messages[i], l.raft) {
 			continue
 		}
 		l.young.written(&messages[i])

@@ -3,6 +3,7 @@ package consensus
 import (
 	"log/slog"
 
+	"go.etcd.io/etcd/raft/v3"
 	"go.etcd.io/etcd/raft/v3/raftpb"
 )
 
@@ -17,8 +18,11 @@ type young struct {
 }
 
 // abstains says whether a message is a request for a vote that must go unanswered.
-func (y *young) abstains(m *raftpb.Message) bool {
+func (y *young) abstains(m *raftpb.Message, r *raft.RawNode) bool {
 	if !y.is || m.Type != raftpb.MsgVote && m.Type != raftpb.MsgPreVote || m.Index <= founding {
+		return false
+	}
+	if y.grow(r); !y.is { // a leader that hands over before its next tick gives its vote, too
 		return false
 	}
 	if !y.said {
@@ -35,9 +39,11 @@ func (y *young) written(m *raftpb.Message) {
 	}
 }
 
-// grow looks whether the node has come far enough.
-func (y *young) grow(commit uint64, leading bool) {
-	if y.is && (leading || y.target > 0 && commit >= y.target) {
-		y.is = false
+// grow looks whether the node has come far enough: it leads, which a majority let it, or it has what was committed.
+func (y *young) grow(r *raft.RawNode) {
+	if !y.is {
+		return
 	}
+	st := r.BasicStatus()
+	y.is = st.RaftState != raft.StateLeader && (y.target == 0 || st.Commit < y.target)
 }
