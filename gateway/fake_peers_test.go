@@ -22,7 +22,9 @@ type fakePeers struct {
 	down    map[string]string
 	lag     map[string]replication.PeerStatus // what Peers says of the lag; unknown where it is not set
 	changed chan struct{}
-	waits   int // calls of Wait that have begun
+	waits   int    // calls of Wait that have begun
+	given   int    // of these those that were given up
+	asking  func() // when set, Notify calls it first
 	fence   error
 
 	admitted int // calls of Admit that are not done
@@ -126,6 +128,7 @@ func (r fakeReplication) Wait(ctx context.Context, revision int64, p policy.Poli
 		}
 		select {
 		case <-ctx.Done():
+			r.update(func() { r.given++ })
 			return names, ctx.Err()
 		case <-changed:
 		case <-turnover:

@@ -19,6 +19,7 @@ const lostKey = "lost"
 
 func (n fakeNode) SubmitPut(r *pb.PutRequest, _ []byte, to dc.Outcome) (abandon func(), err error) {
 	if string(r.Key) == lostKey {
+		n.lost.Add(1)
 		return func() { n.abandoned.Add(1) }, nil
 	}
 	return submit(to, func(ctx context.Context) (proto.Message, dc.Commit, error) { return n.Put(ctx, r) })
@@ -47,6 +48,9 @@ func submit(to dc.Outcome, write func(context.Context) (proto.Message, dc.Commit
 func (r fakeReplication) Notify(revision int64, p policy.Policy, to progress.Receiver) (cancel func() []string, ok bool) {
 	if _, leading := r.node.Leading(); !leading {
 		return nil, false
+	}
+	if r.asking != nil {
+		r.asking()
 	}
 	ctx, end := context.WithCancel(context.Background())
 	go func() { to.Confirmed(r.Wait(ctx, revision, p)) }()

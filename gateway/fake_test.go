@@ -27,7 +27,7 @@ import (
 // fakeData is the replicated state of one datacenter, in memory: every version of every key, in order of
 // revision. All its nodes see every commit at once.
 type fakeData struct {
-	abandoned atomic.Int64 // submitted puts of lostKey
+	lost, abandoned atomic.Int64 // puts of lostKey that were submitted, and those of them that nobody waits for
 
 	name string
 

@@ -16,14 +16,13 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/test/bufconn"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"geogate/dc"
 )
 
-// site is one datacenter of fake nodes with real gateways, connected in memory.
+// site is one datacenter of fake nodes with real gateways, connected over loopback.
 type site struct {
 	t     testing.TB
 	data  *fakeData
@@ -33,9 +32,9 @@ type site struct {
 	dcs   []*dc.DC // behind the nodes, where they are real
 
 	mu    sync.Mutex
-	cut   map[string]bool              // addresses that refuse connections. guarded by mu
-	lines map[string]*bufconn.Listener // by address. guarded by mu
-	conns []net.Conn                   // guarded by mu
+	cut   map[string]bool         // addresses that refuse connections. guarded by mu
+	ports map[string]net.Listener // by address. guarded by mu
+	conns []net.Conn              // guarded by mu
 }
 
 type node struct {
@@ -51,12 +50,12 @@ const waitLimit = 10 * time.Second
 // newSite starts n nodes with ids 1 to n, of which 1 leads, and two peers of the datacenter.
 func newSite(t testing.TB, n int, change func(*Config)) *site {
 	t.Helper()
-	s := &site{t: t, users: newFakeUsers(), data: newFakeData("dc-a", 1), cut: map[string]bool{}, lines: map[string]*bufconn.Listener{}}
+	s := &site{t: t, users: newFakeUsers(), data: newFakeData("dc-a", 1), cut: map[string]bool{}, ports: map[string]net.Listener{}}
 	s.peers = newFakePeers(s.data, "dc-b", "dc-c")
 	var members []Member
 	for id := 1; id <= n; id++ {
 		addr := fmt.Sprintf("node-%d:2379", id)
-		s.lines[addr] = bufconn.Listen(1 << 20)
+		s.ports[addr] = listen(t)
 		members = append(members, Member{
 			ID: uint64(id), Name: fmt.Sprintf("node-%d", id), ClientAddr: addr, ClientURLs: []string{"http://" + addr},
 		})
@@ -67,12 +66,23 @@ func newSite(t testing.TB, n int, change func(*Config)) *site {
 	return s
 }
 
+// listen opens a port that is closed with the test at the latest.
+func listen(t testing.TB) net.Listener {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	return l
+}
+
 func (s *site) start(m Member, members []Member, change func(*Config)) {
 	s.t.Helper()
 	fake := fakeNode{s.data, m.ID}
 	reg := prometheus.NewRegistry()
 	cfg := Config{
-		Listener: s.lines[m.ClientAddr], ClusterID: 42, MemberID: m.ID, Members: members,
+		Listener: s.ports[m.ClientAddr], ClusterID: 42, MemberID: m.ID, Members: members,
 		Datacenter: fake, Inspector: fake, Replication: fakeReplication{s.peers, fake}, Users: fakeUsersNode{s.users, fake}, BcryptCost: bcrypt.MinCost,
 		Dialer: s.dial, Registerer: reg, LeaderLoss: 50 * time.Millisecond, StopTimeout: 5 * time.Second,
 	}
@@ -100,12 +110,12 @@ func (s *site) start(m Member, members []Member, change func(*Config)) {
 
 func (s *site) dial(ctx context.Context, addr string) (net.Conn, error) {
 	s.mu.Lock()
-	l, cut := s.lines[addr], s.cut[addr]
+	l, cut := s.ports[addr], s.cut[addr]
 	s.mu.Unlock()
 	if cut || l == nil {
 		return nil, errors.New("connection refused")
 	}
-	conn, err := l.DialContext(ctx)
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", l.Addr().String())
 	if err == nil {
 		s.mu.Lock()
 		s.conns = append(s.conns, conn)

@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"sync"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	"google.golang.org/grpc/test/bufconn"
 
 	"geogate/dc"
 )
@@ -193,15 +191,14 @@ func (f fakeMembers) setLearner(id uint64) error {
 func TestWritesGoToALeaderThatJoined(t *testing.T) {
 	s, f := memberSite(t)
 	const addr = "node-9:2379"
-	line := bufconn.Listen(1 << 20)
 	s.mu.Lock()
-	s.lines[addr] = line
+	s.ports[addr] = listen(t)
 	s.mu.Unlock()
 	joined := Member{ID: 9, Name: "node-9", ClientAddr: addr, ClientURLs: []string{"http://" + addr}}
 	f.mu.Lock()
 	*f.members = append(*f.members, joined)
 	f.mu.Unlock()
-	s.start(joined, []Member{joined}, func(c *Config) { c.Listener = net.Listener(line) })
+	s.start(joined, []Member{joined}, nil)
 	s.data.lead(9)
 	if _, err := s.kv(1).Put(testContext(t), &pb.PutRequest{Key: []byte("a"), Value: []byte("b")}); err != nil {
 		t.Error(err)

@@ -250,12 +250,35 @@ func TestClientLeavesDuringThePolicyWait(t *testing.T) {
 		done <- err
 	}()
 	eventually(t, "the write waits", func() bool { s.peers.mu.Lock(); defer s.peers.mu.Unlock(); return s.peers.waits == 1 })
+	late := &s.nodes[0].overdue
+	eventually(t, "its gateway knows", func() bool { late.mu.Lock(); defer late.mu.Unlock(); return late.first != nil })
 	cancel()
 	if err := <-done; status.Code(err) != codes.Canceled {
 		t.Errorf("got %v", err)
 	}
 	failures := s.nodes[0].metrics.failures.WithLabelValues("ALL", failCanceled)
 	eventually(t, "it is counted", func() bool { return counted(t, failures) == 1 })
+}
+
+// A client that leaves between the commit and the question to the peers leaves nothing behind that waits for them.
+func TestClientLeavesAsThePeersAreAsked(t *testing.T) {
+	s := newSite(t, 1, nil)
+	ctx, leave := context.WithCancel(testContext(t, metaPolicy, "ALL"))
+	defer leave()
+	failed := s.nodes[0].metrics.requests.WithLabelValues(methodNames[methodPut], "ALL", codes.Unavailable.String())
+	s.peers.asking = func() {
+		leave()
+		for until := time.Now().Add(waitLimit); counted(t, failed) == 0; time.Sleep(time.Millisecond) {
+			if time.Now().After(until) {
+				t.Error("the gateway does not notice that the client has left")
+				return
+			}
+		}
+	}
+	if _, err := putFor(ctx, s.kv(0), "a"); status.Code(err) != codes.Canceled {
+		t.Errorf("got %v", err)
+	}
+	eventually(t, "nobody waits", func() bool { s.peers.mu.Lock(); defer s.peers.mu.Unlock(); return s.peers.waits == 1 && s.peers.given == 1 })
 }
 
 func TestCompactHasNoPolicy(t *testing.T) {

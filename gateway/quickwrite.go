@@ -201,6 +201,9 @@ func (w *quickWrite) askPeers() {
 			w.spawnSettle()
 		}
 	})
+	if w.over.Load() { // its client left before the peers were asked: what was ended then was the wait for the commit
+		forget()
+	}
 }
 
 // Confirmed is called where acks are received.

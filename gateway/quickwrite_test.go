@@ -23,7 +23,7 @@ func TestOutcomeIsLate(t *testing.T) {
 	}{
 		{"at the leader", 0, 50 * time.Millisecond, time.Minute, rpctypes.ErrTimeout, 1},
 		{"at the leader, for another node", 1, 50 * time.Millisecond, time.Minute, rpctypes.ErrTimeout, 1},
-		{"elsewhere", 1, time.Minute, 50 * time.Millisecond, rpctypes.ErrTimeoutDueToConnectionLost, 1},
+		{"elsewhere", 1, time.Minute, 250 * time.Millisecond, rpctypes.ErrTimeoutDueToConnectionLost, 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newSite(t, 2, func(cfg *Config) {
@@ -47,12 +47,18 @@ func TestClientLeavesAWrite(t *testing.T) {
 	left := int64(0)
 	for node := range 2 {
 		for _, md := range [][]string{nil, {metaPolicy, "ASYNC"}, {metaPolicy, "ALL", metaTimeout, "9s"}} {
-			ctx, cancel := context.WithTimeout(testContext(t, md...), 30*time.Millisecond)
-			if _, err := s.kv(node).Put(ctx, &pb.PutRequest{Key: []byte(lostKey)}); err == nil {
+			ctx, leave := context.WithCancel(testContext(t, md...))
+			ended := make(chan error, 1)
+			go func() {
+				_, err := s.kv(node).Put(ctx, &pb.PutRequest{Key: []byte(lostKey)})
+				ended <- err
+			}()
+			left++
+			eventually(t, "the write to be submitted", func() bool { return s.data.lost.Load() == left })
+			leave()
+			if <-ended == nil {
 				t.Error("a put without an outcome succeeded")
 			}
-			cancel()
-			left++
 			eventually(t, "the write to be abandoned", func() bool { return s.data.abandoned.Load() == left })
 		}
 	}

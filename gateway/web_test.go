@@ -64,9 +64,9 @@ func TestJSONPutAndRange(t *testing.T) {
 	if head.Get("Geogate-Policy") != "QUORUM" || !strings.HasPrefix(head.Get("Geogate-Token"), "dc-a:") || head.Get("Geogate-Acked-By") == "" {
 		t.Errorf("receipt: %v", head)
 	}
-	_, head, _ = call(t, c, "/v3/kv/put", fmt.Sprintf(`{"key":%q,"value":%q}`, b64("a"), b64("2")), "Geogate-Policy", "async")
-	if head.Get("Geogate-Policy") != "ASYNC" {
-		t.Errorf("policy in a header: %v", head)
+	code, head, fields = call(t, c, "/v3/kv/put", fmt.Sprintf(`{"key":%q,"value":%q}`, b64("a"), b64("2")), "Geogate-Policy", "async")
+	if code != http.StatusOK || head.Get("Geogate-Policy") != "ASYNC" {
+		t.Fatalf("policy in a header: %d %v %v", code, head, fields)
 	}
 	_, _, fields = call(t, c, "/v3/kv/range", fmt.Sprintf(`{"key":%q,"unknown_field":1}`, b64("a")))
 	kv := fields["kvs"].([]any)[0].(map[string]any)
