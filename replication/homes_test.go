@@ -85,12 +85,17 @@ func newHomes(t *testing.T, tune func(*Config), names ...string) (*cluster, map[
 	return c, all
 }
 
-// open waits until a DC is the home and takes writes, and everyone who leads has a vote.
+// open waits until a DC is the home and takes writes, and everyone who leads has heard of it and has a vote: who hears late of the
+// first home has none for a while.
 func (c *cluster) open(dc string, within time.Duration) {
 	c.t.Helper()
 	eventually(c.t, within, dc+" is an open home", func() bool {
 		for other := range c.dcs {
-			if r, err := c.engine(other).Homes(); err == nil && r.Status(locks).Barred {
+			r, err := c.engine(other).Homes()
+			if err != nil {
+				continue
+			}
+			if s := r.Status(locks); s.Epoch == 0 || s.Barred {
 				return false
 			}
 		}
