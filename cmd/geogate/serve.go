@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -46,6 +47,9 @@ func newServe() *cobra.Command {
 	return cmd
 }
 
+// startTime is after how long a node has mostly started; a start that takes longer touches some pages again.
+const startTime = 2 * time.Second
+
 // serve runs one node until ctx ends.
 func serve(ctx context.Context, stderr io.Writer, path, dc, name string, join, rebuild bool, force string) error {
 	t, err := configs.Load(path)
@@ -71,6 +75,12 @@ func serve(ctx context.Context, stderr io.Writer, path, dc, name string, join, r
 	if err != nil {
 		return fmt.Errorf("open node %s of %s: %w", name, dc, err)
 	}
+	started := time.AfterFunc(startTime, func() {
+		if err := forgetStartup(); err != nil {
+			logger.Debug("the pages of the start stay in memory", "error", err)
+		}
+	})
+	defer started.Stop()
 	err = n.Run(ctx)
 	if err == nil || ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		return nil
