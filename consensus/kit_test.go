@@ -336,20 +336,30 @@ type group struct {
 // newGroup starts n nodes. At the end of the test it stops them and checks that they agree.
 func newGroup(t testing.TB, n int, tune func(*Config)) *group {
 	t.Helper()
+	g := planGroup(t, n, tune)
+	for _, s := range g.sites {
+		g.start(s)
+	}
+	t.Cleanup(g.end)
+	return g
+}
+
+// planGroup is a group of which no node was started.
+func planGroup(t testing.TB, n int, tune func(*Config)) *group {
+	t.Helper()
 	g := &group{t: t, tune: tune, cut: make(map[[2]uint64]bool), log: quiet()}
 	for i := range n {
 		g.sites = append(g.sites, &site{id: uint64(i + 1), dir: filepath.Join(t.TempDir(), "node"), disk: &disk{}, addr: freeAddr(t)})
 	}
-	for _, s := range g.sites {
-		g.start(s)
-	}
-	t.Cleanup(func() {
-		for _, s := range g.sites {
-			g.stop(s)
-		}
-		g.agree()
-	})
 	return g
+}
+
+// end stops all nodes.
+func (g *group) end() {
+	for _, s := range g.sites {
+		g.stop(s)
+	}
+	g.agree()
 }
 
 // quiet logs only in a verbose run.

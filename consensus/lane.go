@@ -204,7 +204,7 @@ func (l *lane) handshake(ctx context.Context, cancel context.CancelCauseFunc) (s
 		return nil, nil, err
 	}
 	hello := l.p.t.hello(l.p.id)
-	hello.Direct = !l.p.t.cfg.streams
+	hello.Direct, hello.Log = !l.p.t.cfg.streams, l.p.t.node.own()
 	sendErr := st.Send(&pb.Envelope{Hello: hello})
 	answer, err := st.Recv()
 	if err != nil {
@@ -213,6 +213,7 @@ func (l *lane) handshake(ctx context.Context, cancel context.CancelCauseFunc) (s
 	if answer.ClusterId != l.p.t.cfg.ClusterID || answer.From != l.p.id {
 		return nil, nil, fmt.Errorf("at this address is node %x of group %x", answer.From, answer.ClusterId)
 	}
+	l.p.t.roll.hear(l.p.id, answer.Log)
 	return st, answer.Ticket, sendErr
 }
 

@@ -262,7 +262,6 @@ func TestWrongCertificateIsLogged(t *testing.T) {
 			c.Logger = slog.New(slog.NewTextHandler(log, nil))
 		}
 	})
-	g.put("x", g.sites[2])
 	reasons := func() (told int) {
 		text, err := os.ReadFile(log.Name())
 		if err != nil {

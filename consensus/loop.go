@@ -159,7 +159,9 @@ func (l *loop) turn(ticked bool) error {
 	}
 	if ticked {
 		l.young.grow(l.raft)
-		l.raft.Tick()
+		if !l.young.waits(l.conf.Voters) { // time is what makes a candidate
+			l.raft.Tick()
+		}
 	}
 	l.propose()
 	l.reconfigure()
@@ -192,7 +194,7 @@ func (l *loop) step(box *mailbox) {
 	defer box.done(messages)
 	for i, m := range messages {
 		l.said.received(&messages[i])
-		if l.young.abstains(&messages[i], l.raft) {
+		if l.young.abstains(&messages[i], l.raft, l.conf.Voters) {
 			continue
 		}
 		l.young.written(&messages[i])

@@ -133,7 +133,6 @@ func (n *Node) build(r *recovered) (err error) {
 	n.loop = &loop{
 		Node: n, wal: pavedLog{r.wal, n.paver}, hard: r.hard, conf: r.conf, recorded: r.start.Index, written: payload(r.entries),
 		heard: make(map[uint64]time.Time), said: confirmations{interval: n.cfg.heartbeatInterval()}, news: newNews(n.cfg.MaxNewsDelay),
-		young: young{is: r.founded, log: n.log},
 	}
 	if n.loop.raft, err = n.newRaft(r); err != nil {
 		return err
@@ -157,6 +156,7 @@ func (n *Node) build(r *recovered) (err error) {
 	}
 	n.transport = newTransport(n, listener)
 	n.transport.arrived.busy = r.restore != nil
+	n.loop.young = young{is: n.view.get().last <= founding, self: n.cfg.NodeID, roll: n.transport.roll, log: n.log}
 	n.pulse = newPulse(&n.cfg)
 	n.pulse.send, n.pulse.count, n.pulse.peers = n.transport.send, n.metrics.stallBeats.Inc, n.transport.others
 	if err := n.metrics.register(n.cfg.Registerer, n); err != nil {

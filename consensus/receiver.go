@@ -34,7 +34,9 @@ func (r *receiver) Messages(st grpc.BidiStreamingServer[pb.Envelope, pb.Hello]) 
 		return err
 	}
 	from := env.Hello.From
+	r.t.roll.hear(from, env.Hello.Log)
 	hello, ticket := r.t.hello(from), &direct.Ticket{}
+	hello.Log = r.t.node.own()
 	if env.Hello.Direct && !r.t.cfg.streams {
 		ticket = r.t.door.Issue()
 		defer ticket.Close()

@@ -53,6 +53,7 @@ type transport struct {
 	urgent   *mailbox // received: what must not wait behind entries
 	bulk     *mailbox // received: entries
 	arrived  *arrivals
+	roll     *roll
 	copying  sync.Mutex // held while a copy is sent to a node that is being rebuilt
 
 	mu       sync.Mutex
@@ -67,6 +68,7 @@ func newTransport(n *Node, listener net.Listener) *transport {
 		urgent:  newMailbox(receivedMessages, receivedBytes),
 		bulk:    newMailbox(receivedMessages, receivedBytes),
 		arrived: &arrivals{},
+		roll:    newRoll(),
 	}
 	t.creds = transportCredentials(t.cfg.TLS)
 	t.known.Store(&map[uint64]*peer{})

@@ -42,7 +42,6 @@ type recovered struct {
 	book    *Membership      // likewise; nil when an older build founded the group
 	restore *snapshotFile    // received before a crash and not restored yet; nil mostly
 	torn    string           // what was repaired; "" mostly
-	founded bool             // the log begins now, with nothing
 }
 
 // identity is the metadata of a log, written at the head of each segment.
@@ -146,7 +145,7 @@ func foundAgain(cfg *Config, dir string, id *pb.Identity, torn string) (*recover
 }
 
 func found(w *wal.WAL, book *Membership) (*recovered, error) {
-	r := &recovered{wal: w, hard: raftpb.HardState{Term: founding, Commit: founding}, applied: founding, book: book, founded: true}
+	r := &recovered{wal: w, hard: raftpb.HardState{Term: founding, Commit: founding}, applied: founding, book: book}
 	for _, m := range book.Members {
 		r.conf.Voters = append(r.conf.Voters, m.ID)
 	}

@@ -24,6 +24,56 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Log says whether a group's log has something that the node knows to be committed.
+type Log int32
+
+const (
+	Log_LOG_UNSPECIFIED Log = 0 // the node is of a build that does not say
+	Log_LOG_EMPTY       Log = 1
+	Log_LOG_WRITTEN     Log = 2
+)
+
+// Enum value maps for Log.
+var (
+	Log_name = map[int32]string{
+		0: "LOG_UNSPECIFIED",
+		1: "LOG_EMPTY",
+		2: "LOG_WRITTEN",
+	}
+	Log_value = map[string]int32{
+		"LOG_UNSPECIFIED": 0,
+		"LOG_EMPTY":       1,
+		"LOG_WRITTEN":     2,
+	}
+)
+
+func (x Log) Enum() *Log {
+	p := new(Log)
+	*p = x
+	return p
+}
+
+func (x Log) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Log) Descriptor() protoreflect.EnumDescriptor {
+	return file_peer_proto_enumTypes[0].Descriptor()
+}
+
+func (Log) Type() protoreflect.EnumType {
+	return &file_peer_proto_enumTypes[0]
+}
+
+func (x Log) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Log.Descriptor instead.
+func (Log) EnumDescriptor() ([]byte, []int) {
+	return file_peer_proto_rawDescGZIP(), []int{0}
+}
+
 type Change_Operation int32
 
 const (
@@ -66,11 +116,11 @@ func (x Change_Operation) String() string {
 }
 
 func (Change_Operation) Descriptor() protoreflect.EnumDescriptor {
-	return file_peer_proto_enumTypes[0].Descriptor()
+	return file_peer_proto_enumTypes[1].Descriptor()
 }
 
 func (Change_Operation) Type() protoreflect.EnumType {
-	return &file_peer_proto_enumTypes[0]
+	return &file_peer_proto_enumTypes[1]
 }
 
 func (x Change_Operation) Number() protoreflect.EnumNumber {
@@ -89,8 +139,9 @@ type Hello struct {
 	ClusterId     uint64                 `protobuf:"fixed64,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	From          uint64                 `protobuf:"fixed64,3,opt,name=from,proto3" json:"from,omitempty"`
 	To            uint64                 `protobuf:"fixed64,4,opt,name=to,proto3" json:"to,omitempty"`
-	Direct        bool                   `protobuf:"varint,5,opt,name=direct,proto3" json:"direct,omitempty"` // the caller can open a connection for messages
-	Ticket        []byte                 `protobuf:"bytes,6,opt,name=ticket,proto3" json:"ticket,omitempty"`  // in the answer: what it opens one with. None: it can't be done, and the stream carries the messages
+	Direct        bool                   `protobuf:"varint,5,opt,name=direct,proto3" json:"direct,omitempty"`                         // the caller can open a connection for messages
+	Ticket        []byte                 `protobuf:"bytes,6,opt,name=ticket,proto3" json:"ticket,omitempty"`                          // in the answer: what it opens one with. None: it can't be done, and the stream carries the messages
+	Log           Log                    `protobuf:"varint,7,opt,name=log,proto3,enum=geogate.consensus.v1.Log" json:"log,omitempty"` // of the one who speaks
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -165,6 +216,13 @@ func (x *Hello) GetTicket() []byte {
 		return x.Ticket
 	}
 	return nil
+}
+
+func (x *Hello) GetLog() Log {
+	if x != nil {
+		return x.Log
+	}
+	return Log_LOG_UNSPECIFIED
 }
 
 type Envelope struct {
@@ -986,7 +1044,7 @@ var File_peer_proto protoreflect.FileDescriptor
 const file_peer_proto_rawDesc = "" +
 	"\n" +
 	"\n" +
-	"peer.proto\x12\x14geogate.consensus.v1\"\x94\x01\n" +
+	"peer.proto\x12\x14geogate.consensus.v1\"\xc1\x01\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x1d\n" +
 	"\n" +
@@ -994,7 +1052,8 @@ const file_peer_proto_rawDesc = "" +
 	"\x04from\x18\x03 \x01(\x06R\x04from\x12\x0e\n" +
 	"\x02to\x18\x04 \x01(\x06R\x02to\x12\x16\n" +
 	"\x06direct\x18\x05 \x01(\bR\x06direct\x12\x16\n" +
-	"\x06ticket\x18\x06 \x01(\fR\x06ticket\"Y\n" +
+	"\x06ticket\x18\x06 \x01(\fR\x06ticket\x12+\n" +
+	"\x03log\x18\a \x01(\x0e2\x19.geogate.consensus.v1.LogR\x03log\"Y\n" +
 	"\bEnvelope\x121\n" +
 	"\x05hello\x18\x01 \x01(\v2\x1b.geogate.consensus.v1.HelloR\x05hello\x12\x1a\n" +
 	"\bmessages\x18\x02 \x03(\fR\bmessages\"\xc8\x01\n" +
@@ -1061,7 +1120,11 @@ const file_peer_proto_rawDesc = "" +
 	"\x11OPERATION_PROMOTE\x10\x02\x12\x14\n" +
 	"\x10OPERATION_REMOVE\x10\x03\x12\x12\n" +
 	"\x0eOPERATION_MOVE\x10\x04\x12\x15\n" +
-	"\x11OPERATION_PUBLISH\x10\x052\xa7\x03\n" +
+	"\x11OPERATION_PUBLISH\x10\x05*:\n" +
+	"\x03Log\x12\x13\n" +
+	"\x0fLOG_UNSPECIFIED\x10\x00\x12\r\n" +
+	"\tLOG_EMPTY\x10\x01\x12\x0f\n" +
+	"\vLOG_WRITTEN\x10\x022\xa7\x03\n" +
 	"\x04Peer\x12K\n" +
 	"\bMessages\x12\x1e.geogate.consensus.v1.Envelope\x1a\x1b.geogate.consensus.v1.Hello(\x010\x01\x12W\n" +
 	"\bSnapshot\x12\".geogate.consensus.v1.SnapshotPart\x1a%.geogate.consensus.v1.SnapshotReceipt(\x01\x12S\n" +
@@ -1081,57 +1144,59 @@ func file_peer_proto_rawDescGZIP() []byte {
 	return file_peer_proto_rawDescData
 }
 
-var file_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_peer_proto_goTypes = []any{
-	(Change_Operation)(0),   // 0: geogate.consensus.v1.Change.Operation
-	(*Hello)(nil),           // 1: geogate.consensus.v1.Hello
-	(*Envelope)(nil),        // 2: geogate.consensus.v1.Envelope
-	(*SnapshotPart)(nil),    // 3: geogate.consensus.v1.SnapshotPart
-	(*SnapshotHeader)(nil),  // 4: geogate.consensus.v1.SnapshotHeader
-	(*SnapshotEnd)(nil),     // 5: geogate.consensus.v1.SnapshotEnd
-	(*CopyRequest)(nil),     // 6: geogate.consensus.v1.CopyRequest
-	(*SnapshotReceipt)(nil), // 7: geogate.consensus.v1.SnapshotReceipt
-	(*MembersRequest)(nil),  // 8: geogate.consensus.v1.MembersRequest
-	(*MembersReply)(nil),    // 9: geogate.consensus.v1.MembersReply
-	(*PublishRequest)(nil),  // 10: geogate.consensus.v1.PublishRequest
-	(*PublishReply)(nil),    // 11: geogate.consensus.v1.PublishReply
-	(*Identity)(nil),        // 12: geogate.consensus.v1.Identity
-	(*Member)(nil),          // 13: geogate.consensus.v1.Member
-	(*Membership)(nil),      // 14: geogate.consensus.v1.Membership
-	(*Change)(nil),          // 15: geogate.consensus.v1.Change
+	(Log)(0),                // 0: geogate.consensus.v1.Log
+	(Change_Operation)(0),   // 1: geogate.consensus.v1.Change.Operation
+	(*Hello)(nil),           // 2: geogate.consensus.v1.Hello
+	(*Envelope)(nil),        // 3: geogate.consensus.v1.Envelope
+	(*SnapshotPart)(nil),    // 4: geogate.consensus.v1.SnapshotPart
+	(*SnapshotHeader)(nil),  // 5: geogate.consensus.v1.SnapshotHeader
+	(*SnapshotEnd)(nil),     // 6: geogate.consensus.v1.SnapshotEnd
+	(*CopyRequest)(nil),     // 7: geogate.consensus.v1.CopyRequest
+	(*SnapshotReceipt)(nil), // 8: geogate.consensus.v1.SnapshotReceipt
+	(*MembersRequest)(nil),  // 9: geogate.consensus.v1.MembersRequest
+	(*MembersReply)(nil),    // 10: geogate.consensus.v1.MembersReply
+	(*PublishRequest)(nil),  // 11: geogate.consensus.v1.PublishRequest
+	(*PublishReply)(nil),    // 12: geogate.consensus.v1.PublishReply
+	(*Identity)(nil),        // 13: geogate.consensus.v1.Identity
+	(*Member)(nil),          // 14: geogate.consensus.v1.Member
+	(*Membership)(nil),      // 15: geogate.consensus.v1.Membership
+	(*Change)(nil),          // 16: geogate.consensus.v1.Change
 }
 var file_peer_proto_depIdxs = []int32{
-	1,  // 0: geogate.consensus.v1.Envelope.hello:type_name -> geogate.consensus.v1.Hello
-	1,  // 1: geogate.consensus.v1.SnapshotPart.hello:type_name -> geogate.consensus.v1.Hello
-	4,  // 2: geogate.consensus.v1.SnapshotPart.header:type_name -> geogate.consensus.v1.SnapshotHeader
-	5,  // 3: geogate.consensus.v1.SnapshotPart.end:type_name -> geogate.consensus.v1.SnapshotEnd
-	1,  // 4: geogate.consensus.v1.CopyRequest.hello:type_name -> geogate.consensus.v1.Hello
-	1,  // 5: geogate.consensus.v1.SnapshotReceipt.hello:type_name -> geogate.consensus.v1.Hello
-	1,  // 6: geogate.consensus.v1.MembersRequest.hello:type_name -> geogate.consensus.v1.Hello
-	1,  // 7: geogate.consensus.v1.MembersReply.hello:type_name -> geogate.consensus.v1.Hello
-	14, // 8: geogate.consensus.v1.MembersReply.membership:type_name -> geogate.consensus.v1.Membership
-	1,  // 9: geogate.consensus.v1.PublishRequest.hello:type_name -> geogate.consensus.v1.Hello
-	13, // 10: geogate.consensus.v1.PublishRequest.member:type_name -> geogate.consensus.v1.Member
-	14, // 11: geogate.consensus.v1.Identity.membership:type_name -> geogate.consensus.v1.Membership
-	13, // 12: geogate.consensus.v1.Membership.members:type_name -> geogate.consensus.v1.Member
-	0,  // 13: geogate.consensus.v1.Change.operation:type_name -> geogate.consensus.v1.Change.Operation
-	13, // 14: geogate.consensus.v1.Change.member:type_name -> geogate.consensus.v1.Member
-	2,  // 15: geogate.consensus.v1.Peer.Messages:input_type -> geogate.consensus.v1.Envelope
-	3,  // 16: geogate.consensus.v1.Peer.Snapshot:input_type -> geogate.consensus.v1.SnapshotPart
-	8,  // 17: geogate.consensus.v1.Peer.Members:input_type -> geogate.consensus.v1.MembersRequest
-	10, // 18: geogate.consensus.v1.Peer.Publish:input_type -> geogate.consensus.v1.PublishRequest
-	6,  // 19: geogate.consensus.v1.Peer.Copy:input_type -> geogate.consensus.v1.CopyRequest
-	1,  // 20: geogate.consensus.v1.Peer.Messages:output_type -> geogate.consensus.v1.Hello
-	7,  // 21: geogate.consensus.v1.Peer.Snapshot:output_type -> geogate.consensus.v1.SnapshotReceipt
-	9,  // 22: geogate.consensus.v1.Peer.Members:output_type -> geogate.consensus.v1.MembersReply
-	11, // 23: geogate.consensus.v1.Peer.Publish:output_type -> geogate.consensus.v1.PublishReply
-	3,  // 24: geogate.consensus.v1.Peer.Copy:output_type -> geogate.consensus.v1.SnapshotPart
-	20, // [20:25] is the sub-list for method output_type
-	15, // [15:20] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	0,  // 0: geogate.consensus.v1.Hello.log:type_name -> geogate.consensus.v1.Log
+	2,  // 1: geogate.consensus.v1.Envelope.hello:type_name -> geogate.consensus.v1.Hello
+	2,  // 2: geogate.consensus.v1.SnapshotPart.hello:type_name -> geogate.consensus.v1.Hello
+	5,  // 3: geogate.consensus.v1.SnapshotPart.header:type_name -> geogate.consensus.v1.SnapshotHeader
+	6,  // 4: geogate.consensus.v1.SnapshotPart.end:type_name -> geogate.consensus.v1.SnapshotEnd
+	2,  // 5: geogate.consensus.v1.CopyRequest.hello:type_name -> geogate.consensus.v1.Hello
+	2,  // 6: geogate.consensus.v1.SnapshotReceipt.hello:type_name -> geogate.consensus.v1.Hello
+	2,  // 7: geogate.consensus.v1.MembersRequest.hello:type_name -> geogate.consensus.v1.Hello
+	2,  // 8: geogate.consensus.v1.MembersReply.hello:type_name -> geogate.consensus.v1.Hello
+	15, // 9: geogate.consensus.v1.MembersReply.membership:type_name -> geogate.consensus.v1.Membership
+	2,  // 10: geogate.consensus.v1.PublishRequest.hello:type_name -> geogate.consensus.v1.Hello
+	14, // 11: geogate.consensus.v1.PublishRequest.member:type_name -> geogate.consensus.v1.Member
+	15, // 12: geogate.consensus.v1.Identity.membership:type_name -> geogate.consensus.v1.Membership
+	14, // 13: geogate.consensus.v1.Membership.members:type_name -> geogate.consensus.v1.Member
+	1,  // 14: geogate.consensus.v1.Change.operation:type_name -> geogate.consensus.v1.Change.Operation
+	14, // 15: geogate.consensus.v1.Change.member:type_name -> geogate.consensus.v1.Member
+	3,  // 16: geogate.consensus.v1.Peer.Messages:input_type -> geogate.consensus.v1.Envelope
+	4,  // 17: geogate.consensus.v1.Peer.Snapshot:input_type -> geogate.consensus.v1.SnapshotPart
+	9,  // 18: geogate.consensus.v1.Peer.Members:input_type -> geogate.consensus.v1.MembersRequest
+	11, // 19: geogate.consensus.v1.Peer.Publish:input_type -> geogate.consensus.v1.PublishRequest
+	7,  // 20: geogate.consensus.v1.Peer.Copy:input_type -> geogate.consensus.v1.CopyRequest
+	2,  // 21: geogate.consensus.v1.Peer.Messages:output_type -> geogate.consensus.v1.Hello
+	8,  // 22: geogate.consensus.v1.Peer.Snapshot:output_type -> geogate.consensus.v1.SnapshotReceipt
+	10, // 23: geogate.consensus.v1.Peer.Members:output_type -> geogate.consensus.v1.MembersReply
+	12, // 24: geogate.consensus.v1.Peer.Publish:output_type -> geogate.consensus.v1.PublishReply
+	4,  // 25: geogate.consensus.v1.Peer.Copy:output_type -> geogate.consensus.v1.SnapshotPart
+	21, // [21:26] is the sub-list for method output_type
+	16, // [16:21] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_peer_proto_init() }
@@ -1144,7 +1209,7 @@ func file_peer_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_peer_proto_rawDesc), len(file_peer_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      2,
 			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
