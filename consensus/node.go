@@ -156,7 +156,7 @@ func (n *Node) build(r *recovered) (err error) {
 	}
 	n.transport = newTransport(n, listener)
 	n.transport.arrived.busy = r.restore != nil
-	n.loop.young = young{is: n.view.get().last <= founding, self: n.cfg.NodeID, roll: n.transport.roll, log: n.log}
+	n.loop.young = young{is: n.view.get().last <= founding, self: n.cfg.NodeID, roll: n.transport.roll, book: n.book, log: n.log}
 	n.pulse = newPulse(&n.cfg)
 	n.pulse.send, n.pulse.count, n.pulse.peers = n.transport.send, n.metrics.stallBeats.Inc, n.transport.others
 	if err := n.metrics.register(n.cfg.Registerer, n); err != nil {

@@ -1,6 +1,7 @@
 package consensus
 
 import (
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -20,6 +21,7 @@ type young struct {
 	self   uint64
 	target uint64 // index that a leader told to be committed; 0 before
 	roll   *roll
+	book   *book // for members' names
 	log    *slog.Logger
 
 	// What has been said of it, once each.
@@ -43,7 +45,7 @@ func (y *young) abstains(m *raftpb.Message, r *raft.RawNode, voters []uint64) bo
 	}
 	if !y.voteless {
 		y.voteless = true
-		y.log.Warn("no vote for a node that has a log, because this one's is empty: it votes once a leader has written to it; if its disk was lost, "+replaceNode, "candidate", m.From)
+		y.log.Warn("no vote for a node that has a log, because this one's is empty: it votes once a leader has written to it; if its disk was lost, "+replaceNode, "candidate", y.name(m.From))
 	}
 	return true
 }
@@ -71,7 +73,7 @@ func (y *young) sayBeside(written uint64) {
 	}
 	y.beside = written
 	y.log.Warn("this node's log is empty and another member's is not: this one founds no group, and waits for a leader; if most members lost their disks, "+
-		"go on with one that is left (--force-new-cluster there)", "peer", written)
+		"go on with one that is left (--force-new-cluster there)", "peer", y.name(written))
 }
 
 func (y *young) sayAlone(missing []uint64) {
@@ -82,7 +84,20 @@ func (y *young) sayAlone(missing []uint64) {
 		return
 	}
 	y.alone = true
-	y.log.Warn("a new group has its first leader once all of its members have been started: some have not been heard", "missing", missing)
+	names := make([]string, len(missing))
+	for i, id := range missing {
+		names[i] = y.name(id)
+	}
+	y.log.Warn("a new group has its first leader once all of its members have been started: some have not been heard", "missing", names)
+}
+
+// name is what an operator knows a member by.
+func (y *young) name(id uint64) string {
+	m, is := y.book.get().Member(id)
+	if !is {
+		return fmt.Sprintf("%016x", id)
+	}
+	return m.Name + " at " + m.Addr
 }
 
 // written takes note of the first message of a leader with entries, or the want of them.

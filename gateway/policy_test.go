@@ -278,7 +278,11 @@ func TestClientLeavesAsThePeersAreAsked(t *testing.T) {
 	if _, err := putFor(ctx, s.kv(0), "a"); status.Code(err) != codes.Canceled {
 		t.Errorf("got %v", err)
 	}
-	eventually(t, "nobody waits", func() bool { s.peers.mu.Lock(); defer s.peers.mu.Unlock(); return s.peers.waits == 1 && s.peers.given == 1 })
+	eventually(t, "nobody waits", func() bool {
+		s.peers.mu.Lock()
+		defer s.peers.mu.Unlock()
+		return s.peers.waits == 1 && s.peers.given == 1
+	})
 }
 
 func TestCompactHasNoPolicy(t *testing.T) {
