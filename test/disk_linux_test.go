@@ -16,6 +16,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
 	"geogate/configs"
@@ -69,6 +70,34 @@ func ballast(t *testing.T, dir string, left int64) {
 	}
 }
 
+// lead has a node lead its datacenter.
+func lead(t *testing.T, c *cluster.Cluster, p *cluster.Process) {
+	t.Helper()
+	c.Eventually(20*time.Second, p.Spec.Name+" to lead", func() string {
+		leader := c.Leader(p.DC)
+		if leader == p {
+			return ""
+		}
+		cli, err := clientv3.New(clientv3.Config{Endpoints: []string{leader.Spec.Client}, Logger: zap.NewNop()})
+		if err != nil {
+			return err.Error()
+		}
+		defer cli.Close()
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		list, err := cli.MemberList(ctx)
+		if err != nil {
+			return err.Error()
+		}
+		for _, m := range list.Members {
+			if m.Name == p.Spec.Name {
+				_, err = cli.MoveLeader(ctx, m.ID)
+			}
+		}
+		return fmt.Sprintf("%s leads: %v", leader.Spec.Name, err)
+	})
+}
+
 func readyz(p *cluster.Process) (code int, text string) {
 	resp, err := http.Get("http://" + p.Spec.Admin + "/readyz")
 	if err != nil {
@@ -98,17 +127,11 @@ func TestFullDisk(t *testing.T) {
 		}
 	}
 	small := c.Node("us-east", "n0")
-	small.Start() // it leads, being the first
-	c.Node("us-east", "n1").Start()
-	c.Eventually(20*time.Second, "n0 to lead", func() string {
-		s, err := small.Status(t.Context())
-		if err != nil || s.Leader == "" {
-			return fmt.Sprint("no leader: ", err)
-		}
-		return ""
-	})
-	c.Node("us-east", "n2").Start()
+	for _, p := range c.Nodes("us-east") {
+		p.Start()
+	}
 	c.WaitHealthy(30 * time.Second)
+	lead(t, c, small)
 	client := c.Client("us-east")
 	handsOn(t, c, small, client, least)
 
