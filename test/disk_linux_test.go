@@ -1,6 +1,7 @@
 package test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -233,11 +234,20 @@ func TestDamagedDatabaseIsRebuilt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := strings.Index(string(data), big(100)[:64]) // a value, so the damage is in what is used
-	if first < 0 {
+	// A value, so the damage is in what is used, and each copy of it, since some are in pages that are free.
+	value := []byte(big(100)[:64])
+	at, bit, copies := rnd.IntN(len(value)), byte(1)<<rnd.IntN(8), 0
+	for from := 0; ; copies++ {
+		next := bytes.Index(data[from:], value)
+		if next < 0 {
+			break
+		}
+		data[from+next+at] ^= bit
+		from += next + len(value)
+	}
+	if copies == 0 {
 		t.Fatal("a value is not in the database")
 	}
-	data[first+rnd.IntN(64)] ^= 1 << rnd.IntN(8)
 	if err := os.WriteFile(path, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
