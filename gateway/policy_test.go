@@ -266,18 +266,16 @@ func TestClientLeavesAsThePeersAreAsked(t *testing.T) {
 	ctx, leave := context.WithCancel(testContext(t, metaPolicy, "ALL"))
 	defer leave()
 	failed := s.nodes[0].metrics.requests.WithLabelValues(methodNames[methodPut], "ALL", codes.Unavailable.String())
+	noticed := make(chan struct{})
 	s.peers.asking = func() {
 		leave()
-		for until := time.Now().Add(waitLimit); counted(t, failed) == 0; time.Sleep(time.Millisecond) {
-			if time.Now().After(until) {
-				t.Error("the gateway does not notice that the client has left")
-				return
-			}
-		}
+		<-noticed
 	}
 	if _, err := putFor(ctx, s.kv(0), "a"); status.Code(err) != codes.Canceled {
 		t.Errorf("got %v", err)
 	}
+	eventually(t, "the gateway notices", func() bool { return counted(t, failed) == 1 })
+	close(noticed)
 	eventually(t, "nobody waits", func() bool {
 		s.peers.mu.Lock()
 		defer s.peers.mu.Unlock()
