@@ -219,10 +219,10 @@ func TestSharedWindow(t *testing.T) {
 	r.data(3, false, big[maxFrameBytes:2*maxFrameBytes])
 	r.data(3, true, big[2*maxFrameBytes:])
 	lane := k.only()
-	eventually(t, "gRPC's server is held back", func() bool {
+	eventually(t, "the answer of gRPC's server is held back to its end", func() bool {
 		lane.mu.Lock()
 		defer lane.mu.Unlock()
-		return len(lane.held) > 0
+		return endsStream(lane.held)
 	})
 	r.headers(5) // it waits its turn
 	r.data(5, true, message([]byte("small")))
@@ -239,10 +239,14 @@ func TestSharedWindow(t *testing.T) {
 				t.Fatal("the small answer has come before what was held back")
 			}
 			got = append(got, f.Data()...)
-			if granted == firstWindow {
-				granted += len(big)
-				r.check(r.WriteWindowUpdate(0, uint32(len(big))))
+			if granted == firstWindow { // enough for the small answer, not for the frame that it is behind
+				granted += 100
+				r.check(r.WriteWindowUpdate(0, 100))
+				r.check(r.WritePing(false, [8]byte{3}))
 			}
+		case *http2.PingFrame:
+			granted += len(big)
+			r.check(r.WriteWindowUpdate(0, uint32(len(big))))
 		case *http2.HeadersFrame:
 			ended = f.StreamID == 3 && f.StreamEnded()
 		}
@@ -272,6 +276,15 @@ func TestDebt(t *testing.T) {
 	if c.window != firstWindow-100+180 {
 		t.Errorf("window of %d", c.window)
 	}
+}
+
+// endsStream says whether the last of these frames is the last of its stream.
+func endsStream(frames []byte) (ends bool) {
+	for len(frames) > 0 {
+		ends = parseFrameHeader(frames).flags.Has(http2.FlagHeadersEndStream)
+		frames = frames[wholeFrames(frames):]
+	}
+	return ends
 }
 
 // only is the one connection that is open.
