@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -18,6 +17,7 @@ import (
 
 	"geogate/cmd/status"
 	"geogate/configs"
+	ports "geogate/test/etcdbin/process"
 )
 
 // fakeNode has an admin port that says whatever health its cluster has, and nothing else.
@@ -102,24 +102,14 @@ func (f *fakeNode) Run(ctx context.Context) error {
 
 func (f *fakeNode) Kill() { close(f.killed) }
 
-// basePort finds room for the ports of n datacenters below the ports that the kernel gives out.
+// basePort finds room for the ports of n datacenters.
 func basePort(t *testing.T, n int) int {
 	t.Helper()
-	for range 100 {
-		base := 10_000 + 10*rand.IntN(2_000)
-		free := true
-		for port := base; port < base+n*portsPerDC && free; port++ {
-			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-			if free = err == nil; free {
-				_ = l.Close()
-			}
-		}
-		if free {
-			return base
-		}
+	first, err := ports.PortRange(n * portsPerDC)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no free ports")
-	return 0
+	return first
 }
 
 // start opens and runs a cluster of fake nodes; what it returns stops it and gives Run's error.

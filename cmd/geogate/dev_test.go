@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"runtime/pprof"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	"time"
 
 	"geogate/cmd/dev"
+	"geogate/test/etcdbin/process"
 )
 
 // session is one `geogate dev` in this process.
@@ -82,20 +82,11 @@ func (s *session) ready(t *testing.T) []string {
 // port is the first of many that are free.
 func port(t *testing.T, dcs int) int {
 	t.Helper()
-	for base := 20_000; base < 32_000; base += 10 {
-		free := true
-		for p := base; p < base+100*dcs && free; p++ {
-			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p))
-			if free = err == nil; free {
-				_ = l.Close()
-			}
-		}
-		if free {
-			return base
-		}
+	first, err := process.PortRange(100 * dcs)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatal("no free ports")
-	return 0
+	return first
 }
 
 // TestDev runs real nodes: two datacenters, a change of the link, a kill, and the same folder again.

@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -169,15 +171,78 @@ func TestPortsAreDifferentAndFree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	first, err := PortRange(20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		ports = append(ports, first+i)
+	}
 	seen := map[int]bool{}
 	for _, p := range ports {
 		if seen[p] {
 			t.Errorf("port %d twice", p)
 		}
 		seen[p] = true
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", p))
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		defer l.Close()
 	}
-	if len(ports) != 20 {
-		t.Errorf("%d ports, want 20", len(ports))
+	if len(ports) != 40 {
+		t.Errorf("%d ports, want 40", len(ports))
+	}
+}
+
+// A range is one without gaps, whatever others use in between.
+func TestPortRangeIsWithoutGaps(t *testing.T) {
+	first, err := PortRange(3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+5)) // in the middle of those that come next
+	if err != nil {
+		t.Skipf("somebody has taken port %d: %v", first+5, err)
+	}
+	defer l.Close()
+	next, err := PortRange(6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if next <= first+5 && first+5 < next+6 {
+		t.Errorf("ports %d to %d, and %d is taken", next, next+5, first+5)
+	}
+}
+
+// TestPortsAreNotGivenTwice: processes that ask at the same time get different ones.
+func TestPortsAreNotGivenTwice(t *testing.T) {
+	const calls, each = 20, 10
+	given := make(chan []int, calls)
+	var wg sync.WaitGroup
+	for range calls {
+		wg.Go(func() {
+			ports, err := Ports(each)
+			if err != nil {
+				t.Error(err)
+			}
+			given <- ports
+		})
+	}
+	wg.Wait()
+	close(given)
+	seen := map[int]bool{}
+	for ports := range given {
+		for _, p := range ports {
+			if seen[p] {
+				t.Errorf("port %d twice", p)
+			}
+			seen[p] = true
+		}
+	}
+	if len(seen) != calls*each {
+		t.Errorf("%d ports, want %d", len(seen), calls*each)
 	}
 }
 
