@@ -33,6 +33,7 @@ type loop struct {
 	changer  changer
 	said     confirmations
 	news     news
+	thrift   thrift
 	young    young
 	heard    map[uint64]time.Time // when a follower last answered a heartbeat
 	snapshot bool                 // a received snapshot was stepped since the last Ready
@@ -92,8 +93,10 @@ func (l *loop) run(ctx context.Context, failed <-chan error) (err error) {
 		case <-l.transport.reports.ready:
 		case <-l.reads.ready:
 		case <-l.queue.eased:
-		case <-l.news.late():
-			l.flush()
+		case now := <-l.news.late():
+			l.deliverNews(now)
+		case now := <-l.thrift.late():
+			l.deliverEntries(now)
 		case <-l.more():
 		}
 		if err := l.turn(ticked); err != nil {

@@ -3,7 +3,6 @@ package consensus
 import (
 	"time"
 
-	"go.etcd.io/etcd/raft/v3"
 	"go.etcd.io/etcd/raft/v3/raftpb"
 )
 
@@ -87,45 +86,3 @@ func (n *news) late() <-chan time.Time {
 
 // forget is for a leader that is none any more.
 func (n *news) forget() { n.held, n.brisk = n.held[:0], false }
-
-// flush sends what no entries came for.
-func (l *loop) flush() {
-	for _, m := range l.news.held {
-		l.transport.send(m)
-	}
-	l.news.forget()
-}
-
-// deliver sends what is held for a peer, unless next, which is about to be sent there, says the same.
-func (l *loop) deliver(to uint64, next *raftpb.Message) {
-	if m, ok := l.news.take(to); ok && (next == nil || !includes(next, &m)) {
-		l.transport.send(m)
-	}
-}
-
-// send hands messages to the transport, without those that tell their receiver nothing, and with the news that they can't
-// stand for.
-func (l *loop) send(messages []raftpb.Message, term uint64) {
-	if len(messages) == 0 {
-		return
-	}
-	dropIncluded(messages)
-	now := time.Now()
-	for i := range messages {
-		m := &messages[i]
-		if m.To == raft.None {
-			if isNews(m) {
-				l.news.rode(now)
-			}
-			continue
-		}
-		if l.said.known(m, now) || l.news.hold(m, now) {
-			continue
-		}
-		if isBulk(m) {
-			l.deliver(m.To, m)
-		}
-		l.vouch(m, term)
-		l.transport.send(*m)
-	}
-}

@@ -133,6 +133,7 @@ func (n *Node) build(r *recovered) (err error) {
 	n.loop = &loop{
 		Node: n, wal: pavedLog{r.wal, n.paver}, hard: r.hard, conf: r.conf, recorded: r.start.Index, written: payload(r.entries),
 		heard: make(map[uint64]time.Time), said: confirmations{interval: n.cfg.heartbeatInterval()}, news: newNews(n.cfg.MaxNewsDelay),
+		thrift: newThrift(n.cfg.MaxSpareDelay),
 	}
 	if n.loop.raft, err = n.newRaft(r); err != nil {
 		return err

@@ -2,7 +2,6 @@ package consensus
 
 import (
 	"fmt"
-	"slices"
 	"time"
 
 	"go.etcd.io/etcd/raft/v3"
@@ -28,7 +27,7 @@ func (l *loop) handle(rd raft.Ready) error {
 		l.metrics.readSeconds.Observe(took.Seconds())
 	}
 	if early {
-		l.send(rd.Messages, st.Term)
+		l.send(rd.Messages, st)
 	}
 	if !unsaved {
 		if err := l.commit(rd, st); err != nil {
@@ -44,7 +43,7 @@ func (l *loop) handle(rd raft.Ready) error {
 		}
 	}
 	if !early {
-		l.send(rd.Messages, st.Term)
+		l.send(rd.Messages, st)
 	}
 	l.raft.Advance(rd)
 	return l.publish(st)
@@ -182,39 +181,8 @@ func (l *loop) lead(st raft.BasicStatus) {
 	l.hungry = true     // ask once when this node leads; nothing is known of earlier signals
 	l.reads.leaderChanged()
 	l.news.forget()
+	l.thrift.forget()
 	l.queue.add(task{leader: &leadership{term: st.Term, leader: st.Lead}}) // not &now, which would be allocated each time
-}
-
-// dropIncluded takes away the receiver of the messages that say nothing which a later one does not say: a confirmation before
-// another one, and the news of a commit index before entries. Each costs its receiver a turn.
-func dropIncluded(messages []raftpb.Message) {
-	var following []*raftpb.Message // of each kind and peer; few
-	for i := len(messages) - 1; i >= 0; i-- {
-		m := &messages[i]
-		if m.Type != raftpb.MsgApp && m.Type != raftpb.MsgAppResp {
-			continue
-		}
-		at := slices.IndexFunc(following, func(n *raftpb.Message) bool { return n.Type == m.Type && n.To == m.To })
-		switch {
-		case at < 0:
-			following = append(following, m)
-		case includes(following[at], m):
-			m.To = raft.None
-		default:
-			following[at] = m
-		}
-	}
-}
-
-// includes says whether the next message of the same kind to the same peer says all that m does.
-func includes(next, m *raftpb.Message) bool {
-	if next.Term != m.Term || m.Reject || next.Reject {
-		return false
-	}
-	if m.Type == raftpb.MsgAppResp {
-		return next.Index >= m.Index
-	}
-	return len(m.Entries) == 0 && next.Index == m.Index && next.LogTerm == m.LogTerm && next.Commit >= m.Commit
 }
 
 // publish makes the state visible to Status.

@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"slices"
+	"time"
 
 	"go.etcd.io/etcd/raft/v3"
 	"go.etcd.io/etcd/raft/v3/raftpb"
@@ -39,7 +40,7 @@ func (l *loop) vouched(m *raftpb.Message) bool {
 		return false
 	}
 	l.metrics.readsVouched.Inc()
-	l.deliver(m.From, nil) // the follower has to apply up to there
+	l.deliver(m.From, nil, time.Now()) // the follower has to apply up to there
 	l.transport.send(raftpb.Message{
 		Type: raftpb.MsgReadIndexResp, From: l.cfg.NodeID, To: m.From, Term: st.Term, Index: st.Commit, Entries: m.Entries,
 	})
