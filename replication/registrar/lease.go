@@ -81,6 +81,7 @@ func (k *keeper) takeGrant(dc string, v homes.Value, t *homes.Tenancy, sent time
 	}
 	granted := reply.Answer == homes.Granted && reply.Epoch == v.Epoch && reply.Lease.Holder == v.Home && reply.Lease.Epoch == v.Epoch
 	text := ""
+	later := reply.Answer == homes.Occupied || reply.Answer == homes.Barred
 	switch {
 	case granted:
 		t.Granted(dc, sent, k.r.cfg.Uptime())
@@ -101,8 +102,18 @@ func (k *keeper) takeGrant(dc string, v homes.Value, t *homes.Tenancy, sent time
 	if was := k.answers[dc].text; was != text && (text != "" || was != "") {
 		k.r.cfg.Logger.Info("lease of a home", "keyspace", k.cfg.Prefix, "epoch", v.Epoch, "acceptor", dc, "from", was, "to", text)
 	}
-	k.answers[dc] = answer{text: text, at: now}
+	k.answers[dc] = answer{text: text, later: later, at: now}
 	return granted
+}
+
+// grantsLater says why an acceptor will grant the home's lease, but not yet; empty when it does, or is not known to be able to.
+func (k *keeper) grantsLater(dc string) string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if a := k.answers[dc]; a.later {
+		return a.text
+	}
+	return ""
 }
 
 func (k *keeper) forgetAnswer(dc string) {

@@ -255,6 +255,11 @@ func (k *keeper) announce(ctx context.Context, v homes.Value) {
 // attempts runs one proposer after the other: what loses to a higher ballot starts anew after a random while, to
 // hear who won.
 func (a *attempt) attempts(ctx context.Context) (homes.Value, error) {
+	if a.kind == Switchover {
+		if err := a.awaitTarget(ctx); err != nil {
+			return homes.Value{}, err
+		}
+	}
 	var rival homes.Ballot
 	for {
 		m, err := a.propose(rival)
@@ -284,6 +289,29 @@ func (a *attempt) attempts(ctx context.Context) (homes.Value, error) {
 			return v, a.judge(ctx, v)
 		}
 	}
+}
+
+// awaitTarget waits while the next home could not take writes for want of its own acceptor's grant: one that was given back its
+// vote grants nothing for as long as a lease lasts. Writes go on here meanwhile.
+func (a *attempt) awaitTarget(ctx context.Context) error {
+	k, dc := a.k, a.target.DC
+	for why := k.grantsLater(dc); why != ""; why = k.grantsLater(dc) {
+		k.mu.Lock()
+		a.status.Phase, a.status.Waiting = "waiting for the next home's own lease", []Waiting{{DC: dc, Said: why}}
+		k.mu.Unlock()
+		pause(ctx, k.r.cfg.LookInterval/4)
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: this node does not lead its datacenter any more; nothing was begun", ErrAborted)
+		case <-a.abort:
+			return fmt.Errorf("%w before it began: an operator asked for it", ErrAborted)
+		default:
+		}
+		if a.late() {
+			return fmt.Errorf("%w before it began: %s could not take writes: %s", ErrAborted, dc, why)
+		}
+	}
+	return nil
 }
 
 // judge says whether what was decided is what this move wanted.

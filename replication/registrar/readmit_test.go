@@ -36,7 +36,8 @@ func (w *world) votes(dc string, within time.Duration) {
 	for end := time.Now().Add(within); ; time.Sleep(10 * time.Millisecond) { // of the bubble
 		r, _ := w.dcs[dc].Register(prefix)
 		s := w.dcs[dc].registrar().Status(prefix)
-		if s.Barred != (r.State.Barred > r.State.Decided.Epoch) {
+		after, _ := w.dcs[dc].Register(prefix)
+		if before := r.State.Barred > r.State.Decided.Epoch; before == (after.State.Barred > after.State.Decided.Epoch) && s.Barred != before {
 			w.t.Fatalf("status of %s: %+v, acceptor: %+v", dc, s, r.State)
 		}
 		if r.State.Decided.Epoch > 0 && !s.Barred {
@@ -89,6 +90,57 @@ func TestReplacedDatacenterHasNoVoteBeforeItHasCaughtUp(t *testing.T) {
 			t.Errorf("b opened with %d of 5 writes", at)
 		}
 		w.votes("c", time.Minute)
+	})
+}
+
+// A datacenter that has its vote back grants no lease for as long as one lasts, not even to itself. A planned move there
+// waits for that before it stops writes, not after.
+func TestSwitchoverWaitsForTheLeaseThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newVoters(t, nil)
+		w.write("a")
+		w.ship("a", "b")
+		w.replace("c")
+		w.ship("a", "c")
+		w.votes("c", time.Minute)
+		a, c := w.dcs["a"].registrar(), w.dcs["c"].registrar()
+		for end := time.Now().Add(10 * time.Second); !strings.Contains(a.keepers[prefix].grantsLater("c"), "has not run out"); time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("c grants the lease at once")
+			}
+		}
+		m, err := a.Switch(prefix, "c", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		began, pause := time.Now(), time.Duration(0)
+		time.Sleep(100 * time.Millisecond)
+		if s := a.Moves(prefix)[1].Waiting; !a.Standing(prefix).Here || len(s) != 1 || s[0].DC != "c" || !strings.Contains(s[0].Said, "has not run out") {
+			t.Errorf("it waits for %+v, and where writes are: %+v", s, a.Standing(prefix))
+		}
+		for ; !c.Standing(prefix).Here; time.Sleep(10 * time.Millisecond) {
+			if !a.Standing(prefix).Here {
+				pause += 10 * time.Millisecond
+			}
+			if time.Since(began) > time.Minute {
+				t.Fatalf("c takes no writes: %+v", c.Standing(prefix))
+			}
+		}
+		if m = w.ended("a", m.ID, time.Second); m.Result != "moved" || pause > time.Second {
+			t.Errorf("writes stopped for %s, of %s in all: %+v", pause, time.Since(began), m)
+		}
+		w.replace("b")
+		for end := time.Now().Add(10 * time.Second); c.keepers[prefix].grantsLater("b") == ""; time.Sleep(time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatal("b has a vote at once")
+			}
+		}
+		if m, err = c.Switch(prefix, "b", 3*time.Second); err != nil {
+			t.Fatal(err)
+		}
+		if m = w.ended("c", m.ID, 10*time.Second); m.Result != "aborted" || !strings.Contains(m.Error, "b could not take writes: ") {
+			t.Errorf("to one that has no vote: %+v", m)
+		}
 	})
 }
 

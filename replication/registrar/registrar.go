@@ -89,8 +89,9 @@ type keeper struct {
 
 // answer is what an acceptor last said to a renewal.
 type answer struct {
-	text string
-	at   time.Time
+	text  string // why not; empty when it granted the lease
+	later bool   // it will in a while, by itself
+	at    time.Time
 }
 
 func newKeeper(r *Registrar, k Keyspace) *keeper {
