@@ -153,4 +153,7 @@ func (t *thrift) late() <-chan time.Time {
 }
 
 // forget is for a leader that is none any more.
-func (t *thrift) forget() { t.followers = t.followers[:0] }
+func (t *thrift) forget() {
+	clear(t.followers)
+	t.followers = t.followers[:0]
+}

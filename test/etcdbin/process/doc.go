@@ -3,4 +3,6 @@
 //
 // Every [Process] is owned by one goroutine, which starts it, waits for it and then ends. The methods may be
 // called from any goroutine.
+//
+// [Ports] and [PortRange] choose ports for servers, not the same for two test processes at once.
 package process
